@@ -1,0 +1,1 @@
+"""Weights as bytes: arrays in, arrays out. Knows no file."""

@@ -1,0 +1,190 @@
+"""Every error that ggufscope raises on purpose, as one tree.
+
+::
+
+    GGUFScopeError
+    ├── SourceError               the bytes cannot be had
+    │   ├── SourceNotFound            no such path
+    │   ├── NotAFile                  a directory, a pipe, a device
+    │   └── SourceUnreadable          the operating system refused
+    ├── FormatError               the file says something that cannot be true
+    │   ├── EmptyFile                 zero bytes
+    │   ├── NotGGUF                   another magic
+    │   ├── UnsupportedVersion        version 1, or one from the future
+    │   ├── Truncated                 the file ends inside its header
+    │   ├── ImpossibleCount           more entries than the file has room for
+    │   ├── EmptyKey                  a metadata key without a name
+    │   ├── DuplicateKey              a metadata key twice
+    │   ├── UnknownValueType          a metadata type that GGUF does not have
+    │   ├── NestedTooDeep             arrays within arrays within arrays
+    │   ├── BadAlignment              not a UINT32, or not a power of two
+    │   ├── TensorNameTooLong         64 bytes or more
+    │   ├── DuplicateTensor           a tensor name twice
+    │   ├── TooManyDimensions         more than four
+    │   ├── NegativeDimension         an extent below zero
+    │   ├── ShapeOverflow             2**63 elements or more
+    │   ├── RaggedRow                 a row that does not divide into blocks
+    │   ├── MisplacedTensor           an offset that overlaps, leaves a gap or is not aligned
+    │   └── TensorOutOfFile           data beyond the end of the file
+    ├── ShardError                the files of one model do not fit together
+    │   ├── ShardMissing              one of them is not there
+    │   └── ShardMismatch             one of them belongs elsewhere, or comes twice
+    ├── HyperparameterError       metadata that contradicts itself, or is of the wrong type
+    ├── UnknownType               a type name that ggml does not have
+    ├── NotInModel                a key, tensor or layer was asked for that the model has not
+    └── WriteError                a file cannot be written as asked
+        ├── TargetExists              and overwriting was not asked for
+        ├── TargetUnwritable          the operating system refused
+        ├── UnencodableValue          a value that its metadata type cannot hold
+        └── IncompleteTensor          more or fewer bytes than the tensor needs
+
+Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
+are the business of ``ggufscope.cli`` alone.
+"""
+
+from __future__ import annotations
+
+
+class GGUFScopeError(Exception):
+    """What is wrong, in one line (``message``), and what to do about it (``hint``)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SourceError(GGUFScopeError):
+    """The bytes cannot be had."""
+
+
+class SourceNotFound(SourceError):
+    """No such path."""
+
+
+class NotAFile(SourceError):
+    """A directory, a pipe or a device where a file is needed."""
+
+
+class SourceUnreadable(SourceError):
+    """The operating system refused to open or map the file."""
+
+
+class FormatError(GGUFScopeError):
+    """The file says something that cannot be true."""
+
+
+class EmptyFile(FormatError):
+    """Zero bytes."""
+
+
+class NotGGUF(FormatError):
+    """The file does not begin with the bytes ``GGUF``."""
+
+
+class UnsupportedVersion(FormatError):
+    """A GGUF version that llama.cpp no longer reads, or does not read yet."""
+
+
+class Truncated(FormatError):
+    """The file ends inside its header."""
+
+
+class ImpossibleCount(FormatError):
+    """More entries than the rest of the file has room for, or than any model has."""
+
+
+class EmptyKey(FormatError):
+    """A metadata key without a name."""
+
+
+class DuplicateKey(FormatError):
+    """A metadata key that comes twice."""
+
+
+class UnknownValueType(FormatError):
+    """A metadata type number that GGUF does not have."""
+
+
+class NestedTooDeep(FormatError):
+    """Arrays within arrays, deeper than ``values.MAX_NESTING``."""
+
+
+class BadAlignment(FormatError):
+    """``general.alignment`` is not a UINT32 or not a power of two."""
+
+
+class TensorNameTooLong(FormatError):
+    """A tensor name of 64 bytes or more."""
+
+
+class DuplicateTensor(FormatError):
+    """A tensor name that comes twice."""
+
+
+class TooManyDimensions(FormatError):
+    """A tensor of more than four dimensions."""
+
+
+class NegativeDimension(FormatError):
+    """A tensor dimension below zero."""
+
+
+class ShapeOverflow(FormatError):
+    """A tensor of 2**63 elements or more."""
+
+
+class RaggedRow(FormatError):
+    """A row length that is not a multiple of its type's block length."""
+
+
+class MisplacedTensor(FormatError):
+    """A tensor offset that is not the running sum of the padded sizes before it."""
+
+
+class TensorOutOfFile(FormatError):
+    """Tensor data that would lie beyond the end of the file."""
+
+
+class ShardError(GGUFScopeError):
+    """The files of one split model do not fit together."""
+
+
+class ShardMissing(ShardError):
+    """A shard that the others name is not there."""
+
+
+class ShardMismatch(ShardError):
+    """A shard that belongs elsewhere, or comes twice."""
+
+
+class HyperparameterError(GGUFScopeError):
+    """Model metadata that contradicts itself, is absurd, or is of the wrong type."""
+
+
+class UnknownType(GGUFScopeError):
+    """A type name that ggml does not have."""
+
+
+class NotInModel(GGUFScopeError):
+    """A key, tensor or layer was asked for that the model does not have."""
+
+
+class WriteError(GGUFScopeError):
+    """A file cannot be written as asked."""
+
+
+class TargetExists(WriteError):
+    """The target exists and overwriting was not asked for."""
+
+
+class TargetUnwritable(WriteError):
+    """The operating system refused to write the target."""
+
+
+class UnencodableValue(WriteError):
+    """A value that its metadata type cannot hold."""
+
+
+class IncompleteTensor(WriteError):
+    """A tensor was handed more or fewer bytes than its shape and type need."""
