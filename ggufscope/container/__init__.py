@@ -1,0 +1,1 @@
+"""The GGUF file: header, metadata, tensors, shards. Knows sizes, not values."""

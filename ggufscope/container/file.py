@@ -1,0 +1,194 @@
+"""A GGUF model on disk: its metadata, its tensors, and their blocks as a zero-copy view."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ggufscope.blocks.layouts import ForeignType, Layout
+from ggufscope.container.header import Header, Metadata, TensorInfo, padded, read_header
+from ggufscope.container.shards import check_shards, shard_count, sibling_paths
+from ggufscope.container.source import LocalFile
+from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a model."""
+
+    source: LocalFile
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A stored tensor: what the header says of it, and where its bytes are."""
+
+    info: TensorInfo
+    shard: Shard
+
+    @property
+    def name(self) -> str:
+        """GGUF name, such as ``blk.7.attn_v.weight``."""
+        return self.info.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents as NumPy has them: ``[out, in]`` for a matrix."""
+        return self.info.shape
+
+    @property
+    def type(self) -> Layout | ForeignType:
+        """Its ggml type."""
+        return self.info.type
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return self.info.nbytes
+
+    @property
+    def offset(self) -> int:
+        """Where its data begins in its file."""
+        return self.shard.header.data_offset + self.info.offset
+
+    def data(self) -> memoryview:
+        """Give its bytes, zero-copy, as they stand in the file."""
+        return self.shard.source.view(self.offset, self.offset + self.nbytes)
+
+    def blocks(self) -> np.ndarray[Any, Any]:
+        """(..., row) weights -> (..., row / block_length) blocks: a read-only, zero-copy view.
+
+        Each block is a record with the fields of its ``Layout``, in the file's byte order.
+        Raises ``UnknownType`` for a type that ggml does not define.
+        """
+        layout = self.info.type
+        if isinstance(layout, ForeignType):
+            raise UnknownType(
+                f"tensor {self.name!r} is of {layout.name}, whose blocks are not known",
+                hint="it can be listed, not decoded",
+            )
+        dtype = layout.dtype.newbyteorder(self.shard.header.order)
+        row = self.info.dims[0] // layout.block_length if self.info.dims else 1
+        shape = (*self.shape[:-1], row) if self.info.dims else ()
+        return np.frombuffer(self.data(), dtype).reshape(shape)
+
+
+class GGUFFile:
+    """One model, in one file or over several shards; open it with ``open_gguf``."""
+
+    def __init__(self, shards: tuple[Shard, ...]) -> None:
+        """Take checked shards, in order."""
+        self.shards = shards
+        self.tensors: dict[str, Tensor] = {
+            info.name: Tensor(info, shard) for shard in shards for info in shard.header.tensors
+        }
+        """Every tensor by name, in file order."""
+
+    @property
+    def header(self) -> Header:
+        """The header of the first file, which speaks for the model."""
+        return self.shards[0].header
+
+    @property
+    def metadata(self) -> Metadata:
+        """The metadata of the model."""
+        return self.header.metadata
+
+    @property
+    def path(self) -> Path:
+        """The path of the first file."""
+        return self.shards[0].source.path
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(shard.source.size for shard in self.shards)
+
+    def tensor(self, name: str) -> Tensor:
+        """Give the tensor of this name, or raise ``NotInModel``."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise NotInModel(
+                f"{self.path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
+            ) from None
+
+    def warnings(self) -> list[str]:
+        """Say what is odd about the model, though llama.cpp, or at least a lister, can go on."""
+        return [line for shard in self.shards for line in _warnings(shard)]
+
+    def close(self) -> None:
+        """Let go of the files. Views that were handed out stay valid."""
+        self.tensors = {}
+
+    def __enter__(self) -> GGUFFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
+    """Open a model by the path of its file, or of any of its shards. Reads headers only.
+
+    Raises a ``SourceError``, ``FormatError`` or ``ShardError``.
+    """
+    first = _open_shard(Path(path))
+    count = shard_count(first.header.metadata)
+    if count == 1:
+        return GGUFFile((first,))
+    paths = sibling_paths(Path(path), count)
+    shards = tuple(first if p == Path(path) else _open_shard(p) for p in paths)
+    check_shards(paths, [shard.header for shard in shards])
+    return GGUFFile(shards)
+
+
+def _open_shard(path: Path) -> Shard:
+    source = LocalFile(path)
+    shard = Shard(source, read_header(source))
+    _check_extents(shard)
+    return shard
+
+
+def _check_extents(shard: Shard) -> None:
+    """Raise ``TensorOutOfFile`` where data would lie beyond the file's end (a broken download)."""
+    size, start = shard.source.size, shard.header.data_offset
+    beyond = [t for t in shard.header.tensors if start + t.offset + t.nbytes > size]
+    if beyond:
+        tensor = beyond[0]
+        others = f"; so do {len(beyond) - 1} tensors after it" if len(beyond) > 1 else ""
+        raise TensorOutOfFile(
+            f"tensor {tensor.name!r} ends at byte {start + tensor.offset + tensor.nbytes}, beyond "
+            f"the end of {shard.source.name} at {size}{others}",
+            hint=f"the file should have {shard.header.data_end} bytes: download it again",
+        )
+
+
+def _warnings(shard: Shard) -> list[str]:
+    header, name = shard.header, shard.source.name
+    found = []
+    foreign = [t for t in header.tensors if isinstance(t.type, ForeignType)]
+    if foreign:
+        kinds = ", ".join(sorted({f"{t.type.name} (number {t.type.number})" for t in foreign}))
+        found.append(
+            f"{name}: {len(foreign)} tensors, the first {foreign[0].name!r}, are of a type that "
+            f"ggml does not define: {kinds}. llama.cpp will not load this file"
+        )
+    end, size = header.data_end, shard.source.size
+    expected = header.data_offset + padded(end - header.data_offset, header.alignment)
+    if header.tensors and size < expected:
+        found.append(f"{name}: {expected - size} bytes of padding are missing at the end; harmless")
+    elif header.tensors and size > expected:
+        found.append(f"{name}: {size - expected} bytes after the last tensor belong to none")
+    return found

@@ -1,0 +1,83 @@
+"""One model over many files.
+
+A large model is split into ``NAME-00001-of-00003.gguf`` and so on. Each shard is a GGUF file with
+tensors of its own; the metadata of the model is in the first one, which may hold no tensor at all.
+``split.no`` counts from 0, the number in the file name from 1. Any shard leads to all of them.
+
+Follows ``llama_split_path`` and the loader in llama.cpp's ``src/llama.cpp``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ggufscope.container.header import Header, Metadata
+from ggufscope.errors import ShardMismatch, ShardMissing
+
+NUMBER_KEY: Final = "split.no"
+COUNT_KEY: Final = "split.count"
+TENSORS_KEY: Final = "split.tensors.count"
+
+_NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+
+
+def shard_count(metadata: Metadata) -> int:
+    """Give the number of files this model is split over; 1 for a model in one file."""
+    count = metadata.get(COUNT_KEY, 1)
+    return count if isinstance(count, int) and count > 1 else 1
+
+
+def sibling_paths(path: Path, count: int) -> list[Path]:
+    """Give the paths of all ``count`` shards, in order, from the path of any of them.
+
+    Raises ``ShardMismatch`` where ``path`` is not named as a shard, ``ShardMissing`` where a
+    sibling is not there.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match["count"]) != count:
+        raise ShardMismatch(
+            f"{path} says that it is one of {count} shards, and is not named so",
+            hint=f"give the shards their names back: NAME-00001-of-{count:05}.gguf and so on",
+        )
+    paths = [
+        path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf")
+        for number in range(1, count + 1)
+    ]
+    missing = [sibling.name for sibling in paths if not sibling.exists()]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ShardMissing(
+            f"{missing[0]}{others} of the {count} shards of this model is not in {path.parent}",
+            hint="download the missing files into the same directory",
+        )
+    return paths
+
+
+def check_shards(paths: Sequence[Path], headers: Sequence[Header]) -> None:
+    """Raise ``ShardMismatch`` where the shards are not the parts of one model, each once."""
+    count = len(paths)
+    seen: dict[str, Path] = {}
+    for index, (path, header) in enumerate(zip(paths, headers, strict=True)):
+        number, of = header.metadata.get(NUMBER_KEY), header.metadata.get(COUNT_KEY)
+        if (number, of) != (index, count):
+            raise ShardMismatch(
+                f"{path} is named as shard {index + 1} of {count}, and says in '{NUMBER_KEY}' and "
+                f"'{COUNT_KEY}' that it is number {number!r} of {of!r}, counted from 0",
+                hint="a shard was copied or renamed over another: download it again",
+            )
+        for tensor in header.tensors:
+            if tensor.name in seen:
+                raise ShardMismatch(
+                    f"tensor {tensor.name!r} is in {seen[tensor.name]} and again in {path}",
+                    hint="the shards are not of one split: download them again",
+                )
+            seen[tensor.name] = path
+    promised = headers[0].metadata.get(TENSORS_KEY)
+    if isinstance(promised, int) and promised != len(seen):
+        raise ShardMismatch(
+            f"the {count} shards hold {len(seen)} tensors, and '{TENSORS_KEY}' says {promised}",
+            hint="the shards are not of one split: download them again",
+        )
