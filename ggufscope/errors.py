@@ -32,6 +32,7 @@
     ├── HyperparameterError       metadata that contradicts itself, or is of the wrong type
     ├── UnknownType               a type name that ggml does not have
     ├── NotInModel                a key, tensor or layer was asked for that the model has not
+    ├── BadPattern                a filter that is not a valid regex
     └── WriteError                a file cannot be written as asked
         ├── TargetExists              and overwriting was not asked for
         ├── TargetUnwritable          the operating system refused
@@ -168,6 +169,10 @@ class UnknownType(GGUFScopeError):
 
 class NotInModel(GGUFScopeError):
     """A key, tensor or layer was asked for that the model does not have."""
+
+
+class BadPattern(GGUFScopeError):
+    """A filter that is not a valid regular expression."""
 
 
 class WriteError(GGUFScopeError):

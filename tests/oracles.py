@@ -23,3 +23,21 @@ def ggml() -> ctypes.CDLL:
     functions.ggml_type_size.restype = ctypes.c_size_t
     functions.ggml_blck_size.restype = ctypes.c_int64
     return functions
+
+
+class _InitParams(ctypes.Structure):
+    """ggml's `gguf_init_params`."""
+
+    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]  # as ctypes has it
+
+
+def llama_cpp_reads(path: Path) -> bool:
+    """Whether llama.cpp's own parser (`gguf_init_from_file`) accepts the header of a file."""
+    functions = ggml()
+    functions.gguf_init_from_file.restype = ctypes.c_void_p
+    functions.gguf_init_from_file.argtypes = [ctypes.c_char_p, _InitParams]
+    functions.gguf_free.argtypes = [ctypes.c_void_p]
+    context = functions.gguf_init_from_file(str(path).encode(), _InitParams(True, None))
+    if context:
+        functions.gguf_free(context)
+    return bool(context)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import makers
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[str], Path]:
+    """Make the model of a kind of `makers.RECIPES`; gives its path."""
+    return lambda kind: makers.make(tmp_path / f"{kind}.gguf", kind)
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The trained model that the project ships."""
+    path = Path(__file__).parent.parent / "samples" / "stories-f16.gguf"
+    assert path.is_file(), "samples/stories-f16.gguf is missing: it is part of the repository"
+    return path
