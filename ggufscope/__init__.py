@@ -1,3 +1,60 @@
-"""Looks into GGUF model files: what is stored, what is only computed, and what it weighs."""
+"""Looks into GGUF model files: what is stored, what is only computed, and what it weighs.
+
+::
+
+    import ggufscope
+
+    with ggufscope.open_gguf("model.gguf") as file:
+        print(file.metadata["general.architecture"])
+        print(file.tensor("blk.0.attn_q.weight").shape)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ggufscope.blocks.layouts import Layout as Layout
+    from ggufscope.blocks.layouts import layout_named as layout_named
+    from ggufscope.container.file import GGUFFile as GGUFFile
+    from ggufscope.container.file import Tensor as Tensor
+    from ggufscope.container.file import open_gguf as open_gguf
+    from ggufscope.container.values import Value as Value
+    from ggufscope.container.values import ValueType as ValueType
+    from ggufscope.container.writer import GGUFWriter as GGUFWriter
+    from ggufscope.container.writer import TensorSpec as TensorSpec
+    from ggufscope.errors import GGUFScopeError as GGUFScopeError
+    from ggufscope.model.anatomy import anatomy_of as anatomy_of
+    from ggufscope.model.hparams import read_hparams as read_hparams
+    from ggufscope.model.roles import role_of as role_of
+    from ggufscope.model.summary import summarize as summarize
 
 __version__ = "0.1.0"
+
+_HOMES: Final = {
+    "GGUFFile": "container.file",
+    "GGUFScopeError": "errors",
+    "GGUFWriter": "container.writer",
+    "Layout": "blocks.layouts",
+    "Tensor": "container.file",
+    "TensorSpec": "container.writer",
+    "Value": "container.values",
+    "ValueType": "container.values",
+    "anatomy_of": "model.anatomy",
+    "layout_named": "blocks.layouts",
+    "open_gguf": "container.file",
+    "read_hparams": "model.hparams",
+    "role_of": "model.roles",
+    "summarize": "model.summary",
+}
+
+__all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``ggufscope --help`` waits for none."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
+    return getattr(import_module(f"ggufscope.{home}"), name)

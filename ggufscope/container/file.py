@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
-from ggufscope.container.header import Header, Metadata, TensorInfo, padded, read_header
+from ggufscope.container.header import Header, Metadata, read_header
 from ggufscope.container.shards import check_shards, shard_count, sibling_paths
 from ggufscope.container.source import LocalFile
+from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
 
 

@@ -18,10 +18,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from ggufscope.blocks.layouts import ForeignType, Layout, layout_numbered
+from ggufscope.blocks.layouts import Layout, layout_numbered
+from ggufscope.container.tensor_info import (
+    MAX_DIMS,
+    MAX_NAME,
+    TensorInfo,
+    check_offsets,
+    check_shape,
+    padded,
+)
 from ggufscope.container.values import Buffer, Order, Value, ValueType, skip, value_type
 from ggufscope.errors import (
     BadAlignment,
@@ -30,11 +38,8 @@ from ggufscope.errors import (
     EmptyFile,
     EmptyKey,
     ImpossibleCount,
-    MisplacedTensor,
     NegativeDimension,
     NotGGUF,
-    RaggedRow,
-    ShapeOverflow,
     TensorNameTooLong,
     TooManyDimensions,
     Truncated,
@@ -44,9 +49,6 @@ from ggufscope.errors import (
 MAGIC: Final = b"GGUF"
 DEFAULT_ALIGNMENT: Final = 32
 ALIGNMENT_KEY: Final = "general.alignment"
-MAX_NAME: Final = 64
-"""A tensor name is shorter than this, in bytes (ggml's ``GGML_MAX_NAME``)."""
-MAX_DIMS: Final = 4
 MAX_ENTRIES: Final = 65_536
 """Most pairs, and most tensors, that are read: ten times what the largest models have, and few
 enough that a small file full of them cannot fill the memory."""
@@ -99,35 +101,6 @@ class Metadata(Mapping[str, Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One line of the tensor list: what is said of a tensor before its data."""
-
-    name: str
-    dims: tuple[int, ...]
-    """Extents as stored, the fastest first (ggml's ``ne``): the reverse of a NumPy shape."""
-    type: Layout | ForeignType
-    offset: int
-    """From the start of the data section."""
-    nbytes: int
-    """Bytes of data. For a ``ForeignType``: the room up to the next tensor, padding included."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Extents as NumPy has them: ``[out, in]`` for a matrix."""
-        return self.dims[::-1]
-
-    @property
-    def n_elements(self) -> int:
-        """Number of weights."""
-        return math.prod(self.dims)
-
-    @property
-    def bits_per_weight(self) -> float | None:
-        """Bits of storage a weight, or None where the type is foreign."""
-        return self.type.bits_per_weight if isinstance(self.type, Layout) else None
-
-
-@dataclass(frozen=True, slots=True)
 class Header:
     """Everything a file says before its data."""
 
@@ -143,11 +116,6 @@ class Header:
     def data_end(self) -> int:
         """Where the last tensor's data ends in the file, without its padding."""
         return self.data_offset + max((t.offset + t.nbytes for t in self.tensors), default=0)
-
-
-def padded(size: int, alignment: int) -> int:
-    """Give ``size`` rounded up to a multiple of ``alignment``."""
-    return -(-size // alignment) * alignment
 
 
 def read_header(source: Source) -> Header:
@@ -238,7 +206,7 @@ def _parse(data: memoryview, file_size: int, name: str) -> Header:
             f"the file ends at byte {file_size}, before its data section at {data_offset}",
             hint="the file is cut short: download it again",
         )
-    placed = _check_offsets(tensors, alignment, max(0, file_size - data_offset))
+    placed = check_offsets(tensors, alignment, max(0, file_size - data_offset))
     return Header(version, cursor.order, metadata, placed, alignment, data_offset)
 
 
@@ -311,52 +279,3 @@ def _read_tensor(cursor: _Cursor, name: str) -> TensorInfo:
     offset = cursor.number("Q", f"tensor {name!r}")
     nbytes = type_.row_bytes(math.prod(dims)) if isinstance(type_, Layout) else 0
     return TensorInfo(name, dims, type_, offset, nbytes)
-
-
-def check_shape(
-    name: str, dims: tuple[int, ...], type_: Layout | ForeignType, at: str = ""
-) -> None:
-    """Raise ``ShapeOverflow`` or ``RaggedRow`` where a tensor of these dims cannot exist."""
-    if math.prod(max(extent, 1) for extent in dims) >= 2**63:
-        raise ShapeOverflow(
-            f"tensor {name!r} has dimensions {dims}{at}: 2**63 elements or more", hint=_DAMAGED
-        )
-    row = dims[0] if dims else 1
-    if isinstance(type_, Layout) and row % type_.block_length:
-        raise RaggedRow(
-            f"tensor {name!r} has rows of {row} weights{at}: not a multiple of the "
-            f"{type_.block_length} that a block of {type_.name} holds",
-            hint=_DAMAGED,
-        )
-
-
-def _check_offsets(
-    tensors: list[TensorInfo], alignment: int, data_size: int
-) -> tuple[TensorInfo, ...]:
-    """Check that the tensors follow each other, no gap, no overlap; size the foreign ones."""
-    placed: list[TensorInfo] = []
-    expected = 0
-    for index, tensor in enumerate(tensors):
-        if tensor.offset != expected:
-            raise MisplacedTensor(
-                f"tensor {tensor.name!r} is said to be at data offset {tensor.offset}, "
-                f"and must be at {expected}: {_misplaced(tensor.offset, expected, alignment)}",
-                hint="llama.cpp refuses such a file: it has to be written again",
-            )
-        if isinstance(tensor.type, ForeignType):
-            following = tensors[index + 1].offset if index + 1 < len(tensors) else data_size
-            room = max(0, following - tensor.offset)
-            placed.append(replace(tensor, nbytes=room))
-            expected += room if index + 1 == len(tensors) else padded(room, alignment)
-        else:
-            placed.append(tensor)
-            expected += padded(tensor.nbytes, alignment)
-    return tuple(placed)
-
-
-def _misplaced(offset: int, expected: int, alignment: int) -> str:
-    if offset % alignment:
-        return f"not a multiple of the alignment, {alignment}"
-    if offset < expected:
-        return "it overlaps the tensor before it"
-    return "there is a gap before it"

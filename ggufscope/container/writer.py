@@ -22,14 +22,8 @@ import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.container.header import (
-    MAGIC,
-    MAX_DIMS,
-    MAX_NAME,
-    alignment_of,
-    check_shape,
-    padded,
-)
+from ggufscope.container.header import MAGIC, alignment_of
+from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
 from ggufscope.container.values import Order, Value, ValueType
 from ggufscope.errors import (
     DuplicateTensor,

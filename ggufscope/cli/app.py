@@ -1,0 +1,70 @@
+"""The command line: which commands there are, and what an error becomes.
+
+Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it cannot be done.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import Annotated
+
+import typer
+
+from ggufscope import __version__
+from ggufscope.cli.list import list_model
+from ggufscope.errors import GGUFScopeError
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    NO = 1
+    FAILED = 2
+
+
+app = typer.Typer(
+    name="ggufscope",
+    help="Looks into GGUF model files: what is stored, what is only computed, what it weighs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("list")(list_model)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ggufscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Hold the options that come before a command; their callbacks do the work."""
+
+
+def main() -> None:
+    """Run the command line. An error becomes one line, a hint and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except GGUFScopeError as error:
+        _report(error)
+        sys.exit(ExitCode.FAILED)
+
+
+def _report(error: GGUFScopeError) -> None:
+    from ggufscope.report.units import printable
+
+    sys.stderr.write(f"error: {printable(error.message)}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {printable(error.hint)}\n")

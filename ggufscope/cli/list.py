@@ -1,0 +1,126 @@
+"""``ggufscope list``: what is stored in a model, and what is only computed when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from ggufscope.container.file import GGUFFile
+    from ggufscope.model.inventory import Entry
+
+DEFAULT_TOKENS: Final = 128
+
+
+class Sort(StrEnum):
+    """What stored tensors can be sorted by."""
+
+    FILE = "file"
+    NAME = "name"
+    SIZE = "size"
+    TYPE = "type"
+
+
+def list_model(
+    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+    stored: Annotated[bool, typer.Option("--stored", help="Only what is in the file.")] = False,
+    computed: Annotated[
+        bool, typer.Option("--computed", help="Only what is computed at run time.")
+    ] = False,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="Every metadata key; long values cut.")
+    ] = False,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="One metadata value, whole.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", min=0, help="Only this layer, counted from 0.")
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="PATTERN",
+            help="Only names that match: a glob, or a regex in /slashes/.",
+        ),
+    ] = None,
+    sort: Annotated[
+        Sort | None, typer.Option("--sort", help="One line a tensor, in this order.")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, help="Tokens to compute shapes for.")
+    ] = DEFAULT_TOKENS,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Show what is stored in a model, and apart from it what is only computed.
+
+    The file holds W_q, W_k, W_v and W_o. Attention weights (kq_soft_max) are
+    not in it: they are computed anew for each text, and so in the second table.
+
+    For example: ggufscope list model.gguf --layer 0 --explain
+    """
+    from ggufscope.container.file import open_gguf
+    from ggufscope.model.anatomy import anatomy_of
+    from ggufscope.model.inventory import entries_of
+    from ggufscope.model.selection import matcher, select_anatomy, select_entries
+    from ggufscope.model.summary import summarize
+    from ggufscope.report.units import printable
+
+    matches = matcher(filter_) if filter_ is not None else None
+    with open_gguf(model) as file:
+        for warning in file.warnings():
+            sys.stderr.write(f"warning: {printable(warning)}\n")
+        if key is not None:
+            _print_value(file, key, as_json=as_json)
+            return
+        shapes = {tensor.name: tensor.shape for tensor in file.tensors.values()}
+        anatomy = select_anatomy(anatomy_of(shapes, file.metadata, tokens), layer, matches)
+        entries = select_entries(entries_of(file.tensors.values()), layer, matches)
+        if sort is not None:
+            entries.sort(key=_ORDERS[sort])
+        summary = summarize(file)
+        if as_json:
+            from ggufscope.report.as_json import dumps, listing_json
+
+            typer.echo(dumps(listing_json(file, summary, entries, anatomy)))
+            return
+        from ggufscope.report.console import make_console, show
+        from ggufscope.report.listing import Sections, views
+
+        sections = Sections(
+            stored=stored,
+            computed=computed,
+            metadata=metadata,
+            explain=explain,
+            one_a_line=sort is not None or layer is not None or matches is not None,
+        )
+        show(make_console(), views(file, summary, entries, anatomy, sections))
+
+
+_ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
+    Sort.FILE: lambda entry: 0,
+    Sort.NAME: lambda entry: entry.tensor.name,
+    Sort.SIZE: lambda entry: -entry.tensor.nbytes,
+    Sort.TYPE: lambda entry: (entry.tensor.type.name, entry.tensor.name),
+}
+
+
+def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
+    from ggufscope.errors import NotInModel
+    from ggufscope.report.as_json import dumps, value_json
+    from ggufscope.report.metadata import whole_value
+
+    if key not in file.metadata:
+        raise NotInModel(
+            f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
+        )
+    data = file.metadata[key]
+    typer.echo(dumps(value_json(data)) if as_json else whole_value(data))

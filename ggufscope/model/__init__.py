@@ -1,0 +1,1 @@
+"""What the file means. Reads names and numbers, never weights."""

@@ -1,0 +1,199 @@
+"""Metadata to typed hyperparameters.
+
+GGUF keys carry the architecture's name as their prefix (``llama.block_count``). Some of them hold
+one number for the whole model or an array with one number a layer; both become a ``PerLayer``.
+Defaults and limits follow ``llama_model_base::load_hparams`` in llama.cpp's ``llama-model.cpp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ggufscope.container.values import Array, ValueType
+from ggufscope.errors import HyperparameterError
+
+MAX_LAYERS: Final = 512
+"""llama.cpp refuses a model of more layers than this (``LLAMA_MAX_LAYERS``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayer:
+    """One number for all layers, or one for each."""
+
+    numbers: tuple[int, ...]
+
+    def __getitem__(self, layer: int) -> int:
+        return self.numbers[0] if len(self.numbers) == 1 else self.numbers[layer]
+
+    def distinct(self) -> list[int]:
+        """Give the different numbers, ascending."""
+        return sorted(set(self.numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class HParams:
+    """What the metadata says of the model's shape; None where it says nothing.
+
+    Field names are the GGUF keys without the architecture and group in front.
+    """
+
+    architecture: str
+    block_count: int
+    embedding_length: int | None
+    vocab_size: int | None
+    context_length: int | None
+    feed_forward_length: PerLayer | None
+    head_count: PerLayer | None
+    head_count_kv: PerLayer | None
+    """Equal to ``head_count`` where the file does not say."""
+    key_length: int | None
+    value_length: int | None
+    key_length_swa: int | None
+    """Head size in sliding-window layers; ``key_length`` where the file does not say."""
+    value_length_swa: int | None
+    rope_dimension_count: int | None
+    rope_freq_base: float | None
+    sliding_window: int | None
+    sliding_window_pattern: PerLayer | None
+    """A period (one number), or 1 for each windowed layer."""
+    q_lora_rank: int | None
+    kv_lora_rank: int | None
+    key_length_mla: int | None
+    value_length_mla: int | None
+    expert_count: int | None
+    expert_used_count: int | None
+    expert_feed_forward_length: PerLayer | None
+    nextn_predict_layers: int
+    """Layers at the end that predict further tokens; 0 for most models."""
+    parallel_residual: bool
+    """Attention and feed-forward read the same input (``use_parallel_residual``)."""
+
+    @property
+    def is_mla(self) -> bool:
+        """Whether keys and values are kept compressed (multi-head latent attention)."""
+        return bool(self.key_length_mla and self.value_length_mla)
+
+
+def architecture_of(metadata: Mapping[str, Any]) -> str | None:
+    """Give ``general.architecture``, or None where the file does not say."""
+    name = metadata.get("general.architecture")
+    return name if isinstance(name, str) else None
+
+
+def read_hparams(metadata: Mapping[str, Any]) -> HParams:
+    """Read the hyperparameters of a model.
+
+    Raises ``HyperparameterError``, naming the key, for a value that is missing though nothing
+    works without it, of the wrong type, absurd, or in contradiction with another.
+    """
+    architecture = architecture_of(metadata)
+    if architecture is None:
+        raise HyperparameterError(
+            "key 'general.architecture' is missing or not a string",
+            hint="the file does not say what kind of model it is: it may be an adapter or data",
+        )
+    read = _Reader(metadata, architecture)
+    layers = read.number("block_count")
+    if layers is None or not 0 < layers <= MAX_LAYERS:
+        raise HyperparameterError(
+            f"key '{architecture}.block_count' is {layers}: a model has 1 to {MAX_LAYERS} layers",
+            hint="the metadata is incomplete or damaged",
+        )
+    read.layers = layers
+    embedding = read.number("embedding_length")
+    heads = read.per_layer("attention.head_count")
+    head_size = _head_size(embedding, heads)
+    key_length = read.number("attention.key_length", head_size)
+    value_length = read.number("attention.value_length", head_size)
+    return HParams(
+        architecture=architecture,
+        block_count=layers,
+        embedding_length=embedding,
+        vocab_size=read.number("vocab_size", _length(metadata.get("tokenizer.ggml.tokens"))),
+        context_length=read.number("context_length"),
+        feed_forward_length=read.per_layer("feed_forward_length"),
+        head_count=heads,
+        head_count_kv=read.per_layer("attention.head_count_kv") or heads,
+        key_length=key_length,
+        value_length=value_length,
+        key_length_swa=read.number("attention.key_length_swa", key_length),
+        value_length_swa=read.number("attention.value_length_swa", value_length),
+        rope_dimension_count=read.number("rope.dimension_count", key_length),
+        rope_freq_base=read.real("rope.freq_base"),
+        sliding_window=read.number("attention.sliding_window"),
+        sliding_window_pattern=read.per_layer("attention.sliding_window_pattern"),
+        q_lora_rank=read.number("attention.q_lora_rank"),
+        kv_lora_rank=read.number("attention.kv_lora_rank"),
+        key_length_mla=read.number("attention.key_length_mla"),
+        value_length_mla=read.number("attention.value_length_mla"),
+        expert_count=read.number("expert_count"),
+        expert_used_count=read.number("expert_used_count"),
+        expert_feed_forward_length=read.per_layer("expert_feed_forward_length"),
+        nextn_predict_layers=read.number("nextn_predict_layers", 0) or 0,
+        parallel_residual=metadata.get(f"{architecture}.use_parallel_residual") is True,
+    )
+
+
+def _head_size(embedding: int | None, heads: PerLayer | None) -> int | None:
+    """Give llama.cpp's default head size: the embedding shared out among the heads of layer 0."""
+    return embedding // heads[0] if embedding and heads and heads[0] else None
+
+
+def _length(value: Any) -> int | None:
+    return len(value) if isinstance(value, Array) else None
+
+
+class _Reader:
+    """The keys of one architecture, checked as they are read."""
+
+    def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
+        self.metadata = metadata
+        self.prefix = architecture
+        self.layers = 0
+
+    def number(self, key: str, default: int | None = None) -> int | None:
+        """Give a whole number, not negative; ``default`` where the key is missing."""
+        full = f"{self.prefix}.{key}"
+        if full not in self.metadata:
+            return default
+        return self._whole(full, self.metadata[full])
+
+    def real(self, key: str) -> float | None:
+        full = f"{self.prefix}.{key}"
+        value = self.metadata.get(full)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        raise _wrong(full, value, "a number")
+
+    def per_layer(self, key: str) -> PerLayer | None:
+        """Give a number, or an array with one number (or bool) a layer.
+
+        llama.cpp wants exactly one a layer, but reads a window pattern that is longer.
+        """
+        full = f"{self.prefix}.{key}"
+        value = self.metadata.get(full)
+        if value is None:
+            return None
+        if not isinstance(value, Array):
+            return PerLayer((self._whole(full, value),))
+        if len(value) < self.layers or (len(value) > self.layers and not key.endswith("pattern")):
+            raise HyperparameterError(
+                f"key '{full}' has {len(value)} entries for {self.layers} layers",
+                hint="the metadata contradicts itself: the file was converted wrongly",
+            )
+        if value.element_type is ValueType.BOOL:
+            return PerLayer(tuple(int(flag) for flag in value.head(self.layers)))
+        return PerLayer(tuple(self._whole(full, number) for number in value.head(self.layers)))
+
+    def _whole(self, key: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise _wrong(key, value, "a whole number")
+        return value
+
+
+def _wrong(key: str, value: Any, wanted: str) -> HyperparameterError:
+    return HyperparameterError(
+        f"key '{key}' is {value!r}, not {wanted}", hint="the metadata is damaged"
+    )

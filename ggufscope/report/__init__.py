@@ -1,0 +1,1 @@
+"""Results to eyes and machines. Computes nothing."""

@@ -1,0 +1,68 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def size(nbytes: int) -> str:
+    """Give bytes with three digits and a binary unit: ``12.3 MiB``; exact below a thousand."""
+    return _scaled(nbytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+
+
+def count(number: int) -> str:
+    """Give a count of weights with three digits: ``3.54 M``, ``7.24 B``; exact below a thousand."""
+    return _scaled(number, 1000, ("", "K", "M", "B", "T", "P", "E"))
+
+
+def _scaled(number: int, step: int, units: Sequence[str]) -> str:
+    if number < 1000:
+        return f"{number} {units[0]}".rstrip()
+    scaled, power = float(number), 0
+    # What would round to 1000 goes to the next unit.
+    while scaled >= 999.5 and power + 1 < len(units):
+        scaled, power = scaled / step, power + 1
+    decimals = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+    return f"{scaled:.{decimals}f} {units[power]}"
+
+
+def bits(number: float) -> str:
+    """Give bits per weight with no more decimals than they have, four at most."""
+    return f"{number:.4f}".rstrip("0").rstrip(".")
+
+
+def extents(shape: Sequence[int]) -> str:
+    """Give a shape: ``256×768``; a single number has no shape to show."""
+    return "×".join(map(str, shape)) if shape else "1"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Give ascending whole numbers as spans: ``0-3, 6, 9-11``."""
+    parts: list[str] = []
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
+            first, last = numbers[start], numbers[end - 1]
+            parts.append(str(first) if first == last else f"{first}-{last}")
+            start = end
+    return ", ".join(parts)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Escape what a terminal would act on, and what no encoding can write.
+
+    Control characters, bidirectional overrides and bytes that were not UTF-8 become ``\x1b``,
+    ``\u202e`` and the like; characters in ``keep`` (a newline, say) stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in keep or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as surrogateescape keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,137 @@
+"""Real llama.cpp, with a model loaded, in a process of its own.
+
+The process is a child because llama.cpp may take its host down with it. It answers one JSON line
+for each JSON line it is sent: `{"complete": {...}}` or `{"tokenize": {...}}`, as llama.cpp's HTTP
+API has them. Flash attention is off, the KV cache in float32, no weights repacked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+SECONDS = 300
+
+
+class LlamaCpp:
+    """A context manager that holds the child process."""
+
+    def __init__(self, model: Path, context: int) -> None:
+        self._command = [sys.executable, "-m", "tests.llama_cpp", str(model), str(context)]
+
+    def __enter__(self) -> LlamaCpp:
+        self._child = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parent.parent,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._child.communicate(timeout=SECONDS)
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(request) + "\n")
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        assert line, "llama.cpp died"
+        return json.loads(line)
+
+    def complete(self, **request: Any) -> Any:
+        """Continue a prompt: text or token ids."""
+        defaults = {"temperature": 0, "cache_prompt": False}
+        return self._ask({"complete": defaults | request})["choices"][0]
+
+    def tokenize(self, text: str, **options: bool) -> list[int]:
+        """Token ids of a text."""
+        found: list[int] = self._ask({"tokenize": {"content": text} | options})["tokens"]
+        return found
+
+    def losses(self, prompt: list[int], target: list[int], end: int) -> list[float]:
+        """Negative log-probability, in nats, of each token of `target` after those before it.
+
+        A grammar makes llama.cpp generate exactly the target; what it reports of a token is the
+        plain softmax over all logits, before the grammar. `end` may only be the last token: it
+        ends a generation, and a grammar allows it only after all else.
+        """
+        literal = target[:-1] if target[-1] == end else target
+        assert literal
+        answer = self.complete(
+            prompt=prompt,
+            n_predict=len(target),
+            n_probs=1,
+            samplers=["temperature"],
+            grammar="root ::= " + " ".join(f"<[{token}]>" for token in literal),
+        )
+        steps = answer["logprobs"]["content"]
+        assert [step["id"] for step in steps] == target
+        return [-step["logprob"] for step in steps]
+
+    def window_losses(self, window: list[int], end: int) -> list[float]:
+        """The losses of all tokens of a window but the first."""
+        losses: list[float] = []
+        start = 1
+        while start < len(window):
+            stop = window.index(end, start) + 1 if end in window[start:] else len(window)
+            losses += self.losses(window[:start], window[start:stop], end)
+            start = stop
+        return losses
+
+
+def _serve(model: str, context: int) -> Any:
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model
+    parameters.n_ctx = context + 16  # a full window is cut short without a margin
+    parameters.n_parallel = 1
+    parameters.no_extra_bufts = True
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.warmup = False
+    parameters.fit_params = False
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 2
+    parameters.verbosity = 0
+    return xllamacpp.Server(parameters)
+
+
+def _tokenize(server: Any, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        server.listening_address + "/tokenize",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        return json.load(answer)
+
+
+def _main(model: str, context: int) -> None:
+    # llama.cpp logs to standard output: answers go to a copy of it that only this file knows.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    server = _serve(model, context)
+    for line in sys.stdin:
+        ((what, body),) = json.loads(line).items()
+        answer = server.handle_completions(body) if what == "complete" else _tokenize(server, body)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ggufscope.report.units import bits, count, extents, printable, size, spans
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1024, "1.00 KiB"),
+        (10_235, "10.0 KiB"),
+        (1023 * 1024, "1.00 MiB"),
+        (7 * 2**30, "7.00 GiB"),
+        (2**70, "1024 EiB"),
+    ],
+)
+def test_size(nbytes: int, text: str) -> None:
+    assert size(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.00 K"), (6_738_415_616, "6.74 B"), (999_999, "1.00 M")],
+)
+def test_count(number: int, text: str) -> None:
+    assert count(number) == text
+
+
+def test_bits_and_extents() -> None:
+    assert [bits(n) for n in (16.0, 4.5, 2.625, 4.84421, 10.0)] == [
+        "16",
+        "4.5",
+        "2.625",
+        "4.8442",
+        "10",
+    ]
+    assert [extents(s) for s in ((), (5,), (256, 768))] == ["1", "5", "256×768"]
+
+
+def test_spans() -> None:
+    assert spans([0, 1, 2, 3, 6, 9, 10]) == "0-3, 6, 9-10"
+    assert spans([]) == ""
+
+
+def test_printable_escapes_what_a_terminal_would_act_on() -> None:
+    assert printable("\x1b[31mred\x07\n") == "\\x1b[31mred\\x07\\x0a"
+    assert printable("line\nline", keep="\n") == "line\nline"
+    assert printable("a\udcff") == "a\\xff"
+    assert printable("\u202eevil\u2066") == "\\u202eevil\\u2066"
+    assert printable("Grüße 世界") == "Grüße 世界"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+def test_printable_is_always_printable(text: str) -> None:
+    safe = printable(text)
+    assert safe.isprintable()
+    safe.encode("utf-8")

@@ -1,0 +1,139 @@
+"""The doors of the house: which floor may import what. Each rule keeps one thing possible."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ggufscope"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground up: a file imports from floors below its own, never sideways, never upward.
+FLOORS = [
+    "blocks",
+    "container",
+    "model",
+    "recipes",
+    "sizing",
+    "forward",
+    "measure",
+    "report",
+    "cli",
+]
+
+# Each dependency has one door.
+THIRD_PARTY = {
+    "numba": ("blocks/compiled",),
+    "rich": ("report", "cli"),
+    "typer": ("cli",),
+    "tokenizers": ("model/tokenizer.py",),
+}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _floor(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "ggufscope" and len(parts) > 1 and parts[1] in FLOORS else None
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def breaches(place: str, imports: list[str]) -> list[str]:
+    """The rules that a file at `place` breaks by these imports."""
+    own = place.split("/")[0] if "/" in place else None
+    found = []
+    for name in imports:
+        floor = _floor(name)
+        if own and floor and floor != own and FLOORS.index(floor) > FLOORS.index(own):
+            found.append(f"{place} reaches up to {name}")
+        if own == "container" and floor == "blocks" and ".layouts." not in f"{name}.":
+            found.append(f"{place} decodes: {name}")
+        reads_headers = own in {"model", "sizing"} or place == "recipes/plan.py"
+        if reads_headers and floor == "blocks" and ".layouts." not in f"{name}.":
+            found.append(f"{place} touches blocks: {name}")
+        if (
+            "codec" in name
+            and floor == "blocks"
+            and own == "recipes"
+            and place != "recipes/apply.py"
+        ):
+            found.append(f"{place} quantizes: {name}")
+        if (
+            "container.writer" in name
+            and own not in {None, "container"}
+            and place != "recipes/apply.py"
+        ):
+            found.append(f"{place} writes: {name}")
+        top = name.split(".")[0]
+        if top in THIRD_PARTY and not place.startswith(THIRD_PARTY[top]):
+            found.append(f"{place} uses {top}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_no_file_goes_through_a_shut_door(path: Path) -> None:
+    assert breaches(_place(path), list(_imports(path))) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("blocks/codec.py", "ggufscope.container.file.GGUFFile"),
+        ("container/file.py", "ggufscope.blocks.codec.quantize"),
+        ("model/roles.py", "ggufscope.report.units.size"),
+        ("model/roles.py", "ggufscope.blocks.kquants.quantize"),
+        ("model/roles.py", "rich.table.Table"),
+        ("report/tables.py", "typer"),
+        ("recipes/mixes.py", "ggufscope.container.writer.GGUFWriter"),
+        ("forward/ops.py", "numba"),
+    ],
+)
+def test_the_doors_are_really_shut(place: str, name: str) -> None:
+    assert breaches(place, [name])
+
+
+def _calls(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv":
+            yield "sys.argv"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if not _place(p).startswith("cli/")], ids=_place)
+def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
+    assert {"print", "exit", "quit", "sys.exit", "os._exit", "sys.argv", "input"}.isdisjoint(
+        _calls(path)
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_files_are_one_room(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def test_the_top_level_holds_nothing_else() -> None:
+    allowed = {"ggufscope", "tests", "samples", "pyproject.toml", "README.md", "LICENSE"}
+    built = {"build", "dist"}
+    there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert {name for name in there - built if not name.endswith(".egg-info")} == allowed
+
+
+def test_every_package_and_module_says_what_it_is() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
