@@ -248,3 +248,13 @@ def test_every_truncation_of_a_small_file(tmp_path: Path) -> None:
         with pytest.raises(errors.FormatError) as caught:
             open_gguf(path)
         assert caught.value.hint
+
+
+@pytest.mark.slow
+def test_every_truncation_of_the_samples_header(sample: Path, tmp_path: Path) -> None:
+    whole = sample.read_bytes()
+    path = tmp_path / "cut.gguf"
+    for length in range(open_gguf(sample).header.data_offset + 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(errors.FormatError):
+            open_gguf(path)
