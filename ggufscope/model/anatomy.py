@@ -16,9 +16,9 @@ from ggufscope.errors import HyperparameterError
 from ggufscope.model.dimensions import layer_dims, measure
 from ggufscope.model.facts import Facts, words_of
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, Family, window_of
-from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.hparams import HParams, architecture_of, read_hparams
 from ggufscope.model.quantities import Places, Quantity, Shape
-from ggufscope.model.roles import Role, role_of
+from ggufscope.model.roles import Role
 from ggufscope.model.rows import HEAD, TAIL, Kind, Row
 from ggufscope.model.rows_attention import ATTENTION
 from ggufscope.model.rows_feed_forward import FEED_FORWARD
@@ -69,9 +69,8 @@ def anatomy_of(shapes: Mapping[str, Shape], metadata: Mapping[str, Any], tokens:
     """
     places = Places(shapes)
     try:
-        hparams = read_hparams(metadata)
-        family = _family(hparams.architecture, places)
-        return _derive(places, hparams, family, tokens)
+        family = _family(architecture_of(metadata), places)
+        return _derive(places, read_hparams(metadata), family, tokens)
     except HyperparameterError as error:
         return Anatomy(
             tokens,
@@ -82,14 +81,16 @@ def anatomy_of(shapes: Mapping[str, Shape], metadata: Mapping[str, Any], tokens:
         )
 
 
-def _family(architecture: str, places: Places) -> Family:
+def _family(architecture: str | None, places: Places) -> Family:
     """Give the family, or raise ``HyperparameterError`` that says why its graph is not known."""
-    if not places.layers():
-        raise HyperparameterError("the file holds no layer, only what is listed as stored")
+    if architecture is None:
+        raise HyperparameterError("the file does not say what kind of model it is")
     family = FAMILIES.get(architecture)
     if family is None:
         reason = OTHER_GRAPHS.get(architecture, "is not one whose graph this program knows")
         raise HyperparameterError(f"architecture '{architecture}' {reason}")
+    if not places.layers():
+        raise HyperparameterError("the file holds no layer")
     return family
 
 
@@ -109,6 +110,10 @@ def _derive(places: Places, hparams: HParams, family: Family, tokens: int) -> An
         layers.append(LayerAnatomy(layer, bound.read(LAYER), window))
         for symbol, number in bound.used.items():
             used.setdefault(symbol, set()).add(number)
+    for layer in places.layers():
+        if layer >= hparams.block_count:
+            reason = f"is beyond the {hparams.block_count} layers that the metadata counts"
+            layers.append(LayerAnatomy(layer, places.stored(layer, LAYER), None, reason))
     dims = layer_dims(hparams, 0, tokens, None)
     facts = Facts(places.stems(None), hparams, None, dims)
     ends = _Binding(places, None, facts, family, hparams.architecture, dims)
@@ -141,7 +146,6 @@ class _Binding:
 
     def read(self, rows: tuple[Row, ...]) -> tuple[Quantity, ...]:
         found: list[Quantity] = []
-        named: set[str] = set()
         for row in rows:
             if not self.facts.meets(row.needs):
                 continue
@@ -150,12 +154,12 @@ class _Binding:
                 found += [
                     self._tensor(row, *tensor) for tensor in self.places.of_stem(self.layer, stem)
                 ]
-                named.add(stem)
             else:
                 found.append(self._computed(row))
         if self.layer is not None:  # tensors that the table has no row for
+            listed = {q.name for q in found if q.kind is Kind.STORED}
             rest = self.places.stored(self.layer, ())
-            found += [q for q in rest if role_of(f"blk.0.{q.name}").stem not in named]
+            found += [q for q in rest if q.name not in listed]
         return tuple(found)
 
     def _tensor(self, row: Row, name: str, role: Role, shape: Shape) -> Quantity:

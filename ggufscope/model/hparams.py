@@ -97,8 +97,9 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
     read = _Reader(metadata, architecture)
     layers = read.number("block_count")
     if layers is None or not 0 < layers <= MAX_LAYERS:
+        said = "missing" if layers is None else str(layers)
         raise HyperparameterError(
-            f"key '{architecture}.block_count' is {layers}: a model has 1 to {MAX_LAYERS} layers",
+            f"key '{architecture}.block_count' is {said}: a model has 1 to {MAX_LAYERS} layers",
             hint="the metadata is incomplete or damaged",
         )
     read.layers = layers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ggufscope.container.file import Tensor
 from ggufscope.model.anatomy import LayerAnatomy
-from ggufscope.model.roles import Role, role_of
+from ggufscope.model.roles import Role, role_of, without_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def fold(entries: Sequence[Entry]) -> list[Fold]:
     groups: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         role, tensor = entry.role, entry.tensor
-        alike: object = tensor.name if role.layer is None else _short_name(entry)
-        groups.setdefault((alike, tensor.shape, tensor.type), []).append(entry)
+        alike = (role.layer is None, _short_name(entry), tensor.shape, tensor.type)
+        groups.setdefault(alike, []).append(entry)
     return [_fold(group) for group in groups.values()]
 
 
@@ -79,7 +79,7 @@ def _fold(group: Sequence[Entry]) -> Fold:
     first = group[0]
     layers = tuple(sorted(e.role.layer for e in group if e.role.layer is not None))
     return Fold(
-        name=_short_name(first) if layers else first.tensor.name,
+        name=_short_name(first),
         role=first.role,
         first=first.tensor,
         layers=layers,
@@ -89,10 +89,8 @@ def _fold(group: Sequence[Entry]) -> Fold:
 
 
 def _short_name(entry: Entry) -> str:
-    """Give the name behind its layer: ``attn_q.weight``; the tower stays in front."""
-    number = f".{entry.role.layer}."
-    before, _, behind = entry.tensor.name.partition(number)
-    return behind if before == "blk" else f"{before}.*.{behind}"
+    name, layer = entry.tensor.name, entry.role.layer
+    return name if layer is None else without_layer(name, layer)
 
 
 def _totals(named: Iterable[tuple[str, Entry]]) -> list[Total]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ggufscope.model.roles import Role, role_of
+from ggufscope.model.roles import Role, role_of, without_layer
 from ggufscope.model.rows import Kind, Row
 
 FLOAT_BYTES: Final = 4
@@ -48,8 +48,7 @@ class Places:
         for name, shape in shapes.items():
             role = role_of(name)
             layer = None if role.tower else role.layer
-            # Within a layer its prefix says nothing new: `blk.7.attn_q.weight` is `attn_q.weight`.
-            short = name if layer is None else f"{role.stem}.{role.suffix}".rstrip(".")
+            short = name if layer is None else without_layer(name, layer)
             self._by_layer.setdefault(layer, {})[short] = (role, shape)
 
     def layers(self) -> list[int]:

@@ -172,6 +172,14 @@ def role_of(name: str) -> Role:
     return Role(tower, layer, stem, match["suffix"] or "", group, label)
 
 
+def without_layer(name: str, layer: int) -> str:
+    """Give a tensor's name without its layer: ``attn_q.weight``, ``v.blk.*.attn_q.weight``."""
+    prefix = f"blk.{layer}."
+    if name.startswith(prefix):
+        return name[len(prefix) :]
+    return name.replace(f".{layer}.", ".*.", 1)
+
+
 def _read_stem(stem: str, tower: str) -> tuple[Group, str]:
     known = _STEMS.get(stem)
     if known is not None:

@@ -42,7 +42,8 @@ def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
     yield ""
     yield legend_view(anatomy)
     yield ""
-    yield cache_view(anatomy)
+    if anatomy.cache_elements():
+        yield cache_view(anatomy)
     if any(q.name == ATTENTION_WEIGHTS for q in anatomy.all_quantities()):
         yield paragraph(
             f"The attention weights are {ATTENTION_WEIGHTS}. The file holds what makes them "
@@ -110,7 +111,7 @@ def cache_view(anatomy: Anatomy) -> RenderableType:
     """Give the size of the KV cache for the tokens of the table."""
     elements = anatomy.cache_elements()
     return paragraph(
-        f"KV cache (cache_k, cache_v) for {anatomy.tokens:,} tokens, all layers: "
+        f"KV cache (cache_k, cache_v) for {anatomy.tokens:,} tokens, in the layers above: "
         f"{size(2 * elements)} in F16, llama.cpp's default; {size(4 * elements)} in F32."
     )
 

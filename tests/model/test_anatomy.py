@@ -254,3 +254,28 @@ def test_layers_that_predict_further_tokens_are_left_out(make: Callable[[str], P
         metadata = {**file.metadata, "llama.nextn_predict_layers": 1}
         anatomy = anatomy_of({n: t.shape for n, t in file.tensors.items()}, metadata, T)
     assert [bool(layer.not_derivable) for layer in anatomy.layers] == [False, False, True]
+
+
+def test_tensors_beyond_the_counted_layers_are_listed(make: Callable[[str], Path]) -> None:
+    with open_gguf(make("llama-gqa")) as file:
+        shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+        anatomy = anatomy_of(shapes, {**file.metadata, "llama.block_count": 2}, T)
+    assert [layer.layer for layer in anatomy.layers] == [0, 1, 2]
+    assert "beyond the 2 layers" in anatomy.layers[2].not_derivable
+    assert len(anatomy.layers[2].quantities) == 9
+
+
+def test_names_that_look_alike_are_all_listed(make: Callable[[str], Path]) -> None:
+    odd = ["blk.0.a", "blk.0.a.", "blk.00.a", "fooblk.0.a", "blk.0.a.weight", "blk.0..weight", ""]
+    with open_gguf(make("llama-gqa")) as file:
+        shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+        shapes |= dict.fromkeys(odd, (7,))
+        for metadata in (dict(file.metadata), {}):
+            quantities = anatomy_of(shapes, metadata, T).all_quantities()
+            assert sum(q.kind is Kind.STORED for q in quantities) == len(shapes)
+
+
+def test_the_vision_part_of_a_model_says_what_it_is() -> None:
+    anatomy = anatomy_of({"v.blk.0.attn_q.weight": (8, 8)}, {"general.architecture": "clip"}, T)
+    assert anatomy.not_derivable.startswith("architecture 'clip' is the vision or audio part")
+    assert [q.name for q in anatomy.head] == ["v.blk.0.attn_q.weight"]
