@@ -36,6 +36,7 @@
     └── WriteError                a file cannot be written as asked
         ├── TargetExists              and overwriting was not asked for
         ├── TargetUnwritable          the operating system refused
+        ├── TargetBusy                another process is writing it
         ├── UnencodableValue          a value that its metadata type cannot hold
         └── IncompleteTensor          more or fewer bytes than the tensor needs
 
@@ -185,6 +186,10 @@ class TargetExists(WriteError):
 
 class TargetUnwritable(WriteError):
     """The operating system refused to write the target."""
+
+
+class TargetBusy(WriteError):
+    """Another process is writing the target."""
 
 
 class UnencodableValue(WriteError):

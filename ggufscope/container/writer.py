@@ -1,18 +1,14 @@
 """Writing a GGUF file: offsets first, then a stream of tensors, then fsync and rename.
 
-The file grows under a temporary name beside the target and takes the target's name only when it is
-complete, so whoever opens the target sees the old file or the whole new one, and a reader that has
-the old one mapped keeps it. An error, or leaving early, removes the temporary file.
+The file grows under a temporary name (see partial.py) and takes the target's name only when it is
+complete. An error, or leaving early, removes it.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +19,7 @@ import numpy as np
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.header import MAGIC, alignment_of
+from ggufscope.container.partial import PartialFile
 from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
 from ggufscope.container.values import Order, Value, ValueType
 from ggufscope.errors import (
@@ -30,7 +27,6 @@ from ggufscope.errors import (
     EmptyKey,
     IncompleteTensor,
     TargetExists,
-    TargetUnwritable,
     TensorNameTooLong,
     TooManyDimensions,
 )
@@ -58,6 +54,15 @@ class TensorSpec:
         if isinstance(self.type, ForeignType):
             return self.foreign_bytes
         return self.type.row_bytes(math.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where the data of a tensor belongs."""
+
+    path: Path
+    offset: int
+    nbytes: int
 
 
 class GGUFWriter:
@@ -100,8 +105,7 @@ class GGUFWriter:
         self._written = dict.fromkeys(offsets, 0)
         self.nbytes = data_offset + end
         """Bytes of the whole file, known before the first tensor is written."""
-        self._partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.partial")
-        self._file: io.FileIO | None = None
+        self._partial: PartialFile | None = None
 
     @classmethod
     def copy_of(
@@ -133,24 +137,32 @@ class GGUFWriter:
         if isinstance(slab, np.ndarray):
             slab = np.ascontiguousarray(slab).reshape(-1).view(np.uint8).data
         data = memoryview(slab).cast("B")
-        spec, done = self._specs[name], self._written[name]
-        if done + len(data) > spec.nbytes:
+        done = self._written[name]
+        self.mark_written(name, len(data))
+        self._under_way().write_at(self._starts[name] + done, data)
+
+    def region(self, name: str) -> Region:
+        """Give the place of a tensor in the file under way, for somebody else to write.
+
+        Whoever does, in another process perhaps, tells ``mark_written`` of it in the end.
+        """
+        return Region(self._under_way().path, self._starts[name], self._specs[name].nbytes)
+
+    def mark_written(self, name: str, nbytes: int) -> None:
+        """Count bytes of a tensor as written; raises ``IncompleteTensor`` for too many."""
+        spec, done = self._specs[name], self._written[name] + nbytes
+        if done > spec.nbytes:
             raise IncompleteTensor(
-                f"tensor {name!r} takes {spec.nbytes} bytes, and was handed {done + len(data)}",
+                f"tensor {name!r} takes {spec.nbytes} bytes, and was handed {done}",
                 hint="hand over the rows of its shape, encoded as its type",
             )
-        with self._refusals():
-            self._write_at(self._starts[name] + done, data)
-        self._written[name] = done + len(data)
+        self._written[name] = done
 
     def __enter__(self) -> GGUFWriter:
         if self.path.exists() and not self._overwrite:
             raise TargetExists(f"{self.path} exists", hint="remove it, or ask to overwrite it")
-        with self._refusals():
-            self._file = io.FileIO(self._partial, "x")
-            # The full length at once: what is not written, the padding, reads as zeros.
-            self._file.truncate(self.nbytes)
-            self._write_at(0, memoryview(self._head))
+        self._partial = PartialFile(self.path, self.nbytes)
+        self._partial.write_at(0, memoryview(self._head))
         return self
 
     def __exit__(
@@ -159,16 +171,18 @@ class GGUFWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        partial = self._under_way()
         try:
             if kind is None:
                 self._check_complete()
-                with self._refusals():
-                    self._sync()
-                    self._partial.replace(self.path)
-                    _sync_directory(self.path.parent)
+                partial.commit()
         finally:
-            self._close()
-            self._partial.unlink(missing_ok=True)
+            partial.discard()
+
+    def _under_way(self) -> PartialFile:
+        if self._partial is None:
+            raise ValueError("a GGUFWriter writes only inside its `with` block")
+        return self._partial
 
     def _check_complete(self) -> None:
         for name, done in self._written.items():
@@ -177,36 +191,6 @@ class GGUFWriter:
                     f"tensor {name!r} takes {self._specs[name].nbytes} bytes, was handed {done}",
                     hint="write every row of every tensor before leaving the block",
                 )
-
-    def _write_at(self, position: int, data: memoryview) -> None:
-        if self._file is None:
-            raise ValueError("a GGUFWriter writes only inside its `with` block")
-        self._file.seek(position)
-        while data:  # a raw file may take less than it is given
-            data = data[self._file.write(data) :]
-
-    def _sync(self) -> None:
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._close()
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        """Turn what the operating system refuses into ``TargetUnwritable``, leaving nothing."""
-        try:
-            yield
-        except OSError as error:
-            self._close()
-            self._partial.unlink(missing_ok=True)
-            raise TargetUnwritable(
-                f"{self.path} cannot be written: {error.strerror}",
-                hint="check the directory, its permissions and the room on the disk",
-            ) from None
 
 
 def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -> None:
@@ -256,13 +240,3 @@ def _encode_header(
         parts.append(number(ValueType.UINT32, spec.type.number))
         parts.append(number(ValueType.UINT64, offsets[spec.name]))
     return b"".join(parts)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename itself durable, where directories can be synced."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
