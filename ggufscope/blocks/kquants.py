@@ -1,0 +1,221 @@
+"""K-quants: super-blocks of 256 weights, Q2_K to Q6_K, whose sub-blocks have small integer scales.
+
+A super-block is cut into sub-blocks of 16 or 32 weights. Each gets a scale from a search
+(``fits``), and some types a minimum too; these are then themselves stored as a few bits, as
+multiples of one float16 ``d`` (and ``dmin``). With the stored scales the weights are rounded once
+more, and that is what is written. Q8_K is only read: ggml makes it for dot products.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ggufscope.blocks import fits
+from ggufscope.blocks.ordered import (
+    Blocks,
+    Bytes,
+    Floats,
+    extreme,
+    from_half,
+    lanes_of,
+    largest,
+    nearest_int,
+    per_weight,
+    rows_of,
+    sum_rows,
+    to_half,
+)
+from ggufscope.blocks.packing import (
+    pack_fields,
+    pack_scales_mins,
+    pack_sixteen_scales,
+    planes,
+    read_fields,
+    unpack_fields,
+    unpack_scales_mins,
+    unpack_sixteen_scales,
+)
+
+_Q2_K: Final = fits.AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
+_Q4_K: Final = fits.AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
+_Q5_K: Final = fits.AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
+
+
+def _subscales(d: Blocks, scales: Bytes) -> Floats:
+    """D (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
+    return from_half(d)[:, None] * scales.astype(np.float32)
+
+
+def dequantize_q2_k(blocks: Blocks, out: Floats) -> None:
+    """Q2_K (n,) -> out (n, 256): d * scale * level - dmin * minimum, sub-blocks of 16."""
+    read_fields(blocks["qs"], 2, 32, 0, out)
+    out *= per_weight(_subscales(blocks["d"], blocks["scales"] & 15), out)
+    out -= per_weight(_subscales(blocks["dmin"], blocks["scales"] >> 4), out)
+
+
+def dequantize_q3_k(blocks: Blocks, out: Floats) -> None:
+    """Q3_K (n,) -> out (n, 256): d * (scale - 32) * (level - 4), sub-blocks of 16."""
+    levels = unpack_fields(blocks["hmask"], 1, 32, up=2, zero=4)
+    levels |= unpack_fields(blocks["qs"], 2, 32)
+    np.copyto(out, levels.view(np.int8))
+    scales = unpack_sixteen_scales(blocks["scales"]).view(np.int8) - np.int8(32)
+    out *= per_weight(_subscales(blocks["d"], scales), out)
+
+
+def dequantize_q4_k(blocks: Blocks, out: Floats) -> None:
+    """Q4_K (n,) -> out (n, 256): d * scale * level - dmin * minimum, sub-blocks of 32."""
+    scales, minimums = unpack_scales_mins(blocks["scales"])
+    read_fields(blocks["qs"], 4, 32, 0, out)
+    out *= per_weight(_subscales(blocks["d"], scales), out)
+    out -= per_weight(_subscales(blocks["dmin"], minimums), out)
+
+
+def dequantize_q5_k(blocks: Blocks, out: Floats) -> None:
+    """Q5_K (n,) -> out (n, 256): as Q4_K, the fifth bit of each level in ``qh``."""
+    levels = unpack_fields(blocks["qh"], 1, 32, up=4)
+    levels |= unpack_fields(blocks["qs"], 4, 32)
+    scales, minimums = unpack_scales_mins(blocks["scales"])
+    np.copyto(out, levels)
+    out *= per_weight(_subscales(blocks["d"], scales), out)
+    out -= per_weight(_subscales(blocks["dmin"], minimums), out)
+
+
+def dequantize_q6_k(blocks: Blocks, out: Floats) -> None:
+    """Q6_K (n,) -> out (n, 256): d * scale * (level - 32), sub-blocks of 16.
+
+    Quarters of 32 weights, A to D, of each half of 128, with l from 0 to 31::
+
+        qh[l]         DDCCBBAA     their upper bits
+        ql[l]         CCCCAAAA     their nibbles
+        ql[l + 32]    DDDDBBBB
+    """
+    quarters = out.reshape(-1, 4, 32)
+    by_half = blocks["ql"].reshape(-1, 2, 2, 32).transpose(2, 0, 1, 3)
+    pairs = np.ascontiguousarray(by_half).reshape(2, -1, 32)
+    for quarter, upper in enumerate(planes(blocks["qh"], 2, up=4, zero=32)):
+        levels = upper.reshape(-1, 32)
+        levels |= pairs[quarter % 2] >> np.uint8(4) if quarter > 1 else pairs[quarter] & 15
+        quarters[:, quarter] = levels.view(np.int8)
+    out *= per_weight(_subscales(blocks["d"], blocks["scales"]), out)
+
+
+def dequantize_q8_k(blocks: Blocks, out: Floats) -> None:
+    """Q8_K (n,) -> out (n, 256): d * level, d a float32."""
+    np.copyto(out, blocks["qs"])
+    out *= per_weight(blocks["d"].astype(np.float32), out)
+
+
+def _top_scale(scales: Floats) -> Floats:
+    """Scales (n, s) -> (n,): the largest above 0; C's ``if (scale > max)`` from 0."""
+    top = largest(scales.T, np.float32(0))
+    return np.where(top > 0, top, np.float32(0))
+
+
+def _inverse(top: Floats, levels: int) -> Floats:
+    """Top (n,) -> (n, 1): levels / top, and 0 where there is nothing to scale."""
+    return np.where(top > 0, np.float32(levels) / top, np.float32(0))[:, None]
+
+
+def _affine(
+    lanes: Floats, weights: Floats, search: fits.AffineSearch, d: Floats, m: Floats
+) -> Bytes:
+    """Give the levels (k, lanes) under the stored d and m; those of the search where d is 0."""
+    levels = fits.requantize(lanes, d, m, 0, search.top)
+    lost = np.flatnonzero(d == 0)
+    if lost.size:
+        part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
+        levels[:, lost] = fits.qkx2_levels(part, part_weights, search)
+    return levels
+
+
+def quantize_q2_k(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
+    n = len(x)
+    lanes = lanes_of(x, 16)
+    weights = np.abs(lanes)
+    scale, minimum = fits.qkx2(lanes, weights, _Q2_K)
+    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
+    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
+    out["d"] = to_half(top_scale / np.float32(15))
+    out["dmin"] = to_half(top_minimum / np.float32(15))
+    # Four bits each, which ggml does not clamp: none is above the largest, which is stored as 15.
+    low = nearest_int(_inverse(top_scale, 15) * scales)
+    high = nearest_int(_inverse(top_minimum, 15) * minimums)
+    packed = (low | high << 4).astype(np.uint8)
+    out["scales"] = packed
+    d = _subscales(out["d"], packed & 15).reshape(-1)
+    m = _subscales(out["dmin"], packed >> 4).reshape(-1)
+    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), n), 2, 32)
+
+
+def _quantize_32(x: Floats, search: fits.AffineSearch, out: Blocks) -> Bytes:
+    """X (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
+    n = len(x)
+    lanes = lanes_of(x, 32)
+    root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
+    weights = root_mean_square + np.abs(lanes)
+    scale, minimum = fits.qkx2(lanes, weights, search)
+    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
+    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
+    # C stores the integer in a byte before it takes the minimum.
+    s = np.minimum(nearest_int(_inverse(top_scale, 63) * scales).astype(np.uint8), 63)
+    m = np.minimum(nearest_int(_inverse(top_minimum, 63) * minimums).astype(np.uint8), 63)
+    out["scales"] = pack_scales_mins(s, m)
+    out["d"] = to_half(top_scale / np.float32(63))
+    out["dmin"] = to_half(top_minimum / np.float32(63))
+    stored_d, stored_m = _subscales(out["d"], s), _subscales(out["dmin"], m)
+    return rows_of(_affine(lanes, weights, search, stored_d.reshape(-1), stored_m.reshape(-1)), n)
+
+
+def quantize_q4_k(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
+    out["qs"] = pack_fields(_quantize_32(x, _Q4_K, out), 4, 32)
+
+
+def quantize_q5_k(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
+    levels = _quantize_32(x, _Q5_K, out)
+    out["qs"] = pack_fields(levels & 15, 4, 32)
+    out["qh"] = pack_fields(levels >> 4, 1, 32)
+
+
+def quantize_q3_k(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
+    n = len(x)
+    lanes = lanes_of(x, 16)
+    scale, searched = fits.q3(lanes, 4)
+    scales = scale.reshape(n, -1)
+    top = extreme(scales.T)
+    iscale = np.float32(-32) / top
+    out["d"] = to_half(np.where(top != 0, np.float32(1) / iscale, np.float32(0)))
+    stored = np.clip(nearest_int(iscale[:, None] * scales).astype(np.int8), -32, 31)
+    stored = np.where(top[:, None] != 0, stored, np.int8(-32))
+    out["scales"] = pack_sixteen_scales((stored + np.int8(32)).view(np.uint8))
+    d = _subscales(out["d"], stored).reshape(-1)
+    levels = np.where(d != 0, fits.requantize(lanes, d, None, -4, 3), searched)
+    rows = rows_of(levels, n)
+    out["hmask"] = pack_fields(rows >> 2, 1, 32)
+    out["qs"] = pack_fields(rows & 3, 2, 32)
+
+
+def quantize_q6_k(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> Q6_K out (n,). Follows ``quantize_row_q6_K_ref``."""
+    n = len(x)
+    lanes = lanes_of(x, 16)
+    scales = fits.qx(lanes, 32).reshape(n, -1)
+    top = extreme(scales.T)
+    iscale = np.float32(-128) / top
+    out["d"] = to_half(np.float32(1) / iscale)
+    out["scales"] = np.minimum(nearest_int(iscale[:, None] * scales), 127)
+    d = _subscales(out["d"], out["scales"]).reshape(-1)
+    levels = fits.requantize(lanes, d, None, -32, 31)
+    lost = np.flatnonzero(d == 0)
+    if lost.size:
+        levels[:, lost] = fits.qx_levels(np.take(lanes, lost, axis=1), 32)
+    rows = rows_of(levels, n)
+    out["ql"] = pack_fields(rows & 15, 4, 64)
+    out["qh"] = pack_fields(rows >> 4, 2, 32)
+    # Too small to be scaled: ggml clears the whole super-block.
+    out[np.abs(top) < fits.ALL_ZERO] = 0
