@@ -1,0 +1,141 @@
+"""IQ4_NL and IQ4_XS: four bits, sixteen levels that are not evenly spaced."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks.fits import ALL_ZERO, nearest_level
+from ggufscope.blocks.ordered import (
+    Blocks,
+    Bytes,
+    Floats,
+    extreme,
+    from_half,
+    lanes_of,
+    per_weight,
+    reciprocal,
+    rows_of,
+    sum_rows,
+    to_half,
+)
+from ggufscope.blocks.packing import pack_fields, unpack_fields
+
+VALUES: Final = np.array(
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8
+)
+"""(16,): the levels (ggml's ``kvalues_iq4nl``)."""
+
+_LENGTH: Final = 32
+"""Weights that share a scale."""
+
+_TRIES: Final = 7
+
+
+def _code_of_doubled() -> Bytes:
+    doubled = np.arange(-256, 257)
+    middles = VALUES[1:].astype(np.int64) + VALUES[:-1]
+    return np.searchsorted(middles, doubled, side="right").astype(np.uint8)
+
+
+_CODES: Final = _code_of_doubled()
+"""(513,): the nearest code for floor(2 * x) from -256 to 256. Each middle between two levels is
+a multiple of one half, so floor(2 * x) tells on which side x lies; the middle belongs above."""
+
+_LEVELS: Final = VALUES.astype(np.float32)[_CODES]
+
+
+def _places(t: Floats) -> npt.NDArray[np.intp]:
+    """T -> the place of each number in ``_CODES``; t is overwritten.
+
+    ggml's ``best_index_int8`` ends at the highest level for NaN, for no comparison holds.
+    """
+    t += t
+    np.floor(t, out=t)
+    t += np.float32(256)
+    np.fmin(t, np.float32(512), out=t)
+    np.maximum(t, np.float32(0), out=t)
+    return t.astype(np.intp)
+
+
+def _codes(t: Floats) -> Bytes:
+    return _CODES.take(_places(t))
+
+
+def search(x: Floats) -> Floats:
+    """X (32, lanes) -> scale (lanes,). Follows the search in ``quantize_row_iq4_nl_impl``.
+
+    The scale that puts the largest weight on the lowest level, and fourteen scales around it;
+    for each, the best fit to the levels that it gives. The weights of the fit are x * x.
+    """
+    most = extreme(x)
+    zero = np.abs(most) < ALL_ZERO
+    w = x * x
+    t, q = np.empty_like(x), np.empty_like(x)
+
+    def fit(inverse: Floats) -> tuple[Floats, Floats]:
+        np.multiply(x, inverse, out=t)
+        _LEVELS.take(_places(t), out=q)
+        np.multiply(w, q, out=t)
+        np.multiply(t, q, out=q)
+        np.multiply(t, x, out=t)
+        return sum_rows(t), sum_rows(q)
+
+    lowest = np.float32(VALUES[0])
+    sum_qx, sum_q2 = fit(np.float32(1) / (-most / lowest))
+    scale = np.where(sum_q2 > 0, sum_qx / sum_q2, np.float32(0))
+    best = scale * sum_qx
+    for step in range(-_TRIES, _TRIES + 1):
+        sum_qx, sum_q2 = fit((np.float32(step) + lowest) / most)
+        better = (sum_q2 > 0) & (sum_qx * sum_qx > best * sum_q2)
+        new_scale = sum_qx / sum_q2
+        np.copyto(scale, new_scale, where=better)
+        np.copyto(best, new_scale * sum_qx, where=better)
+    scale[zero] = 0
+    return scale
+
+
+def dequantize_iq4_nl(blocks: Blocks, out: Floats) -> None:
+    """IQ4_NL (n,) -> out (n, 32): d * value."""
+    np.copyto(out, VALUES[unpack_fields(blocks["qs"], 4, 16)])
+    out *= per_weight(from_half(blocks["d"]), out)
+
+
+def dequantize_iq4_xs(blocks: Blocks, out: Floats) -> None:
+    """IQ4_XS (n,) -> out (n, 256): d * (scale - 32) * value.
+
+    Scale of sub-block j: nibble j of ``scales_l``, below the pair of bits j of ``scales_h``.
+    """
+    high = blocks["scales_h"].astype(np.uint16)[:, None] >> np.arange(0, 16, 2, dtype=np.uint16) & 3
+    scales = unpack_fields(blocks["scales_l"], 4, 1).astype(np.int32) | high.astype(np.int32) << 4
+    np.copyto(out, VALUES[unpack_fields(blocks["qs"], 4, 16)])
+    d = from_half(blocks["d"])[:, None] * (scales - 32).astype(np.float32)
+    out *= per_weight(d, out)
+
+
+def quantize_iq4_nl(x: Floats, out: Blocks) -> None:
+    """X (n, 32) -> IQ4_NL out (n,). Follows ``quantize_iq4_nl``."""
+    lanes = lanes_of(x, _LENGTH)
+    scale = search(lanes)
+    out["d"] = to_half(scale)
+    codes = _codes(lanes * reciprocal(scale))
+    out["qs"] = pack_fields(rows_of(codes, len(x)), 4, 16)
+
+
+def quantize_iq4_xs(x: Floats, out: Blocks) -> None:
+    """X (n, 256) -> IQ4_XS out (n,). Follows ``quantize_iq4_xs``."""
+    n = len(x)
+    lanes = lanes_of(x, _LENGTH)
+    scales = search(lanes).reshape(n, -1)
+    d = -extreme(scales.T) / np.float32(32)
+    out["d"] = to_half(d)
+    stored = nearest_level(reciprocal(d)[:, None] * scales, -32, 31)
+    # The weights are rounded with d as it was before it became a half.
+    inverse = reciprocal(d[:, None] * stored.astype(np.float32)).reshape(-1)
+    out["qs"] = pack_fields(rows_of(_codes(lanes * inverse), n), 4, 16)
+    stored += 32
+    out["scales_l"] = pack_fields((stored & 15).astype(np.uint8), 4, 1)
+    high = (stored >> 4 << np.arange(0, 16, 2)).astype(np.uint16)
+    out["scales_h"] = np.bitwise_or.reduce(high, axis=1)
