@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ggufscope.blocks.codec import dequantize as dequantize
+    from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
     from ggufscope.blocks.layouts import layout_named as layout_named
     from ggufscope.container.file import GGUFFile as GGUFFile
@@ -42,8 +44,10 @@ _HOMES: Final = {
     "Value": "container.values",
     "ValueType": "container.values",
     "anatomy_of": "model.anatomy",
+    "dequantize": "blocks.codec",
     "layout_named": "blocks.layouts",
     "open_gguf": "container.file",
+    "quantize": "blocks.codec",
     "read_hparams": "model.hparams",
     "role_of": "model.roles",
     "summarize": "model.summary",

@@ -31,6 +31,11 @@
     │   └── ShardMismatch             one of them belongs elsewhere, or comes twice
     ├── HyperparameterError       metadata that contradicts itself, or is of the wrong type
     ├── UnknownType               a type name that ggml does not have
+    ├── CodecError                weights or blocks that cannot be converted
+    │   ├── IndivisibleRow            a row of an array that does not divide into blocks
+    │   ├── UnmakeableType            a type that is read here, but not made
+    │   ├── NonFiniteWeight           a NaN or an infinity among the weights
+    │   └── MismatchedArray           blocks, type, shape or output do not fit together
     ├── NotInModel                a key, tensor or layer was asked for that the model has not
     ├── BadPattern                a filter that is not a valid regex
     └── WriteError                a file cannot be written as asked
@@ -166,6 +171,26 @@ class HyperparameterError(GGUFScopeError):
 
 class UnknownType(GGUFScopeError):
     """A type name that ggml does not have."""
+
+
+class CodecError(GGUFScopeError):
+    """Weights or blocks that cannot be converted."""
+
+
+class IndivisibleRow(CodecError):
+    """An array whose rows are not a whole number of blocks; in a file it is a ``RaggedRow``."""
+
+
+class UnmakeableType(CodecError):
+    """A type that can be dequantized, but not quantized to."""
+
+
+class NonFiniteWeight(CodecError):
+    """A NaN or an infinity among the weights to quantize."""
+
+
+class MismatchedArray(CodecError):
+    """Blocks, type, shape or output that do not fit together, or are of the wrong kind."""
 
 
 class NotInModel(GGUFScopeError):

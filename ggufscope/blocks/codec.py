@@ -1,0 +1,270 @@
+"""The one table of codecs, and ``quantize()`` and ``dequantize()`` over arrays of any shape.
+
+A codec is a pair of functions on whole blocks, in rows: weights ``(n, block_length)`` float32,
+blocks ``(n,)`` of the layout's dtype. Each writes into the array it is given. What they share is
+here: shapes, byte order, checks, chunks that stay in the cache, threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
+from ggufscope.blocks.layouts import Layout, layout_named
+from ggufscope.blocks.ordered import Blocks, Floats
+from ggufscope.errors import IndivisibleRow, MismatchedArray, NonFiniteWeight, UnmakeableType
+
+BytesLike = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one type is read, and made. ``quantize`` is missing where a type cannot be made."""
+
+    dequantize: Callable[[Blocks, Floats], None]
+    """Blocks (n,) -> out (n, block_length), C-contiguous."""
+
+    quantize: Callable[[Floats, Blocks], None] | None = None
+    """X (n, block_length), C-contiguous -> out (n,)."""
+
+    missing: str = ""
+    """Why there is no ``quantize``, and what to do instead."""
+
+
+_FOR_DOT_PRODUCTS: Final = "ggml makes it for dot products only and stores it in no file; use Q8_0"
+_NOT_WEIGHTS: Final = "it holds exact values, not weights; convert with astype()"
+_CODEBOOK: Final = "a search of its codebook would be needed; IQ4_XS, Q3_K and Q2_K need none"
+_WEIGHED: Final = (
+    "an importance matrix and a search of its codebook would be needed; Q2_K needs none"
+)
+
+CODECS: Final[dict[str, Codec]] = {
+    "F32": Codec(floats.dequantize_plain, floats.quantize_f32),
+    "F16": Codec(floats.dequantize_f16, floats.quantize_f16),
+    "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
+    "Q4_1": Codec(simple.dequantize_q4_1, simple.quantize_q4_1),
+    "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
+    "Q5_1": Codec(simple.dequantize_q5_1, simple.quantize_q5_1),
+    "Q8_0": Codec(simple.dequantize_q8, simple.quantize_q8_0),
+    "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
+    "Q2_K": Codec(kquants.dequantize_q2_k, kquants.quantize_q2_k),
+    "Q3_K": Codec(kquants.dequantize_q3_k, kquants.quantize_q3_k),
+    "Q4_K": Codec(kquants.dequantize_q4_k, kquants.quantize_q4_k),
+    "Q5_K": Codec(kquants.dequantize_q5_k, kquants.quantize_q5_k),
+    "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
+    "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
+    "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
+    "IQ2_XS": Codec(iq2.dequantize_iq2_xs, missing=_WEIGHED),
+    "IQ3_XXS": Codec(iq3.dequantize_iq3_xxs, missing=_CODEBOOK),
+    "IQ1_S": Codec(iq1.dequantize_iq1_s, missing=_WEIGHED),
+    "IQ4_NL": Codec(iq4.dequantize_iq4_nl, iq4.quantize_iq4_nl),
+    "IQ3_S": Codec(iq3.dequantize_iq3_s, missing=_CODEBOOK),
+    "IQ2_S": Codec(iq2.dequantize_iq2_s, missing=_CODEBOOK),
+    "IQ4_XS": Codec(iq4.dequantize_iq4_xs, iq4.quantize_iq4_xs),
+    "I8": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
+    "I16": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
+    "I32": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
+    "I64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
+    "F64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
+    "IQ1_M": Codec(iq1.dequantize_iq1_m, missing=_CODEBOOK),
+    "BF16": Codec(floats.dequantize_bf16, floats.quantize_bf16),
+    "TQ1_0": Codec(ternary.dequantize_tq1_0, ternary.quantize_tq1_0),
+    "TQ2_0": Codec(ternary.dequantize_tq2_0, ternary.quantize_tq2_0),
+    "MXFP4": Codec(microscale.dequantize_mxfp4, microscale.quantize_mxfp4),
+    "NVFP4": Codec(microscale.dequantize_nvfp4, microscale.quantize_nvfp4),
+    "Q1_0": Codec(simple.dequantize_q1_0, simple.quantize_q1_0),
+    "Q2_0": Codec(simple.dequantize_q2_0, simple.quantize_q2_0),
+}
+"""Every type, in order of its number. Another engine is another table with the same keys."""
+
+READ_CHUNK: Final = 1 << 17
+MAKE_CHUNK: Final = 1 << 15
+"""Weights converted at a time: the arrays in use then stay in the second-level cache, a handful
+for reading, a dozen for a search. Smaller chunks are slower by the cost of NumPy's calls."""
+
+
+def quantize(
+    x: npt.ArrayLike,
+    type: str | Layout,
+    *,
+    threads: int | None = None,
+    check_finite: bool = True,
+) -> Blocks:
+    """X (..., row) -> blocks (..., row / block_length) of the type's dtype.
+
+    The bytes are those of ggml's ``ggml_quantize_chunk`` without an importance matrix. x is any
+    array of real numbers, read as float32; one that is not C-contiguous is copied first. For F32,
+    F16 and BF16 the result is plain, one number a weight (BF16 as its bits, ``uint16``).
+
+    ``threads`` converters run side by side; by default, one for each processor. The result does
+    not depend on it.
+
+    With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it. NaNs other than
+    the canonical one may then differ, as they do between builds of ggml.
+
+    Raises ``UnknownType``, ``UnmakeableType``, ``IndivisibleRow``, ``NonFiniteWeight`` with the
+    index of the first one, and ``MismatchedArray`` if x does not hold real numbers.
+
+    >>> import numpy as np, ggufscope
+    >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
+    >>> blocks = ggufscope.quantize(weights, "Q4_K")
+    >>> blocks.shape, blocks.nbytes
+    ((2, 1), 288)
+    >>> blocks["scales"].shape
+    (2, 1, 12)
+    """
+    layout = _layout(type)
+    codec = CODECS[layout.name]
+    make = codec.quantize
+    if make is None:
+        raise UnmakeableType(f"cannot quantize to {layout.name}", hint=codec.missing)
+    weights = np.asarray(x)
+    if weights.dtype.kind not in "fiu":
+        raise MismatchedArray(
+            f"cannot quantize an array of {weights.dtype}", hint="real numbers are needed"
+        )
+    shape = _block_shape(weights.shape, layout)
+    flat = weights.reshape(-1, layout.block_length)
+    blocks = np.empty(len(flat), layout.dtype)
+
+    def convert(start: int, stop: int) -> None:
+        part = np.ascontiguousarray(flat[start:stop], dtype=np.float32)
+        # A sum over a NaN or an infinity is not finite: one pass, and nothing to allocate.
+        if check_finite and not np.isfinite(np.add.reduce(part, axis=None)):
+            _check_finite(part, start, weights.shape)
+        make(part, blocks[start:stop])
+
+    _run(convert, len(flat), MAKE_CHUNK // layout.block_length, threads)
+    return blocks.reshape(shape)
+
+
+def dequantize(
+    blocks: npt.NDArray[Any] | BytesLike,
+    type: str | Layout,
+    shape: tuple[int, ...] | None = None,
+    *,
+    out: npt.NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
+
+    blocks is what ``quantize`` returns, (..., k) of the type's dtype in any byte order that its
+    dtype declares, or their bytes: ``bytes``, or a ``uint8`` array (..., k * block_bytes).
+    ``shape`` is that of the weights; by default the last axis of blocks is widened.
+
+    ``out``, float32, C-contiguous and of that shape, is filled and returned, so that a caller can
+    use one array again and again. For ``threads`` see ``quantize``.
+
+    Raises ``UnknownType``, ``IndivisibleRow``, and ``MismatchedArray`` if blocks, shape and out do
+    not belong together.
+
+    >>> import numpy as np, ggufscope
+    >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
+    >>> stored = ggufscope.quantize(weights, "Q4_K").tobytes()
+    >>> near = ggufscope.dequantize(stored, "Q4_K", (2, 256))
+    >>> print(f"{np.abs(near - weights).max():.4f}")
+    0.0320
+    """
+    layout = _layout(type)
+    array = _as_blocks(blocks, layout)
+    if shape is None:
+        *leading, last = array.shape
+        shape = (*leading, last * layout.block_length)
+    elif prod(_block_shape(shape, layout)) != array.size:
+        raise MismatchedArray(
+            f"{array.size} blocks of {layout.name} hold {array.size * layout.block_length} weights,"
+            f" not those of shape {shape}"
+        )
+    if out is None:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise MismatchedArray(
+            f"out is {out.dtype} {out.shape}, not float32 {shape}", hint="it must be C-contiguous"
+        )
+    flat, weights = array.reshape(-1), out.reshape(-1, layout.block_length)
+    read = CODECS[layout.name].dequantize
+
+    def convert(start: int, stop: int) -> None:
+        read(flat[start:stop].astype(layout.dtype, copy=False), weights[start:stop])
+
+    _run(convert, len(flat), READ_CHUNK // layout.block_length, threads)
+    return out
+
+
+def _layout(type: str | Layout) -> Layout:
+    return type if isinstance(type, Layout) else layout_named(type)
+
+
+def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    if not shape:
+        raise IndivisibleRow("a single number has no rows", hint="give an array of one axis")
+    blocks, rest = divmod(shape[-1], layout.block_length)
+    if rest:
+        raise IndivisibleRow(
+            f"rows of {shape[-1]} weights do not divide into {layout.name} blocks"
+            f" of {layout.block_length}",
+            hint="the last axis is the row; a type with smaller blocks may fit",
+        )
+    return (*shape[:-1], blocks)
+
+
+def _as_blocks(blocks: npt.NDArray[Any] | BytesLike, layout: Layout) -> Blocks:
+    """Blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
+    array = blocks if isinstance(blocks, np.ndarray) else np.frombuffer(blocks, np.uint8)
+    if array.dtype.newbyteorder("=") == layout.dtype.newbyteorder("=") and array.ndim:
+        return array
+    if array.dtype != np.uint8 or not array.ndim:
+        raise MismatchedArray(
+            f"blocks of {layout.name} are not an array of {array.dtype}, shape {array.shape}",
+            hint="give their bytes as uint8, or the array that quantize() returned",
+        )
+    if array.shape[-1] % layout.block_bytes:
+        raise MismatchedArray(
+            f"{array.shape[-1]} bytes are not a whole number of {layout.name} blocks"
+            f" of {layout.block_bytes} bytes"
+        )
+    return np.ascontiguousarray(array).view(layout.dtype)
+
+
+def _check_finite(part: Floats, start: int, shape: tuple[int, ...]) -> None:
+    """Raise ``NonFiniteWeight`` for the first one in these blocks, if it was no mere overflow."""
+    found = np.flatnonzero(~np.isfinite(part))
+    if found.size:
+        where = np.unravel_index(start * part.shape[1] + int(found[0]), shape)
+        raise NonFiniteWeight(
+            f"the weight at [{', '.join(map(str, where))}] is {part.flat[found[0]]} as float32",
+            hint="pass check_finite=False to quantize it as ggml does",
+        )
+
+
+def _run(convert: Callable[[int, int], None], blocks: int, step: int, threads: int | None) -> None:
+    """Call ``convert(start, stop)`` for ``step`` blocks at a time; raise the first error."""
+
+    def one(start: int) -> None:
+        # Edge data overflows and divides by zero as it does in C. The setting is the thread's.
+        with np.errstate(all="ignore"):
+            convert(start, min(start + step, blocks))
+
+    starts = range(0, blocks, step)
+    workers = min(threads or _processors(), len(starts))
+    if workers <= 1:
+        for start in starts:
+            one(start)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(one, starts):
+                pass
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
