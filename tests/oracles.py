@@ -9,6 +9,12 @@ import ctypes
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks.layouts import Layout
 
 
 @cache
@@ -22,6 +28,16 @@ def ggml() -> ctypes.CDLL:
     functions.ggml_type_name.restype = ctypes.c_char_p
     functions.ggml_type_size.restype = ctypes.c_size_t
     functions.ggml_blck_size.restype = ctypes.c_int64
+    functions.ggml_quantize_chunk.restype = ctypes.c_size_t
+    functions.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        *([ctypes.c_int64] * 3),
+        ctypes.c_void_p,
+    ]
+    functions.ggml_validate_row_data.restype = ctypes.c_bool
+    functions.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     return functions
 
 
@@ -41,3 +57,40 @@ def llama_cpp_reads(path: Path) -> bool:
     if context:
         functions.gguf_free(context)
     return bool(context)
+
+
+def ggml_quantize(x: npt.NDArray[np.float32], layout: Layout) -> npt.NDArray[np.uint8]:
+    """X (rows, weights) -> (rows, bytes), by ``ggml_quantize_chunk`` without importance matrix."""
+    assert x.dtype == np.float32
+    assert x.flags.c_contiguous
+    rows, weights = x.shape
+    packed = np.zeros((rows, layout.row_bytes(weights)), np.uint8)
+    written = ggml().ggml_quantize_chunk(
+        layout.number, x.ctypes.data, packed.ctypes.data, 0, rows, weights, None
+    )
+    assert written == packed.nbytes
+    return packed
+
+
+# The types whose rows ggml's own table knows how to read under another name than dequantize_row_*.
+_ROW_READERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
+
+
+def ggml_dequantize(blocks: npt.NDArray[Any], layout: Layout) -> npt.NDArray[np.float32]:
+    """Blocks, as any contiguous array -> (weights,), by ``dequantize_row_*``."""
+    assert blocks.flags.c_contiguous
+    weights = np.empty(blocks.nbytes // layout.block_bytes * layout.block_length, np.float32)
+    name = layout.name
+    spelled = name[:-1].lower() + "K" if name.endswith("_K") else name.lower()
+    reader = getattr(ggml(), _ROW_READERS.get(name, f"dequantize_row_{spelled}"))
+    reader.restype = None
+    reader.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    reader(blocks.ctypes.data, weights.ctypes.data, weights.size)
+    return weights
+
+
+def ggml_accepts(blocks: npt.NDArray[Any], layout: Layout) -> bool:
+    """Whether ``ggml_validate_row_data`` finds every scale finite."""
+    assert blocks.flags.c_contiguous
+    accepted = ggml().ggml_validate_row_data(layout.number, blocks.ctypes.data, blocks.nbytes)
+    return bool(accepted)
