@@ -38,12 +38,23 @@
     │   └── MismatchedArray           blocks, type, shape or output do not fit together
     ├── NotInModel                a key, tensor or layer was asked for that the model has not
     ├── BadPattern                a filter that is not a valid regex
-    └── WriteError                a file cannot be written as asked
-        ├── TargetExists              and overwriting was not asked for
-        ├── TargetUnwritable          the operating system refused
-        ├── TargetBusy                another process is writing it
-        ├── UnencodableValue          a value that its metadata type cannot hold
-        └── IncompleteTensor          more or fewer bytes than the tensor needs
+    ├── WriteError                a file cannot be written as asked
+    │   ├── TargetExists              and overwriting was not asked for
+    │   ├── TargetUnwritable          the operating system refused
+    │   ├── TargetBusy                another process is writing it
+    │   ├── UnencodableValue          a value that its metadata type cannot hold
+    │   └── IncompleteTensor          more or fewer bytes than the tensor needs
+    └── RecipeError               a model cannot be quantized as asked
+        ├── UnknownPreset             a preset that llama-quantize does not have
+        ├── BadTypeRule               a type given by hand that is not NAME=TYPE
+        ├── BadPruning                layers to leave out that are not numbers
+        ├── NoFallback                rows that do not divide, and no type that takes its place
+        ├── TypeDoesNotFit            a type given by hand for rows that do not divide
+        ├── HeadsUnknown              a recipe that goes by heads, a model without
+        ├── LayerUnknown              an expert tensor whose name gives no layer of the model
+        ├── ImportanceNeeded          without an importance matrix the result would be garbage
+        ├── AlreadyQuantized          and quantizing again was not asked for
+        └── NotConvertible            a type that cannot be decoded, or not be made
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.
@@ -223,3 +234,47 @@ class UnencodableValue(WriteError):
 
 class IncompleteTensor(WriteError):
     """A tensor was handed more or fewer bytes than its shape and type need."""
+
+
+class RecipeError(GGUFScopeError):
+    """A model cannot be quantized as asked."""
+
+
+class UnknownPreset(RecipeError):
+    """A preset that llama-quantize does not have."""
+
+
+class BadTypeRule(RecipeError):
+    """A type given by hand that is not ``NAME=TYPE``, or whose name is not a valid regex."""
+
+
+class BadPruning(RecipeError):
+    """Layers to leave out that are not whole numbers."""
+
+
+class NoFallback(RecipeError):
+    """Rows that do not divide into blocks, and no type to take their type's place."""
+
+
+class TypeDoesNotFit(RecipeError):
+    """A type given by hand for rows that do not divide into its blocks."""
+
+
+class HeadsUnknown(RecipeError):
+    """A recipe that goes by the number of heads, for a model that has none."""
+
+
+class LayerUnknown(RecipeError):
+    """A tensor of a model of experts whose name gives no layer of the model."""
+
+
+class ImportanceNeeded(RecipeError):
+    """Without an importance matrix this recipe makes garbage."""
+
+
+class AlreadyQuantized(RecipeError):
+    """A tensor is quantized already, and quantizing it again was not asked for."""
+
+
+class NotConvertible(RecipeError):
+    """A tensor's type cannot be decoded, or the type it is to become cannot be made."""

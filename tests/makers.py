@@ -33,9 +33,9 @@ def write_recipe(path: Path, recipe: Recipe, seed: int = 1, **options: Any) -> P
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, recipe.architecture, **options)
     for key, value in recipe.hparams.items():
-        _add(writer, f"{recipe.architecture}.{key}", value)
+        add_pair(writer, f"{recipe.architecture}.{key}", value)
     for key, value in recipe.metadata.items():
-        _add(writer, key, value)
+        add_pair(writer, key, value)
     for name, shape in recipe.shapes.items():
         writer.add_tensor(name, (0.1 * rng.standard_normal(shape)).astype(np.float32))
     writer.write_header_to_file()
@@ -45,7 +45,7 @@ def write_recipe(path: Path, recipe: Recipe, seed: int = 1, **options: Any) -> P
     return path
 
 
-def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_pair(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):

@@ -63,7 +63,8 @@ def breaches(place: str, imports: list[str]) -> list[str]:
             found.append(f"{place} reaches up to {name}")
         if own == "container" and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} decodes: {name}")
-        reads_headers = own in {"model", "sizing"} or place == "recipes/plan.py"
+        rewrites = place in {"recipes/apply.py", "recipes/importance.py"}
+        reads_headers = own in {"model", "sizing"} or (own == "recipes" and not rewrites)
         if reads_headers and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} touches blocks: {name}")
         if (

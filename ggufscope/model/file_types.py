@@ -56,3 +56,14 @@ def file_type_name(number: object) -> str | None:
     if not isinstance(number, int):
         return None
     return FILE_TYPES.get(number & ~GUESSED, f"file type {number}")
+
+
+def guessed_file_type(commonest: str) -> int:
+    """Give the number that llama.cpp takes a silent file for, by its commonest tensor type.
+
+    Follows the loader in ``llama-model-loader.cpp``: a K-quant is taken for its medium mix, and
+    what it has no guess for (``MXFP4``, ``IQ4_XS``) for F32.
+    """
+    name = f"{commonest}_M" if commonest in ("Q3_K", "Q4_K", "Q5_K") else commonest
+    numbers = {file_type: number for number, file_type in FILE_TYPES.items()}
+    return GUESSED | (0 if name == "IQ4_XS" else numbers.get(name, 0))

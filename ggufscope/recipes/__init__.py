@@ -1,0 +1,1 @@
+"""Recipes: which type for which tensor, and doing it."""

@@ -1,0 +1,62 @@
+"""The order in which tensors are written, and their names once layers are pruned.
+
+llama.cpp sorts by layer, then by name; what is in no layer comes first. Its counters (how many
+``ffn_down`` came before this one) run in that order, so the order decides types.
+Follows ``weight_name_comparer`` in ``llama-model-loader.h`` and ``remap_layer`` in
+``llama-quant.cpp``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_LEADING_LAYER: Final = re.compile(r"blk\.[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_ANY_LAYER: Final = re.compile(r"blk\.([0-9]+)\.")
+
+
+def leading_layer(name: str) -> int | None:
+    """Give the layer of a name that begins with ``blk.N``; None for all others."""
+    match = _LEADING_LAYER.match(name)
+    return int(match[1]) if match else None
+
+
+def written_order(names: Iterable[str]) -> list[str]:
+    """Sort names as llama.cpp writes them: by layer, then as bytes."""
+
+    def key(name: str) -> tuple[int, bytes]:
+        layer = leading_layer(name)
+        return -1 if layer is None else layer, name.encode("utf-8", "surrogateescape")
+
+    return sorted(names, key=key)
+
+
+def pruned_names(names: Sequence[str], prune: Sequence[int]) -> tuple[dict[str, str], int | None]:
+    """Give the new name of each tensor that stays, and the number of layers that are left.
+
+    ``names`` are in written order, ``prune`` ascends. New numbers are given out as layers are
+    met, so names that sort as words (``enc.blk.10.`` before ``enc.blk.2.``) lead llama.cpp to
+    shuffle such layers; so they do here. The number is None where nothing is to be pruned.
+    """
+    if not prune:
+        return {name: name for name in names}, None
+    renumbered: dict[int, int | None] = {}
+    following = 0
+    kept: dict[str, str] = {}
+    for name in names:
+        match = _ANY_LAYER.search(name)
+        if match is None:
+            kept[name] = name
+            continue
+        layer = int(match[1])
+        if layer not in renumbered:
+            if layer in prune:
+                renumbered[layer] = None
+            else:
+                renumbered[layer] = layer if layer < prune[0] else following
+                following = (layer if layer < prune[0] else following) + 1
+        number = renumbered[layer]
+        if number is not None:
+            kept[name] = f"{name[: match.start(1)]}{number}{name[match.end(1) :]}"
+    return kept, following

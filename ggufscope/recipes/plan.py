@@ -1,0 +1,244 @@
+"""Header + mix -> ``Plan``: type, bytes and the rule that chose it, for every tensor.
+
+Nothing here opens a tensor. The plan is that of ``llama-quantize --dry-run``; what a real run
+would refuse is in the plan too, and ``Plan.require_runnable`` raises it.
+Follows ``llama_model_quantize_impl`` and ``llama_tensor_get_type`` in llama.cpp's
+``llama-quant.cpp``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final, Protocol
+
+from ggufscope.blocks.layouts import ForeignType, Layout
+from ggufscope.container.tensor_info import padded
+from ggufscope.errors import AlreadyQuantized, ImportanceNeeded, NotConvertible
+from ggufscope.model.file_types import guessed_file_type
+from ggufscope.recipes.choosing import Chooser, Verdict
+from ggufscope.recipes.kinds import needs_importance
+from ggufscope.recipes.mixes import Mix, mix_named
+from ggufscope.recipes.options import DEFAULTS, PlanOptions
+from ggufscope.recipes.order import pruned_names, written_order
+from ggufscope.recipes.traits import traits_of
+
+ALIGNMENT: Final = 32
+"""Of the data of a quantized file, whatever the source's was."""
+QUANTIZATION_VERSION: Final = 2
+DROPPED_KEYS: Final = ("split.no", "split.count", "split.tensors.count")
+"""Keys of the source that a quantized file does not have."""
+
+_NOT_CONVERTIBLE: Final = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
+"""Types that llama.cpp has no quantizer and no way back for."""
+
+
+class TensorLike(Protocol):
+    """What a plan needs to know of a tensor; ``TensorInfo`` and ``Tensor`` are such."""
+
+    @property
+    def name(self) -> str:
+        """GGUF name."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """NumPy shape: ``[out, in]`` for a matrix."""
+
+    @property
+    def type(self) -> Layout | ForeignType:
+        """Its ggml type."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTensor:
+    """What becomes of one tensor, and why."""
+
+    name: str
+    source_name: str
+    """Its name in the source: another one where layers below it were pruned."""
+    shape: tuple[int, ...]
+    source: Layout | ForeignType
+    target: Layout | ForeignType
+    source_nbytes: int
+    nbytes: int
+    """Bytes of data, without padding."""
+    rule: str
+    """Why this type, in words."""
+    fallback_from: Layout | None
+    """The type it would have if its rows divided into blocks."""
+    needs_importance: bool
+    """Whether the target type makes garbage of it without an importance matrix."""
+
+    @property
+    def converted(self) -> bool:
+        """Whether its type changes; if not, its bytes are copied."""
+        return self.source != self.target
+
+    @property
+    def n_elements(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole model, tensors in the order in which they are written."""
+
+    preset: str
+    file_type: int
+    """``general.file_type`` of the result."""
+    tensors: tuple[PlannedTensor, ...]
+    pruned: tuple[str, ...]
+    """Names of the tensors that are left out."""
+    block_count: int | None
+    """The number of layers that are left, where some were pruned; upstream changes no other key."""
+    options: PlanOptions
+
+    @property
+    def source_nbytes(self) -> int:
+        """Bytes of the tensors as they are."""
+        return sum(tensor.source_nbytes for tensor in self.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors as they will be, without padding."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def data_nbytes(self) -> int:
+        """Bytes of the data section, padding included."""
+        return sum(padded(tensor.nbytes, ALIGNMENT) for tensor in self.tensors)
+
+    @property
+    def n_elements(self) -> int:
+        """Number of weights."""
+        return sum(tensor.n_elements for tensor in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of storage a weight, over all tensors; 0 where there is no weight."""
+        return 8 * self.nbytes / self.n_elements if self.n_elements else 0.0
+
+    @property
+    def fallbacks(self) -> tuple[PlannedTensor, ...]:
+        """The tensors whose rows did not divide into blocks of the type meant for them."""
+        return tuple(tensor for tensor in self.tensors if tensor.fallback_from)
+
+    @property
+    def needs_importance(self) -> bool:
+        """Whether some tensor needs an importance matrix."""
+        return any(tensor.needs_importance for tensor in self.tensors)
+
+    def require_runnable(self) -> None:
+        """Raise what keeps this plan from being carried out, if anything does.
+
+        ``ImportanceNeeded``, ``AlreadyQuantized`` or ``NotConvertible``, each naming the tensor.
+        """
+        if not self.options.importance:
+            for tensor in self.tensors:
+                if tensor.needs_importance:
+                    raise ImportanceNeeded(
+                        f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
+                        "importance matrix the result would be garbage",
+                        hint="give one (llama-imatrix makes it), or choose a larger preset",
+                    )
+        for tensor in self.tensors:
+            if isinstance(tensor.source, ForeignType):
+                raise NotConvertible(
+                    f"tensor {tensor.name!r} is of {tensor.source.name}, which ggml does not have",
+                    hint="llama.cpp cannot quantize this file either",
+                )
+            if tensor.converted:
+                _require_convertible(tensor, self.options)
+
+
+def _require_convertible(tensor: PlannedTensor, options: PlanOptions) -> None:
+    source, target = tensor.source, tensor.target
+    if isinstance(source, Layout) and source.block_length > 1 and not options.allow_requantize:
+        raise AlreadyQuantized(
+            f"tensor {tensor.name!r} is {source.name} already: making it {target.name} would add "
+            "one loss to another",
+            hint="start from an F16, BF16 or F32 file, or ask for it with --allow-requantize",
+        )
+    if not _NOT_CONVERTIBLE.isdisjoint((source.name, target.name)):
+        raise NotConvertible(
+            f"tensor {tensor.name!r} cannot go from {source.name} to {target.name}",
+            hint="choose another type for it, or leave it as it is",
+        )
+
+
+def plan(
+    tensors: Iterable[TensorLike],
+    metadata: Mapping[str, Any],
+    preset: str,
+    options: PlanOptions = DEFAULTS,
+) -> Plan:
+    """Decide what becomes of each tensor of a model.
+
+    ``tensors`` are in file order, shard after shard. Raises ``UnknownPreset``,
+    ``HyperparameterError``, and where llama-quantize would give up: ``NoFallback``,
+    ``TypeDoesNotFit``, ``HeadsUnknown``, ``LayerUnknown``.
+    """
+    mix = mix_named(preset)
+    by_name = {tensor.name: tensor for tensor in tensors}
+    in_order = written_order(by_name)
+    names, layers_left = pruned_names(in_order, options.prune_layers)
+    if options.keep_split:
+        names = {name: names[name] for name in by_name if name in names}
+    chooser = Chooser(mix, traits_of(metadata), options, names.values())
+    planned = []
+    for source_name, name in names.items():
+        tensor = by_name[source_name]
+        verdict = chooser.choose(name, tensor.shape, tensor.type)
+        planned.append(_planned(tensor, name, verdict, mix))
+    return Plan(
+        preset=mix.name,
+        file_type=_file_type(mix, metadata, [by_name[name] for name in in_order]),
+        tensors=tuple(planned),
+        pruned=tuple(name for name in in_order if name not in names),
+        block_count=layers_left,
+        options=options,
+    )
+
+
+def _planned(tensor: TensorLike, name: str, verdict: Verdict, mix: Mix) -> PlannedTensor:
+    target, nbytes = verdict.type, tensor.nbytes
+    if isinstance(target, Layout) and target != tensor.type:
+        nbytes = target.row_bytes(prod(tensor.shape))
+    needs = (
+        not verdict.kept and isinstance(target, Layout) and needs_importance(name, target, mix.name)
+    )
+    return PlannedTensor(
+        name=name,
+        source_name=tensor.name,
+        shape=tensor.shape,
+        source=tensor.type,
+        target=target,
+        source_nbytes=tensor.nbytes,
+        nbytes=nbytes,
+        rule=verdict.rule,
+        fallback_from=verdict.fallback_from,
+        needs_importance=needs,
+    )
+
+
+def _file_type(mix: Mix, metadata: Mapping[str, Any], tensors: Sequence[TensorLike]) -> int:
+    """Give ``general.file_type``; COPY keeps the source's, or what llama.cpp takes it for."""
+    if mix.file_type is not None:
+        return mix.file_type
+    said = metadata.get("general.file_type")
+    if isinstance(said, int):
+        return said
+    counts: Counter[str] = Counter()
+    commonest = "F32"
+    for tensor in tensors:
+        counts[tensor.type.name] += 1
+        if counts[tensor.type.name] > counts[commonest]:
+            commonest = tensor.type.name
+    return guessed_file_type(commonest)

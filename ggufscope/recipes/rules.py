@@ -1,0 +1,104 @@
+"""The named conditions that recipes are written in: ``MORE_BITS``, ``FIRST_EIGHTH`` and so on.
+
+A condition is a function of a ``Situation`` with words to explain itself; ``&`` and ``~`` combine
+them. The facts are those of ``llama_tensor_get_type_impl`` in llama.cpp's ``llama-quant.cpp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ggufscope.errors import HeadsUnknown
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a condition may look at: where a tensor stands, and in what model."""
+
+    position: int
+    """Its layer, or how many of its kind came before it."""
+    count: int
+    """How many layers, or how many of its kind, there are."""
+    query_group: int | None
+    """Query heads to a key/value head in layer 0; None where the model has no heads at all."""
+    experts: int
+    falcon: bool
+    importance: bool
+    """Whether an importance matrix is at hand."""
+    ragged: bool
+    """Whether its rows do not divide into blocks of the recipe's main type."""
+    stacked: bool
+    """Whether it holds a matrix for each expert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A yes or no about a ``Situation``, and the words for yes; none where it goes without."""
+
+    words: str
+    holds: Callable[[Situation], bool]
+
+    def __and__(self, other: Condition) -> Condition:
+        words = " and ".join(filter(None, (self.words, other.words)))
+        return Condition(words, lambda it: self.holds(it) and other.holds(it))
+
+    def __or__(self, other: Condition) -> Condition:
+        words = " or ".join(filter(None, (self.words, other.words)))
+        return Condition(words, lambda it: self.holds(it) or other.holds(it))
+
+    def __invert__(self) -> Condition:
+        return Condition("", lambda it: not self.holds(it))
+
+
+def _more_bits(it: Situation) -> bool:
+    eighth = it.count // 8
+    return (
+        it.position < eighth or it.position >= 7 * it.count // 8 or (it.position - eighth) % 3 == 2
+    )
+
+
+def first(number: int) -> Condition:
+    """Give the condition: one of the first ``number`` of its kind."""
+    return Condition(f"one of the first {number}", lambda it: it.position < number)
+
+
+def grouped(number: int) -> Condition:
+    """Give the condition: ``number`` or more query heads share a key/value head.
+
+    Raises ``HeadsUnknown`` for a model without heads, at which llama-quantize aborts.
+    """
+
+    def holds(it: Situation) -> bool:
+        if it.query_group is None:
+            raise HeadsUnknown(
+                "this recipe goes by the number of heads, and the model has none",
+                hint="choose Q8_0 or F16, for which heads do not matter",
+            )
+        return it.query_group >= number
+
+    return Condition(f"{number} or more query heads to a key/value head", holds)
+
+
+def experts_from(number: int) -> Condition:
+    """Give the condition: ``number`` or more experts."""
+    return Condition(f"{number} or more experts", lambda it: it.experts >= number)
+
+
+ALWAYS: Final = Condition("", lambda it: True)
+MORE_BITS: Final = Condition("in the first or last eighth, or every third between", _more_bits)
+FIRST_EIGHTH: Final = Condition("in the first eighth", lambda it: it.position < it.count // 8)
+FIRST_SIXTEENTH: Final = Condition(
+    "in the first sixteenth", lambda it: it.position < it.count // 16
+)
+MIDDLE: Final = Condition(
+    "between the first and the last eighth",
+    lambda it: it.count // 8 <= it.position < 7 * it.count // 8,
+)
+EIGHT_EXPERTS: Final = Condition("exactly 8 experts", lambda it: it.experts == 8)
+FALCON: Final = Condition("falcon", lambda it: it.falcon)
+IMPORTANCE: Final = Condition("with an importance matrix", lambda it: it.importance)
+NO_IMPORTANCE: Final = Condition("without an importance matrix", lambda it: not it.importance)
+RAGGED: Final = Condition("rows that do not divide", lambda it: it.ragged)
+STACKED: Final = Condition("a matrix for each expert", lambda it: it.stacked)
