@@ -6,7 +6,8 @@
     ├── SourceError               the bytes cannot be had
     │   ├── SourceNotFound            no such path
     │   ├── NotAFile                  a directory, a pipe, a device
-    │   └── SourceUnreadable          the operating system refused
+    │   ├── SourceUnreadable          the operating system refused
+    │   └── SourceChanged             it was cut while it was read
     ├── FormatError               the file says something that cannot be true
     │   ├── EmptyFile                 zero bytes
     │   ├── NotGGUF                   another magic
@@ -37,9 +38,14 @@
     │   ├── NonFiniteWeight           a NaN or an infinity among the weights
     │   └── MismatchedArray           blocks, type, shape or output do not fit together
     ├── NotInModel                a key, tensor or layer was asked for that the model has not
+    ├── BadUsage                  options that contradict each other, or make no sense
     ├── BadPattern                a filter that is not a valid regex
     ├── WriteError                a file cannot be written as asked
     │   ├── TargetExists              and overwriting was not asked for
+    │   ├── TargetIsSource            by whatever path or link
+    │   ├── TargetTwice               two targets of one run are one file
+    │   ├── TargetNotAFile            a directory, a pipe or a device
+    │   ├── NoRoom                    the disk is too full for it
     │   ├── TargetUnwritable          the operating system refused
     │   ├── TargetBusy                another process is writing it
     │   ├── UnencodableValue          a value that its metadata type cannot hold
@@ -47,6 +53,7 @@
     └── RecipeError               a model cannot be quantized as asked
         ├── UnknownPreset             a preset that llama-quantize does not have
         ├── BadTypeRule               a type given by hand that is not NAME=TYPE
+        ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
         ├── BadPruning                layers to leave out that are not numbers
         ├── NoFallback                rows that do not divide, and no type that takes its place
         ├── TypeDoesNotFit            a type given by hand for rows that do not divide
@@ -86,6 +93,10 @@ class NotAFile(SourceError):
 
 class SourceUnreadable(SourceError):
     """The operating system refused to open or map the file."""
+
+
+class SourceChanged(SourceError):
+    """The file became shorter while it was read."""
 
 
 class FormatError(GGUFScopeError):
@@ -208,6 +219,10 @@ class NotInModel(GGUFScopeError):
     """A key, tensor or layer was asked for that the model does not have."""
 
 
+class BadUsage(GGUFScopeError):
+    """Options that contradict each other, or make no sense."""
+
+
 class BadPattern(GGUFScopeError):
     """A filter that is not a valid regular expression."""
 
@@ -218,6 +233,22 @@ class WriteError(GGUFScopeError):
 
 class TargetExists(WriteError):
     """The target exists and overwriting was not asked for."""
+
+
+class TargetIsSource(WriteError):
+    """The target is the source itself, by whatever path or link."""
+
+
+class TargetTwice(WriteError):
+    """Two targets of one run are one file."""
+
+
+class TargetNotAFile(WriteError):
+    """The target is a directory, a pipe or a device."""
+
+
+class NoRoom(WriteError):
+    """The disk is too full for the target."""
 
 
 class TargetUnwritable(WriteError):
@@ -246,6 +277,10 @@ class UnknownPreset(RecipeError):
 
 class BadTypeRule(RecipeError):
     """A type given by hand that is not ``NAME=TYPE``, or whose name is not a valid regex."""
+
+
+class BadOverride(RecipeError):
+    """Metadata given by hand that is not ``KEY=TYPE:VALUE``."""
 
 
 class BadPruning(RecipeError):

@@ -63,22 +63,15 @@ def breaches(place: str, imports: list[str]) -> list[str]:
             found.append(f"{place} reaches up to {name}")
         if own == "container" and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} decodes: {name}")
-        rewrites = place in {"recipes/apply.py", "recipes/importance.py"}
-        reads_headers = own in {"model", "sizing"} or (own == "recipes" and not rewrites)
-        if reads_headers and floor == "blocks" and ".layouts." not in f"{name}.":
+        if own in {"model", "sizing"} and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} touches blocks: {name}")
-        if (
-            "codec" in name
-            and floor == "blocks"
-            and own == "recipes"
-            and place != "recipes/apply.py"
-        ):
-            found.append(f"{place} quantizes: {name}")
-        if (
-            "container.writer" in name
-            and own not in {None, "container"}
-            and place != "recipes/apply.py"
-        ):
+        # A job converts and knows no writer, apply.py hands out jobs and writes: so one place
+        # rewrites models, and the rest of the recipes reads headers alone.
+        decodes = floor == "blocks" and ".layouts." not in f"{name}."
+        if own == "recipes" and decodes and place != "recipes/jobs.py":
+            found.append(f"{place} converts: {name}")
+        writes = "container.writer" in name and own not in {None, "container"}
+        if writes and place != "recipes/apply.py":
             found.append(f"{place} writes: {name}")
         top = name.split(".")[0]
         if top in THIRD_PARTY and not place.startswith(THIRD_PARTY[top]):

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it c
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import IntEnum
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 
 from ggufscope import __version__
 from ggufscope.cli.list import list_model
+from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.errors import GGUFScopeError
 
 
@@ -32,6 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("list")(list_model)
+app.command("quantize")(quantize_command)
+app.command("dequantize")(dequantize_command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -55,11 +59,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
             stream.reconfigure(errors="backslashreplace")
+    # Ended from outside, a command cleans up after itself, as it does for Ctrl-C.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except GGUFScopeError as error:
         _report(error)
         sys.exit(ExitCode.FAILED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _report(error: GGUFScopeError) -> None:

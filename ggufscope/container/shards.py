@@ -30,6 +30,17 @@ def shard_count(metadata: Metadata) -> int:
     return count if isinstance(count, int) and count > 1 else 1
 
 
+def stem_of_model(name: str) -> str:
+    """Give the name of a model file without ``.gguf`` and without the number of a shard."""
+    match = _NAME.fullmatch(name)
+    return match["stem"] if match else name.removesuffix(".gguf")
+
+
+def shard_name(name: str, number: int, count: int) -> str:
+    """Give the name of shard ``number`` (from 0) of ``count``, for a model file called ``name``."""
+    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
+
+
 def sibling_paths(path: Path, count: int) -> list[Path]:
     """Give the paths of all ``count`` shards, in order, from the path of any of them.
 
@@ -42,10 +53,7 @@ def sibling_paths(path: Path, count: int) -> list[Path]:
             f"{path} says that it is one of {count} shards, and is not named so",
             hint=f"give the shards their names back: NAME-00001-of-{count:05}.gguf and so on",
         )
-    paths = [
-        path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf")
-        for number in range(1, count + 1)
-    ]
+    paths = [path.with_name(shard_name(match["stem"], number, count)) for number in range(count)]
     missing = [sibling.name for sibling in paths if not sibling.exists()]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

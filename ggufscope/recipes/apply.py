@@ -1,0 +1,276 @@
+"""The stream: read, dequantize, quantize, write.
+
+A plan is cut into independent jobs (see jobs.py), each some rows of one tensor with the places
+where its results belong, all known before anything runs. They are handed to an executor, a few
+more than it has hands, so that reading, computing and writing overlap and memory stays bounded.
+Several targets share one reading of the source.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.container.file import GGUFFile, Tensor, open_gguf
+from ggufscope.container.values import Value
+from ggufscope.container.writer import GGUFWriter, TensorSpec
+from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
+from ggufscope.recipes.jobs import Job, Misfit, Output, require_makeable, run
+from ggufscope.recipes.options import PlanOptions
+from ggufscope.recipes.plan import Plan, PlannedTensor, plan
+
+DEFAULT_BUFFER: Final = 16 << 20
+"""Bytes of float32 weights that one job holds at a time."""
+
+_FLOAT_BYTES: Final = 4
+_WAITING: Final = 2
+"""Jobs handed over for each hand of the executor: one at work, one waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    done: int
+    """Bytes of the source that have been converted and written."""
+    total: int
+    tensor: str
+    """The tensor that was worked on last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one target."""
+
+    plan: Plan
+    paths: tuple[Path, ...]
+    nbytes: int
+    """Bytes of the files."""
+    costs: Mapping[str, Misfit]
+    """What each tensor lost, by its name in the target; nothing where it was copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run would write."""
+
+    plan: Plan
+    files: tuple[tuple[Path, int], ...]
+    """Each file and its bytes, to the byte."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+        return sum(nbytes for _, nbytes in self.files)
+
+
+def preview(
+    source: GGUFFile,
+    targets: Mapping[Path, Plan],
+    *,
+    overrides: Mapping[str, Value] | None = None,
+    split_max_size: int | None = None,
+) -> list[Outlook]:
+    """Tell what ``quantize_model`` would write, without opening a tensor or a target."""
+    return [
+        Outlook(
+            each,
+            tuple(
+                (file.path, GGUFWriter(file.path, file.metadata, _specs(file)).nbytes)
+                for file in target_files(source, each, path, overrides, split_max_size)
+            ),
+        )
+        for path, each in targets.items()
+    ]
+
+
+def quantize_model(
+    source: str | os.PathLike[str] | GGUFFile,
+    targets: Mapping[Any, str | Plan],
+    *,
+    options: PlanOptions | None = None,
+    overrides: Mapping[str, Value] | None = None,
+    split_max_size: int | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    executor: Executor | None = None,
+    buffer_bytes: int = DEFAULT_BUFFER,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Result]:
+    """Quantize a model into one or several files, reading it once.
+
+    ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source.
+    ``executor`` does the jobs where one is given, ``threads`` threads of this process otherwise.
+    Each target is complete when it appears under its name, or it does not appear.
+
+    Raises what ``plan`` and ``Plan.require_runnable`` raise, a ``WriteError`` for a target that
+    cannot be written, ``NonFiniteWeight`` and ``SourceChanged`` for what is wrong in the data.
+    """
+    file = source if isinstance(source, GGUFFile) else open_gguf(source)
+    plans = [_as_plan(file, each, options) for each in targets.values()]
+    for each in plans:
+        each.require_runnable()
+        for tensor in each.tensors:
+            if tensor.converted:
+                require_makeable(tensor.target.name, tensor.name)
+    files = [
+        target_files(file, each, Path(path), overrides, split_max_size)
+        for each, path in zip(plans, targets, strict=True)
+    ]
+    with ExitStack() as stack:
+        writers = {
+            each.path: GGUFWriter(each.path, each.metadata, _specs(each), overwrite=overwrite)
+            for group in files
+            for each in group
+        }
+        check_targets(
+            file, [(path, writer.nbytes) for path, writer in writers.items()], overwrite=overwrite
+        )
+        for writer in writers.values():
+            stack.enter_context(writer)
+        work = _Work(file, [each for group in files for each in group], writers, buffer_bytes)
+        hands = threads or _processors()
+        # Within the writers: no job is at work any more when a file under way is removed.
+        pool = executor or stack.enter_context(_Threads(hands))
+        costs = work.carry_out(pool, _WAITING * hands, progress)
+    return [
+        Result(
+            each,
+            tuple(target.path for target in group),
+            sum(writers[target.path].nbytes for target in group),
+            {t.name: costs[t.source_name, t.target.name] for t in each.tensors if t.converted},
+        )
+        for each, group in zip(plans, files, strict=True)
+    ]
+
+
+def _as_plan(file: GGUFFile, wanted: str | Plan, options: PlanOptions | None) -> Plan:
+    if isinstance(wanted, Plan):
+        return wanted
+    tensors = file.tensors.values()
+    return plan(tensors, file.metadata, wanted, options or PlanOptions())
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that start nothing new once they are left."""
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Bytes of a tensor that a job puts into one of the files."""
+
+    writer: GGUFWriter
+    tensor: str
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """All jobs of a run, and the keeping of its books."""
+
+    source: GGUFFile
+    files: Sequence[TargetFile]
+    writers: Mapping[Path, GGUFWriter]
+    buffer_bytes: int
+
+    def carry_out(
+        self, pool: Executor, waiting: int, progress: Callable[[Progress], None] | None
+    ) -> dict[tuple[str, str], Misfit]:
+        """Have the jobs done; give what each tensor lost in each type."""
+        costs: dict[tuple[str, str], Misfit] = {}
+        total = sum(tensor.nbytes for tensor, _ in self._tensors())
+        done = 0
+        under_way: dict[Future[dict[str, Misfit]], tuple[Job, list[_Share]]] = {}
+        jobs = self._jobs()
+        while True:
+            for job, shares in jobs:
+                under_way[pool.submit(run, job)] = job, shares
+                if len(under_way) >= waiting:
+                    break
+            if not under_way:
+                return costs
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                job, shares = under_way.pop(future)
+                for type_, cost in future.result().items():
+                    key = (job.tensor, type_)
+                    costs[key] = costs[key] + cost if key in costs else cost
+                for share in shares:
+                    share.writer.mark_written(share.tensor, share.nbytes)
+                done += job.nbytes
+                if progress is not None:
+                    progress(Progress(done, total, job.tensor))
+
+    def _tensors(self) -> Iterator[tuple[Tensor, list[tuple[GGUFWriter, PlannedTensor]]]]:
+        """Give each tensor of the source, in the order of writing, with all who want it."""
+        wanted: dict[str, list[tuple[GGUFWriter, PlannedTensor]]] = {}
+        for file in self.files:
+            for tensor in file.tensors:
+                wanted.setdefault(tensor.source_name, []).append((self.writers[file.path], tensor))
+        for name, places in wanted.items():
+            yield self.source.tensors[name], places
+
+    def _jobs(self) -> Iterator[tuple[Job, list[_Share]]]:
+        for tensor, places in self._tensors():
+            layout = tensor.type
+            assert isinstance(layout, Layout)  # a plan with a foreign type is not runnable
+            row = tensor.shape[-1] if tensor.shape else 1
+            rows = prod(tensor.shape[:-1])
+            step = max(1, self.buffer_bytes // (_FLOAT_BYTES * max(1, row)))
+            for first in range(0, rows if row else 0, step):
+                job = Job(
+                    tensor=tensor.name,
+                    path=tensor.shard.source.name,
+                    offset=tensor.offset + first * layout.row_bytes(row),
+                    type=layout.name,
+                    byte_order=tensor.shard.header.order,
+                    first_row=first,
+                    rows=min(step, rows - first),
+                    row_length=row,
+                    outputs=_outputs(places, first, row),
+                )
+                yield (
+                    job,
+                    [
+                        _Share(writer, planned.name, job.rows * _row_bytes(planned, row))
+                        for writer, planned in places
+                    ],
+                )
+
+
+def _specs(file: TargetFile) -> list[TensorSpec]:
+    return [
+        TensorSpec(tensor.name, written_shape(tensor.shape), tensor.target, tensor.nbytes)
+        for tensor in file.tensors
+    ]
+
+
+def _outputs(
+    places: Sequence[tuple[GGUFWriter, PlannedTensor]], first: int, row: int
+) -> tuple[Output, ...]:
+    """Give the types that rows are wanted in, each with its places; a type is made once."""
+    by_type: dict[str, list[tuple[str, int]]] = {}
+    for writer, planned in places:
+        region = writer.region(planned.name)
+        begin = region.offset + first * _row_bytes(planned, row)
+        by_type.setdefault(planned.target.name, []).append((str(region.path), begin))
+    return tuple(Output(type_, tuple(where)) for type_, where in by_type.items())
+
+
+def _row_bytes(planned: PlannedTensor, row: int) -> int:
+    return LAYOUTS[planned.target.name].row_bytes(row)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,159 @@
+"""The files that a plan becomes: one, or the shards of a split, each with its metadata."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggufscope.container.file import GGUFFile
+from ggufscope.container.shards import shard_name, stem_of_model
+from ggufscope.container.tensor_info import padded
+from ggufscope.container.values import Value
+from ggufscope.errors import (
+    NoRoom,
+    TargetExists,
+    TargetIsSource,
+    TargetNotAFile,
+    TargetTwice,
+)
+from ggufscope.recipes.metadata import split_keys, written_metadata
+from ggufscope.recipes.mixes import ALIASES, MIXES
+from ggufscope.recipes.plan import ALIGNMENT, Plan, PlannedTensor
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFile:
+    """One file to be written."""
+
+    path: Path
+    metadata: Mapping[str, Value]
+    tensors: tuple[PlannedTensor, ...]
+
+
+def default_target(source: Path, preset: str, directory: Path | None = None) -> Path:
+    """Give a target beside the source, or in ``directory``: its name with the preset in it.
+
+    A type at the end of the source's name gives way: ``model-f16.gguf`` -> ``model-Q4_K_M.gguf``.
+    """
+    stem = stem_of_model(source.name)
+    base, dash, last = stem.rpartition("-")
+    if dash and last.upper() in {*MIXES, *ALIASES}:
+        stem = base
+    return (directory or source.parent) / f"{stem}-{preset}.gguf"
+
+
+def written_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give a shape without its leading extents of 1: ggml does not count those as dimensions.
+
+    A row stays a row. llama-quantize drops leading zeros as well, and then cannot read its file
+    again; here they stay.
+    """
+    kept = shape or (1,)
+    while len(kept) > 1 and kept[0] == 1:
+        kept = kept[1:]
+    return kept
+
+
+def target_files(
+    source: GGUFFile,
+    plan: Plan,
+    target: Path,
+    overrides: Mapping[str, Value] | None = None,
+    split_max_size: int | None = None,
+) -> list[TargetFile]:
+    """Lay a plan out in files.
+
+    One file, ``target``; with the option keep_split the source's shards; with ``split_max_size``
+    shards of no more than so many bytes of tensor data (a tensor larger than that has one to
+    itself). Shards are named after ``target``: ``NAME-00001-of-00003.gguf``.
+    """
+    counted = f"{source.metadata.get('general.architecture')}.block_count"
+    block_count = None if plan.block_count is None else (counted, plan.block_count)
+    metadata = written_metadata(source.metadata.typed, plan.file_type, block_count, overrides)
+    groups = _groups(source, plan, split_max_size)
+    if len(groups) == 1:
+        return [TargetFile(target, metadata, groups[0])]
+    files = []
+    for number, group in enumerate(groups):
+        keys = split_keys(number, len(groups), len(plan.tensors))
+        path = target.with_name(shard_name(target.name, number, len(groups)))
+        files.append(TargetFile(path, {**metadata, **keys} if number == 0 else keys, group))
+    return files
+
+
+def _groups(
+    source: GGUFFile, plan: Plan, split_max_size: int | None
+) -> list[tuple[PlannedTensor, ...]]:
+    if split_max_size is not None:
+        return _groups_by_size(plan.tensors, split_max_size)
+    if not plan.options.keep_split:
+        return [plan.tensors]
+    shards: list[list[PlannedTensor]] = [[] for _ in source.shards]
+    numbers = {id(shard): number for number, shard in enumerate(source.shards)}
+    for tensor in plan.tensors:
+        shards[numbers[id(source.tensors[tensor.source_name].shard)]].append(tensor)
+    return [tuple(tensors) for tensors in shards]
+
+
+def _groups_by_size(
+    tensors: Iterable[PlannedTensor], limit: int
+) -> list[tuple[PlannedTensor, ...]]:
+    groups: list[list[PlannedTensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        own = padded(tensor.nbytes, ALIGNMENT)
+        if groups[-1] and size + own > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(tensor)
+        size += own
+    return [tuple(group) for group in groups]
+
+
+def check_targets(
+    source: GGUFFile, targets: Sequence[tuple[Path, int]], *, overwrite: bool
+) -> None:
+    """Refuse targets that would destroy something, or that do not fit; (path, bytes) each.
+
+    Raises ``TargetTwice``, ``TargetIsSource``, ``TargetNotAFile``, ``TargetExists`` or ``NoRoom``.
+    """
+    seen: set[Path] = set()
+    for path, _ in targets:
+        real = path.parent.resolve() / path.name
+        if real in seen:
+            raise TargetTwice(f"{path} would be written twice", hint="name different targets")
+        seen.add(real)
+        if not path.exists():
+            continue
+        for shard in source.shards:
+            if path.samefile(shard.source.path):
+                raise TargetIsSource(
+                    f"{path} is the source itself, {shard.source.name}",
+                    hint="the source is never written to: name another target",
+                )
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TargetNotAFile(f"{path} is not a regular file", hint="name a file")
+        if not overwrite:
+            raise TargetExists(f"{path} exists", hint="remove it, or overwrite it with --force")
+    needed: dict[Path, int] = {}
+    for path, nbytes in targets:
+        directory = path.parent.resolve()
+        needed[directory] = needed.get(directory, 0) + nbytes
+    for directory, nbytes in needed.items():
+        free = free_bytes(directory)
+        if free is not None and nbytes > free:
+            raise NoRoom(
+                f"{directory} has {free} bytes free, and {nbytes} are needed",
+                hint="free some room, or write elsewhere",
+            )
+
+
+def free_bytes(directory: Path) -> int | None:
+    """Give the room in a directory, or None where it cannot be told."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return None
