@@ -1,0 +1,115 @@
+"""The whole command on a model of a billion parameters, F16, against `llama-quantize`.
+
+    python -m tests.bench.bench_quantize --peer PATH-TO-LLAMA-QUANTIZE [--directory D] [--threads 2]
+
+The model is TinyLlama's shape with seeded random weights, 2.2 GB, made once in the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ggufscope.blocks.layouts import layout_named
+from ggufscope.container.values import Value, ValueType
+from ggufscope.container.writer import GGUFWriter, TensorSpec
+from tests.bench.common import where
+
+LAYERS, E, F, V, HEADS, SHARED = 22, 2048, 5632, 32_000, 32, 4
+PRESETS = ("Q8_0", "Q4_K_M", "Q2_K")
+
+
+def make_model(path: Path) -> None:
+    """Write the model, a tensor at a time."""
+    size = E // HEADS
+    layer = {
+        "attn_norm": (E,),
+        "attn_q": (E, E),
+        "attn_k": (SHARED * size, E),
+        "attn_v": (SHARED * size, E),
+        "attn_output": (E, E),
+        "ffn_norm": (E,),
+        "ffn_gate": (F, E),
+        "ffn_up": (F, E),
+        "ffn_down": (E, F),
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (V, E),
+        "output_norm.weight": (E,),
+        "output.weight": (V, E),
+    }
+    shapes |= {f"blk.{n}.{k}.weight": shape for n in range(LAYERS) for k, shape in layer.items()}
+    numbers = {
+        "block_count": LAYERS,
+        "embedding_length": E,
+        "feed_forward_length": F,
+        "attention.head_count": HEADS,
+        "attention.head_count_kv": SHARED,
+        "context_length": 2048,
+        "vocab_size": V,
+    }
+    metadata = {"general.architecture": Value.of(ValueType.STRING, "llama")}
+    metadata |= {f"llama.{k}": Value.of(ValueType.UINT32, n) for k, n in numbers.items()}
+    metadata["llama.attention.layer_norm_rms_epsilon"] = Value.of(ValueType.FLOAT32, 1e-5)
+    specs = [
+        TensorSpec(name, shape, layout_named("F16" if len(shape) > 1 else "F32"))
+        for name, shape in shapes.items()
+    ]
+    rng = np.random.default_rng(1)
+    with GGUFWriter(path, metadata, specs) as writer:
+        for spec in specs:
+            weights = rng.standard_normal(spec.shape, dtype=np.float32) * np.float32(0.02)
+            writer.write(spec.name, weights.astype(np.float16 if len(spec.shape) > 1 else "<f4"))
+
+
+def measure(command: list[str]) -> tuple[float, float]:
+    """Seconds and peak resident MiB of a whole process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command[0]} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print a line for each preset."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    source = options.directory / "bench-1b-f16.gguf"
+    if not source.exists():
+        make_model(source)
+    print(f"{where()}; {options.threads} threads; {source.stat().st_size:,} bytes")
+    print(f"{'':8}{'ggufscope':>22}{'llama-quantize':>22}{'ratio':>8}")
+    for preset in PRESETS:
+        target = str(options.directory / "bench-out.gguf")
+        threads = str(options.threads)
+        ours = [sys.executable, "-m", "ggufscope", "quantize", str(source), target, preset]
+        ours += ["--force", "--threads", threads]
+        theirs = [options.peer, str(source), target, preset, threads]
+        runs = [(measure(ours), measure(theirs)) for _ in range(options.rounds)]
+        mine = statistics.median(run[0][0] for run in runs)
+        peer = statistics.median(run[1][0] for run in runs)
+        memory = [max(run[side][1] for run in runs) for side in (0, 1)]
+        print(
+            f"{preset:8}{mine:11.1f} s {memory[0]:5.0f} MiB{peer:11.1f} s {memory[1]:5.0f} MiB"
+            f"{peer / mine:8.2f}"
+        )
+        Path(target).unlink()
+
+
+if __name__ == "__main__":
+    main()
