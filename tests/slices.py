@@ -343,6 +343,48 @@ def _clip() -> Slice:
     return Slice("clip", {}, shapes | {"v.patch_embd.weight": (4, E), "mm.0.weight": (4, E)})
 
 
+_MLA = {
+    "attention.q_lora_rank": E,
+    "attention.kv_lora_rank": E,
+    "attention.key_length_mla": 64,
+    "attention.value_length_mla": 64,
+}
+
+
+def _glm5_next() -> Slice:
+    """Keeps more than others, and makes some Q8_0 whatever is asked."""
+    names = [f"attn_{part}" for part in ("q_a", "q_b", "kv_a_mqa", "k_b", "v_b", "output")]
+    names += ["hc_attn_fn", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj"]
+    names += ["indexer_compressor_gate", "indexer_compressor_ape", "ssm_beta"]
+    names += ["ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "nextn.eh_proj", "ssm_q"]
+    layer: Shapes = {f"{name}.weight": (2, E) for name in names}
+    indexer = {"head_count": 4, "key_length": 64, "top_k": 8, "kpool": 2}
+    hyper = {"count": 4, "sinkhorn_iterations": 2, "epsilon": 1e-6}
+    hparams = _base(3, 4, 1, expert_count=6, expert_shared_count=1, **_ROUTED, **_MLA)
+    hparams |= {"ssm.conv_kernel": 4, "kda.head_dim": 64}
+    hparams |= {f"attention.indexer.{key}": value for key, value in indexer.items()}
+    hparams |= {f"hyper_connection.{key}": value for key, value in hyper.items()}
+    return Slice("glm5-next", hparams, _ends() | _layers(3, layer | _experts(6)))
+
+
+def _bailingmoe3() -> Slice:
+    """Attention that is stacked as experts are; more experts than eight."""
+    layer: Shapes = {
+        "attn_v.weight": (2, E),
+        "attn_k.weight": (2, E),
+        "attn_output.weight": (2, E),
+        "attn_k_b.weight": (2, 2, E),
+        "ffn_gate_exps.weight": (16, 1, E),
+        "ffn_up_exps.weight": (16, 1, E),
+        "ffn_down_exps.weight": (16, 1, E),
+    }
+    hparams = _base(8, 4, 4, expert_count=16, expert_shared_count=1, **_ROUTED, **_MLA)
+    hparams |= {"ssm.conv_kernel": 4, "kda.head_dim": 64, "kda.safe_gate": True}
+    hparams |= {"kda.gate_lower_bound": -5.0, "leading_dense_block_count": 0}
+    shapes = _ends() | _layers(8, layer)
+    return Slice("bailingmoe3", hparams | {"expert_gating_func": 2}, shapes)
+
+
 SLICES: dict[str, Callable[[], Slice]] = {
     "llama-mha": lambda: _llama(10, 4, 4),
     "llama-gqa": lambda: _llama(16, 8, 2, type=F32),
@@ -359,6 +401,8 @@ SLICES: dict[str, Callable[[], Slice]] = {
     "gemma3n": _gemma3n,
     "jamba": _jamba,
     "t5": _t5,
+    "glm5-next": _glm5_next,
+    "bailingmoe3": _bailingmoe3,
     "odd": _odd,
     "clip": _clip,
 }

@@ -117,6 +117,8 @@ def options_of(arguments: Sequence[str]) -> tuple[PlanOptions, dict[str, Any]]:
                 options = replace(options, pure=True)
             case "--leave-output-tensor":
                 options = replace(options, leave_output_tensor=True)
+            case "--keep-split":
+                options = replace(options, keep_split=True)
             case "--allow-requantize":
                 options = replace(options, allow_requantize=True)
             case "--output-tensor-type":
