@@ -53,8 +53,7 @@
     └── RecipeError               a model cannot be quantized as asked
         ├── UnknownPreset             a preset that llama-quantize does not have
         ├── BadTypeRule               a type given by hand that is not NAME=TYPE
-        ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
-        ├── BadPruning                layers to leave out that are not numbers
+        ├── BadPruning                layers that cannot be left out
         ├── NoFallback                rows that do not divide, and no type that takes its place
         ├── TypeDoesNotFit            a type given by hand for rows that do not divide
         ├── HeadsUnknown              a recipe that goes by heads, a model without
@@ -284,7 +283,7 @@ class BadOverride(RecipeError):
 
 
 class BadPruning(RecipeError):
-    """Layers to leave out that are not whole numbers."""
+    """Layers to leave out that are not whole numbers, or whose going makes two of one name."""
 
 
 class NoFallback(RecipeError):

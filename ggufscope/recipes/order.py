@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ggufscope.errors import BadPruning
+
 _LEADING_LAYER: Final = re.compile(r"blk\.[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _ANY_LAYER: Final = re.compile(r"blk\.([0-9]+)\.")
 
@@ -35,14 +37,15 @@ def written_order(names: Iterable[str]) -> list[str]:
 def pruned_names(names: Sequence[str], prune: Sequence[int]) -> tuple[dict[str, str], int | None]:
     """Give the new name of each tensor that stays, and the number of layers that are left.
 
-    ``names`` are in written order, ``prune`` ascends. New numbers are given out as layers are
-    met, so names that sort as words (``enc.blk.10.`` before ``enc.blk.2.``) lead llama.cpp to
-    shuffle such layers; so they do here. The number is None where nothing is to be pruned.
+    ``names`` are in written order. New numbers are given out as layers are met, so names that
+    sort as words (``enc.blk.10.`` before ``enc.blk.2.``) lead llama.cpp to shuffle such layers; so
+    they do here. The number is None where nothing is to be pruned.
+    Raises ``BadPruning`` where two tensors would get one name: llama.cpp aborts.
     """
     if not prune:
         return {name: name for name in names}, None
     renumbered: dict[int, int | None] = {}
-    following = 0
+    first, following = min(prune), 0
     kept: dict[str, str] = {}
     for name in names:
         match = _ANY_LAYER.search(name)
@@ -54,9 +57,14 @@ def pruned_names(names: Sequence[str], prune: Sequence[int]) -> tuple[dict[str, 
             if layer in prune:
                 renumbered[layer] = None
             else:
-                renumbered[layer] = layer if layer < prune[0] else following
-                following = (layer if layer < prune[0] else following) + 1
+                renumbered[layer] = layer if layer < first else following
+                following = (layer if layer < first else following) + 1
         number = renumbered[layer]
         if number is not None:
             kept[name] = f"{name[: match.start(1)]}{number}{name[match.end(1) :]}"
+    if len(set(kept.values())) < len(kept):
+        raise BadPruning(
+            "layers of this model cannot be pruned there: two of them would get one number",
+            hint="their names sort as words, 10 before 2: llama-quantize cannot do it either",
+        )
     return kept, following

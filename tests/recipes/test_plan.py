@@ -17,6 +17,7 @@ from ggufscope.blocks.layouts import LAYOUTS, ForeignType, layout_named
 from ggufscope.container.tensor_info import TensorInfo
 from ggufscope.errors import (
     AlreadyQuantized,
+    BadPruning,
     HeadsUnknown,
     ImportanceNeeded,
     LayerUnknown,
@@ -41,6 +42,7 @@ REFUSALS: dict[str, type[RecipeError]] = {
     "no tensor type fallback": NoFallback,
     "llama-hparams.cpp": HeadsUnknown,  # it aborts
     "not divisible by block size": TypeDoesNotFit,  # it aborts
+    "duplicate tensor name": BadPruning,  # it aborts
     "validation failed": TypeDoesNotFit,  # it has quantized past the end of a row
 }
 
