@@ -86,9 +86,10 @@ CODECS: Final[dict[str, Codec]] = {
 """Every type, in order of its number. Another engine is another table with the same keys."""
 
 READ_CHUNK: Final = 1 << 17
-MAKE_CHUNK: Final = 1 << 15
-"""Weights converted at a time: the arrays in use then stay in the second-level cache, a handful
-for reading, a dozen for a search. Smaller chunks are slower by the cost of NumPy's calls."""
+MAKE_CHUNK: Final = 1 << 17
+"""Weights converted at a time: a handful of arrays of this size are in use for reading, a dozen for
+a search. In smaller chunks threads would spend their time waiting for each other at NumPy's calls
+(at 1 << 15 two of them are slower than one); in larger ones the arrays leave the cache."""
 
 
 def quantize(

@@ -11,6 +11,8 @@ import typer
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ggufscope.container.file import GGUFFile
     from ggufscope.container.values import Value
     from ggufscope.recipes.options import PlanOptions
@@ -19,7 +21,7 @@ Source = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a spl
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a target that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads at work.  [default: all cores]")
+    int | None, typer.Option("--threads", min=1, help="Workers side by side.  [default: all cores]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result, or the plan, as JSON.")]
 
@@ -169,7 +171,7 @@ def _run(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    from ggufscope.recipes.apply import DEFAULT_BUFFER, preview, quantize_model
+    from ggufscope.recipes.apply import DEFAULT_BUFFER, preview, processors, quantize_model
     from ggufscope.recipes.files import default_target
     from ggufscope.recipes.plan import plan
     from ggufscope.report import quantizing
@@ -198,6 +200,7 @@ def _run(
             targets,
             **settings,
             overwrite=force,
+            executor=_workers(file, threads or processors()),
             threads=threads,
             buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
             progress=advance,
@@ -207,6 +210,14 @@ def _run(
     else:
         for result in results:
             show(make_console(), quantizing.result_views(result))
+
+
+def _workers(file: GGUFFile, count: int) -> Executor | None:
+    """Give processes where the work is worth starting them; None for threads of this one."""
+    from ggufscope.recipes.workers import worker_pool
+
+    large = sum(tensor.nbytes for tensor in file.tensors.values()) >= _LARGE
+    return worker_pool(count) if large and count > 1 else None
 
 
 def _target_and_types(
@@ -259,6 +270,9 @@ def _options(
         **flags,
     )
 
+
+_LARGE = 64 << 20
+"""Bytes of tensors from which on workers of their own pay for their start."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 

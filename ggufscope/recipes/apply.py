@@ -107,7 +107,8 @@ def quantize_model(
     """Quantize a model into one or several files, reading it once.
 
     ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source.
-    ``executor`` does the jobs where one is given, ``threads`` threads of this process otherwise.
+    ``executor`` does the jobs where one is given, and is shut down; else ``threads`` threads of
+    this process do them. For a large model ``workers.worker_pool`` is faster.
     Each target is complete when it appears under its name, or it does not appear.
 
     Raises what ``plan`` and ``Plan.require_runnable`` raise, a ``WriteError`` for a target that
@@ -136,9 +137,10 @@ def quantize_model(
         for writer in writers.values():
             stack.enter_context(writer)
         work = _Work(file, [each for group in files for each in group], writers, buffer_bytes)
-        hands = threads or _processors()
+        hands = threads or processors()
         # Within the writers: no job is at work any more when a file under way is removed.
-        pool = executor or stack.enter_context(_Threads(hands))
+        pool = executor or ThreadPoolExecutor(hands)
+        stack.callback(pool.shutdown, cancel_futures=True)
         costs = work.carry_out(pool, _WAITING * hands, progress)
     return [
         Result(
@@ -156,13 +158,6 @@ def _as_plan(file: GGUFFile, wanted: str | Plan, options: PlanOptions | None) ->
         return wanted
     tensors = file.tensors.values()
     return plan(tensors, file.metadata, wanted, options or PlanOptions())
-
-
-class _Threads(ThreadPoolExecutor):
-    """Threads that start nothing new once they are left."""
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +265,8 @@ def _row_bytes(planned: PlannedTensor, row: int) -> int:
     return LAYOUTS[planned.target.name].row_bytes(row)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Give the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
