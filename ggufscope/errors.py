@@ -53,6 +53,7 @@
     └── RecipeError               a model cannot be quantized as asked
         ├── UnknownPreset             a preset that llama-quantize does not have
         ├── BadTypeRule               a type given by hand that is not NAME=TYPE
+        ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
         ├── BadPruning                layers that cannot be left out
         ├── NoFallback                rows that do not divide, and no type that takes its place
         ├── TypeDoesNotFit            a type given by hand for rows that do not divide

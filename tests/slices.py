@@ -58,10 +58,10 @@ def weights(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.fl
     return data
 
 
-def write_slice(path: Path, kind: str) -> Path:
-    """Write the slice of a kind with the ``gguf`` package."""
+def write_slice(path: Path, kind: str, **options: int) -> Path:
+    """Write the slice of a kind with the ``gguf`` package, which takes the options."""
     made = SLICES[kind]()
-    writer = gguf.GGUFWriter(path, made.architecture)
+    writer = gguf.GGUFWriter(path, made.architecture, **options)
     for key, value in made.hparams.items():
         add_pair(writer, f"{made.architecture}.{key}", value)
     for key, value in made.metadata:

@@ -112,13 +112,16 @@ def _calls(path: Path) -> Iterator[str]:
 _COMMAND_LINE = ("cli/", "__main__.py")
 
 
+# A worker ends itself, and nothing else, when its parent is gone.
+_MAY_EXIT = {"recipes/workers.py": {"os._exit"}}
+
+
 @pytest.mark.parametrize(
     "path", [p for p in FILES if not _place(p).startswith(_COMMAND_LINE)], ids=_place
 )
 def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
-    assert {"print", "exit", "quit", "sys.exit", "os._exit", "sys.argv", "input"}.isdisjoint(
-        _calls(path)
-    )
+    calls = set(_calls(path)) - _MAY_EXIT.get(_place(path), set())
+    assert {"print", "exit", "quit", "sys.exit", "os._exit", "sys.argv", "input"}.isdisjoint(calls)
 
 
 @pytest.mark.parametrize("path", FILES, ids=_place)

@@ -181,7 +181,9 @@ def _run(
 
     for warning in file.warnings():
         sys.stderr.write(f"warning: {printable(warning)}\n")
-    plans = [plan(file.tensors.values(), file.metadata, type_, options) for type_ in wanted]
+    # What is overridden can change types: upstream reads the model as overridden too.
+    metadata = {**file.metadata, **{key: value.data for key, value in overrides.items()}}
+    plans = [plan(file.tensors.values(), metadata, type_, options) for type_ in wanted]
     targets = {target or default_target(file.path, each.preset, output_dir): each for each in plans}
     if len(targets) < len(plans):
         raise BadUsage("two of the types give one target", hint="name each type once")

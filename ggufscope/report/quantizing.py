@@ -65,15 +65,12 @@ def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
     table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
     for tensor in plan.tensors:
         types = f"{tensor.source.name} > {tensor.target.name}" if tensor.converted else "as it is"
-        why = tensor.rule
-        if tensor.fallback_from:
-            why = f"{why}; {tensor.fallback_from.name} does not divide its rows".lstrip("; ")
         table.add_row(
             name_cell(tensor.name),
             extents(tensor.shape),
             types,
             size(tensor.nbytes),
-            paragraph(why),
+            paragraph(tensor.rule),
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table

@@ -1,0 +1,196 @@
+"""`ggufscope quantize` and `dequantize`, run as people run them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ggufscope
+from ggufscope.cli import app
+from ggufscope.container.file import open_gguf
+from tests.recipes import golden
+from tests.slices import write_slice
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the program in this process; gives the exit code."""
+
+    def run(*arguments: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "case", golden.load("options"), ids=lambda case: " ".join([case["model"], *case["arguments"]])
+)
+def test_llama_quantizes_options_do_what_they_do_there(
+    case: Any, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, _, before = case["model"].partition("@")
+    split = {"split_max_tensors": 80} if "--keep-split" in case["arguments"] else {}
+    source = write_slice(tmp_path / "source.gguf", kind, **split)
+    if split:
+        source = tmp_path / "source-00002-of-00003.gguf"
+    if before == "IQ3_S":  # a type that is read here, and not made yet
+        assert run("quantize", source, tmp_path / "before.gguf", before) == 2
+        return
+    if before:
+        assert run("quantize", source, tmp_path / "before.gguf", before) == 0
+        source = tmp_path / "before.gguf"
+    target = tmp_path / "out.gguf"
+    code = run("quantize", *case["arguments"], source, target, case["preset"])
+    output = capsys.readouterr()
+    if "refused" in case:
+        assert code == 2
+        assert output.err.startswith("error: ")
+        assert "\nhint: " in output.err
+        assert not target.exists()
+    else:
+        assert (code, output.err) == (0, "")
+        written = sorted(tmp_path.glob("out*"))
+        digests = case["sha256"] if split else [case["sha256"]]
+        assert [_sha(path) for path in written] == digests
+
+
+def test_the_target_has_the_type_in_its_name(run: Run, sample: Path, tmp_path: Path) -> None:
+    source = tmp_path / "stories-f16.gguf"
+    source.write_bytes(sample.read_bytes())
+    assert run("quantize", source, "q8_0") == 0
+    assert (
+        _sha(tmp_path / "stories-Q8_0.gguf") == golden.load("stories")["presets"]["Q8_0"]["sha256"]
+    )
+
+
+def test_several_types_go_to_a_directory(run: Run, sample: Path, tmp_path: Path) -> None:
+    assert run("quantize", sample, "--type", "Q8_0", "--type", "Q2_K", "-o", tmp_path) == 0
+    for preset in ("Q8_0", "Q2_K"):
+        expected = golden.load("stories")["presets"][preset]["sha256"]
+        assert _sha(tmp_path / f"stories-{preset}.gguf") == expected
+
+
+def test_a_dry_run_says_what_the_run_does(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("quantize", sample, tmp_path / "out.gguf", "Q4_K_M")
+    assert run(*arguments, "--dry-run", "--json") == 0
+    (outlook,) = json.loads(capsys.readouterr().out)
+    assert list(tmp_path.iterdir()) == []
+    assert run(*arguments, "--json") == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert outlook["files"] == result["files"]
+    assert result["files"][0]["nbytes"] == (tmp_path / "out.gguf").stat().st_size
+    assert outlook["tensors"] == result["tensors"]
+    errors = result["relative_rms_error"]
+    assert set(errors["tensors"]) == {
+        t["name"] for t in result["tensors"] if t["type"] != t["source_type"]
+    }
+    assert 0.01 < errors["roles"]["output"] < errors["roles"]["attention"] < 0.1
+
+
+def test_the_cost_is_what_the_tensors_lost(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("quantize", sample, tmp_path / "out.gguf", "Q2_K", "--json") == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    name = "blk.1.ffn_up.weight"
+    before = open_gguf(sample).tensor(name).blocks().astype(np.float64)
+    after = ggufscope.dequantize(open_gguf(tmp_path / "out.gguf").tensor(name).blocks(), "Q2_K")
+    lost = np.sqrt(np.square(after - before).sum() / np.square(before).sum())
+    assert result["relative_rms_error"]["tensors"][name] == pytest.approx(lost, rel=1e-5)
+
+
+def test_every_view_fits_80_columns(
+    run: Run,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    target = tmp_path / "out.gguf"
+    for more in (["--dry-run"], []):
+        assert run("quantize", sample, target, "Q4_K_M", *more) == 0
+        lines = capsys.readouterr().out.replace(str(target), "out.gguf").splitlines()
+        assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "a type is needed"),
+        (["Q9_K"], "there is no preset 'Q9_K'"),
+        (["IQ2_XS"], "without an importance matrix"),
+        (["IQ3_S"], "which this program cannot make yet"),
+        (["a", "b", "c"], "one word too many"),
+        (["Q8_0", "--type", "Q8_0"], "stands beside --type"),
+        (["--type", "Q8_0", "--type", "Q8_0"], "two of the types give one target"),
+        (["Q8_0", "--split-max-size", "lots"], "is no size"),
+        (["Q8_0", "--override-kv", "a=b"], "overrides no key"),
+        (["Q8_0", "--tensor-type", "("], "gives no tensor a type"),
+        (["Q8_0", "--tensor-type-file", "missing"], "missing cannot be read"),
+        (["Q8_0", "--output-tensor-type", "Q9"], "unknown ggml type 'Q9'"),
+    ],
+)
+def test_what_makes_no_sense(
+    arguments: list[str],
+    complaint: str,
+    run: Run,
+    sample: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = tmp_path / "model.gguf"
+    source.write_bytes(sample.read_bytes())
+    assert run("quantize", source, *arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert complaint in output.err
+    assert "\nhint: " in output.err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("type_", ["F32", "F16", "BF16"])
+def test_dequantizing(type_: str, run: Run, sample: Path, tmp_path: Path) -> None:
+    assert run("quantize", sample, tmp_path / "q.gguf", "Q4_K_M") == 0
+    assert run("dequantize", tmp_path / "q.gguf", tmp_path / "d.gguf", "--type", type_) == 0
+    name = "blk.2.ffn_down.weight"
+    stored = open_gguf(tmp_path / "q.gguf").tensor(name)
+    made = open_gguf(tmp_path / "d.gguf").tensor(name)
+    weights = ggufscope.dequantize(stored.blocks(), stored.type.name)
+    assert made.type.name == type_
+    assert made.blocks().tobytes() == ggufscope.quantize(weights, type_).tobytes()
+
+
+def test_a_large_model_is_done_by_workers(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ggufscope.cli.quantize._LARGE", 1)
+    assert run("quantize", sample, tmp_path / "out.gguf", "Q2_K", "--threads", "2") == 0
+    assert _sha(tmp_path / "out.gguf") == golden.load("stories")["presets"]["Q2_K"]["sha256"]
+
+
+def test_a_pipe_shows_no_bar(sample: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ggufscope", "quantize"]
+    command += [str(sample), str(tmp_path / "o.gguf"), "Q8_0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "What it cost" in done.stdout
