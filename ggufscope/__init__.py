@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
     from ggufscope.model.summary import summarize as summarize
+    from ggufscope.recipes.apply import quantize_model as quantize_model
+    from ggufscope.recipes.options import PlanOptions as PlanOptions
+    from ggufscope.recipes.plan import Plan as Plan
+    from ggufscope.recipes.plan import plan as plan
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,8 @@ _HOMES: Final = {
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
     "Layout": "blocks.layouts",
+    "Plan": "recipes.plan",
+    "PlanOptions": "recipes.options",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
     "Value": "container.values",
@@ -47,7 +53,9 @@ _HOMES: Final = {
     "dequantize": "blocks.codec",
     "layout_named": "blocks.layouts",
     "open_gguf": "container.file",
+    "plan": "recipes.plan",
     "quantize": "blocks.codec",
+    "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
     "role_of": "model.roles",
     "summarize": "model.summary",

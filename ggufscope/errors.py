@@ -48,6 +48,7 @@
     │   ├── NoRoom                    the disk is too full for it
     │   ├── TargetUnwritable          the operating system refused
     │   ├── TargetBusy                another process is writing it
+    │   ├── TargetCorrupt             it reads back otherwise than it was written
     │   ├── UnencodableValue          a value that its metadata type cannot hold
     │   └── IncompleteTensor          more or fewer bytes than the tensor needs
     └── RecipeError               a model cannot be quantized as asked
@@ -257,6 +258,10 @@ class TargetUnwritable(WriteError):
 
 class TargetBusy(WriteError):
     """Another process is writing the target."""
+
+
+class TargetCorrupt(WriteError):
+    """The target reads back otherwise than it was written."""
 
 
 class UnencodableValue(WriteError):

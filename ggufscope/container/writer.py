@@ -18,14 +18,16 @@ import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.container.header import MAGIC, alignment_of
+from ggufscope.container.header import MAGIC, alignment_of, read_header
 from ggufscope.container.partial import PartialFile
+from ggufscope.container.source import LocalFile
 from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
 from ggufscope.container.values import Order, Value, ValueType
 from ggufscope.errors import (
     DuplicateTensor,
     EmptyKey,
     IncompleteTensor,
+    TargetCorrupt,
     TargetExists,
     TensorNameTooLong,
     TooManyDimensions,
@@ -175,6 +177,7 @@ class GGUFWriter:
         try:
             if kind is None:
                 self._check_complete()
+                self._check_header(partial)
                 partial.commit()
         finally:
             partial.discard()
@@ -183,6 +186,17 @@ class GGUFWriter:
         if self._partial is None:
             raise ValueError("a GGUFWriter writes only inside its `with` block")
         return self._partial
+
+    def _check_header(self, partial: PartialFile) -> None:
+        """Read the header back from the disk, before the file gets its name."""
+        header = read_header(LocalFile(partial.path))
+        found = [(t.name, t.shape, t.type, header.data_offset + t.offset) for t in header.tensors]
+        meant = [(s.name, s.shape, s.type, self._starts[s.name]) for s in self._specs.values()]
+        if found != meant:
+            raise TargetCorrupt(
+                f"{self.path} did not come back from the disk as it was written",
+                hint="the disk, or the memory, of this machine is at fault",
+            )
 
     def _check_complete(self) -> None:
         for name, done in self._written.items():
