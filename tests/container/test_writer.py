@@ -233,3 +233,17 @@ def test_blocks_of_every_type_go_through(layout: Layout, tmp_path: Path) -> None
         writer.write("w", blocks[:1])
         writer.write("w", blocks[1:])
     assert open_gguf(tmp_path / "w.gguf").tensor("w").blocks().tobytes() == raw.tobytes()
+
+
+def _damage(writer: GGUFWriter) -> None:
+    with writer:
+        writer.write("name", bytes(8))
+        path = writer.region("name").path
+        path.write_bytes(path.read_bytes().replace(b"name", b"gone"))
+
+
+def test_a_file_that_reads_back_otherwise_does_not_get_its_name(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "w.gguf", {}, [TensorSpec("name", (2,), F32)])
+    with pytest.raises(errors.TargetCorrupt, match=r"w\.gguf"):
+        _damage(writer)
+    assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,7 @@ from ggufscope.recipes.apply import Progress, quantize_model
 from ggufscope.recipes.files import default_target
 from tests.recipes import golden
 
+ROOT = Path(__file__).parent.parent.parent
 SHA_Q8 = golden.load("stories")["presets"]["Q8_0"]["sha256"]
 
 
@@ -239,3 +240,32 @@ def test_killed_at_any_moment(number: int, sample: Path, tmp_path: Path) -> None
 def test_default_targets(source: str, target: str) -> None:
     assert default_target(Path("d") / source, "Q4_K_M") == Path("d") / target
     assert default_target(Path("d") / source, "Q4_K_M", Path("o")) == Path("o") / target
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(sample: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+import ggufscope.cli.app as app, ggufscope.cli.quantize as command
+command._LARGE = 1
+if __name__ == "__main__":
+    sys.argv = ["ggufscope", "quantize", *sys.argv[1:]]
+    app.main()
+"""
+    (tmp_path / "run.py").write_text(code)
+    paths = map(str, (sys.executable, tmp_path / "run.py", sample, tmp_path / "out.gguf"))
+    command = [*paths, "Q2_K", "--threads", "2", "--max-buffer-size", "4K"]
+    parent = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    children: list[str] = []
+    while len(children) < 3:  # two workers, and the process that keeps track of them
+        assert parent.poll() is None
+        listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        children = listed.read_text().split()
+        time.sleep(0.05)
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
