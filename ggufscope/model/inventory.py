@@ -55,14 +55,18 @@ def entries_of(tensors: Iterable[Tensor]) -> list[Entry]:
 def fold(entries: Sequence[Entry]) -> list[Fold]:
     """Put tensors together that are the same in every layer: same stem, shape and type.
 
-    In file order of the first of each.
+    In file order of the first of each name, so that a name in two types stands on two lines that
+    follow each other.
     """
     groups: dict[tuple[object, ...], list[Entry]] = {}
+    names: dict[str, int] = {}
     for entry in entries:
+        names.setdefault(_short_name(entry), len(names))
         role, tensor = entry.role, entry.tensor
         alike = (role.layer is None, _short_name(entry), tensor.shape, tensor.type)
         groups.setdefault(alike, []).append(entry)
-    return [_fold(group) for group in groups.values()]
+    folds = [_fold(group) for group in groups.values()]
+    return sorted(folds, key=lambda fold: names[fold.name])
 
 
 def totals_by_type(entries: Iterable[Entry]) -> list[Total]:

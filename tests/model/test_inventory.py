@@ -79,3 +79,14 @@ def test_selecting(make: Callable[[str], Path]) -> None:
 def test_a_pattern_that_is_no_regex() -> None:
     with pytest.raises(BadPattern, match="unterminated"):
         matcher("/[/")
+
+
+def test_a_name_in_two_types_stands_on_two_lines_that_follow_each_other(tmp_path: Path) -> None:
+    names = [f"blk.{n}.attn_{k}.weight" for n in range(2) for k in ("k", "v")]
+    types = [0, 1, 0, 0]  # the values of layer 0 in F16
+    offsets = [0, 128, 192, 320]
+    tensors = [tensor(n, (32,), t, o) for n, t, o in zip(names, types, offsets, strict=True)]
+    (tmp_path / "mixed.gguf").write_bytes(raw_gguf([], tensors, bytes(448)))
+    with open_gguf(tmp_path / "mixed.gguf") as file:
+        found = [(f.name, f.layers) for f in fold(entries_of(file.tensors.values()))]
+    assert found == [("attn_k.weight", (0, 1)), ("attn_v.weight", (0,)), ("attn_v.weight", (1,))]
