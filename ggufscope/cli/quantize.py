@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -196,13 +197,13 @@ def _run(
             for outlook in outlooks:
                 show(make_console(), quantizing.outlook_views(outlook))
         return
-    with quantizing.progress_bar() as advance:
+    with quantizing.progress_bar() as advance, _workers(file, threads or processors()) as pool:
         results = quantize_model(
             file,
             targets,
             **settings,
             overwrite=force,
-            executor=_workers(file, threads or processors()),
+            executor=pool,
             threads=threads,
             buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
             progress=advance,
@@ -214,12 +215,12 @@ def _run(
             show(make_console(), quantizing.result_views(result))
 
 
-def _workers(file: GGUFFile, count: int) -> Executor | None:
+def _workers(file: GGUFFile, count: int) -> AbstractContextManager[Executor | None]:
     """Give processes where the work is worth starting them; None for threads of this one."""
     from ggufscope.recipes.workers import worker_pool
 
     large = sum(tensor.nbytes for tensor in file.tensors.values()) >= _LARGE
-    return worker_pool(count) if large and count > 1 else None
+    return worker_pool(count) if large and count > 1 else nullcontext()
 
 
 def _target_and_types(

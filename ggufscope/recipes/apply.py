@@ -22,7 +22,7 @@ from ggufscope.container.file import GGUFFile, Tensor, open_gguf
 from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
-from ggufscope.recipes.jobs import Job, Misfit, Output, require_makeable, run
+from ggufscope.recipes.jobs import NOTHING, Job, Misfit, Output, require_makeable, run
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
 
@@ -107,8 +107,8 @@ def quantize_model(
     """Quantize a model into one or several files, reading it once.
 
     ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source.
-    ``executor`` does the jobs where one is given, and is shut down; else ``threads`` threads of
-    this process do them. For a large model ``workers.worker_pool`` is faster.
+    ``executor`` does the jobs where one is given; else ``threads`` threads of this process do
+    them. For a large model ``workers.worker_pool`` is faster.
     Each target is complete when it appears under its name, or it does not appear.
 
     Raises what ``plan`` and ``Plan.require_runnable`` raise, a ``WriteError`` for a target that
@@ -138,16 +138,18 @@ def quantize_model(
             stack.enter_context(writer)
         work = _Work(file, [each for group in files for each in group], writers, buffer_bytes)
         hands = threads or processors()
-        # Within the writers: no job is at work any more when a file under way is removed.
-        pool = executor or ThreadPoolExecutor(hands)
-        stack.callback(pool.shutdown, cancel_futures=True)
+        pool = executor or stack.enter_context(ThreadPoolExecutor(hands))
         costs = work.carry_out(pool, _WAITING * hands, progress)
     return [
         Result(
             each,
             tuple(target.path for target in group),
             sum(writers[target.path].nbytes for target in group),
-            {t.name: costs[t.source_name, t.target.name] for t in each.tensors if t.converted},
+            {
+                tensor.name: costs.get((tensor.source_name, tensor.target.name), NOTHING)
+                for tensor in each.tensors
+                if tensor.converted
+            },
         )
         for each, group in zip(plans, files, strict=True)
     ]
@@ -187,23 +189,29 @@ class _Work:
         done = 0
         under_way: dict[Future[dict[str, Misfit]], tuple[Job, list[_Share]]] = {}
         jobs = self._jobs()
-        while True:
-            for job, shares in jobs:
-                under_way[pool.submit(run, job)] = job, shares
-                if len(under_way) >= waiting:
-                    break
-            if not under_way:
-                return costs
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                job, shares = under_way.pop(future)
-                for type_, cost in future.result().items():
-                    key = (job.tensor, type_)
-                    costs[key] = costs[key] + cost if key in costs else cost
-                for share in shares:
-                    share.writer.mark_written(share.tensor, share.nbytes)
-                done += job.nbytes
-                if progress is not None:
-                    progress(Progress(done, total, job.tensor))
+        try:
+            while True:
+                for job, shares in jobs:
+                    under_way[pool.submit(run, job)] = job, shares
+                    if len(under_way) >= waiting:
+                        break
+                if not under_way:
+                    return costs
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    job, shares = under_way.pop(future)
+                    for type_, cost in future.result().items():
+                        key = (job.tensor, type_)
+                        costs[key] = costs.get(key, NOTHING) + cost
+                    for share in shares:
+                        share.writer.mark_written(share.tensor, share.nbytes)
+                    done += job.nbytes
+                    if progress is not None:
+                        progress(Progress(done, total, job.tensor))
+        finally:
+            # Whatever ended this, no job is at work any more when a file under way is removed.
+            for future in under_way:
+                future.cancel()
+            wait(under_way)
 
     def _tensors(self) -> Iterator[tuple[Tensor, list[tuple[GGUFWriter, PlannedTensor]]]]:
         """Give each tensor of the source, in the order of writing, with all who want it."""

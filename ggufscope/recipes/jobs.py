@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,10 @@ class Misfit:
         if self.squared_weights == 0:
             return 0.0
         return float(np.sqrt(self.squared_error / self.squared_weights))
+
+
+NOTHING: Final = Misfit(0.0, 0.0)
+"""What a tensor without weights loses."""
 
 
 def require_makeable(type_: str, tensor: str) -> None:

@@ -24,7 +24,7 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import extents, size, spans
+from ggufscope.report.units import extents, layers, size
 
 ATTENTION_WEIGHTS: Final = "kq_soft_max"
 """The quantity that people look for in the file; it is shown in bold where it really is."""
@@ -61,23 +61,18 @@ def computed_view(anatomy: Anatomy) -> RenderableType:
         words("made from"),
     )
     _add_computed(table, anatomy.head)
-    for layers, layer in fold_layers(anatomy.layers):
-        _add_layer_heading(table, layers, layer)
+    for numbers, layer in fold_layers(anatomy.layers):
+        table.add_row(name_cell(layers(numbers), HEADING), *_heading_notes(numbers, layer))
         _add_computed(table, layer.quantities, indent="  ")
     _add_computed(table, anatomy.tail)
     return table
 
 
-def _add_layer_heading(table: Table, layers: Sequence[int], layer: LayerAnatomy) -> None:
-    word = "layers" if len(layers) > 1 else "layer"
-    table.add_row(name_cell(f"{word} {spans(layers)}", HEADING), *_heading_notes(layers, layer))
-
-
-def _heading_notes(layers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
+def _heading_notes(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
     if layer.not_derivable:
         return ["", "", "", paragraph(f"not derivable: {layer.not_derivable}", "dim")]
     window = f"window {layer.window}" if layer.window else ""
-    each = "each:" if len(layers) > 1 else ""
+    each = "each:" if len(numbers) > 1 else ""
     return ["", cell(window, "dim"), cell(each, "dim"), ""]
 
 
@@ -120,21 +115,20 @@ def explain_view(anatomy: Anatomy) -> RenderableType:
     """Give a layer of each kind in order, stored and computed, with a caption for each."""
     table = plain_table(left("quantity"), left("kind"), words("what it is"))
     _add_captions(table, anatomy.head)
-    for layers, layer in fold_layers(anatomy.layers):
-        _add_caption_heading(table, layers, layer)
+    for numbers, layer in fold_layers(anatomy.layers):
+        _add_caption_heading(table, numbers, layer)
         _add_captions(table, layer.quantities, indent="  ")
     _add_captions(table, anatomy.tail)
     return table
 
 
-def _add_caption_heading(table: Table, layers: Sequence[int], layer: LayerAnatomy) -> None:
-    word = "layers" if len(layers) > 1 else "layer"
+def _add_caption_heading(table: Table, numbers: Sequence[int], layer: LayerAnatomy) -> None:
     note = (
         f"Computed quantities: not derivable, it {layer.not_derivable}."
         if layer.not_derivable
         else ""
     )
-    table.add_row(name_cell(f"{word} {spans(layers)}", HEADING), "", paragraph(note, "dim"))
+    table.add_row(name_cell(layers(numbers), HEADING), "", paragraph(note, "dim"))
 
 
 def _add_captions(table: Table, quantities: Sequence[Quantity], indent: str = "") -> None:

@@ -23,7 +23,7 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import bits, count, extents, size, spans
+from ggufscope.report.units import bits, count, extents, layers, size, spans
 
 MOST_ROWS: Final = 2000
 """Tensors that a table shows; `--filter` and `--json` reach the others."""
@@ -67,10 +67,9 @@ def stored_view(folds: Sequence[Fold], layer_count: int) -> RenderableType:
     }
     for heading, group in groups.items():
         if heading == "layers" and group:
-            layers = sorted({layer for f in group for layer in f.layers})
-            note = f"all {len(layers)} together" if len(layers) > 1 else ""
-            number = f"layer{'s' if len(layers) > 1 else ''} {spans(layers)}"
-            table.add_row(cell(number, HEADING), cell(note, "dim"))
+            numbers = sorted({layer for f in group for layer in f.layers})
+            note = f"all {len(numbers)} together" if len(numbers) > 1 else ""
+            table.add_row(cell(layers(numbers), HEADING), cell(note, "dim"))
         for f in group:
             indent = "  " if heading == "layers" else ""
             some = f"{_some(f.layers)}: " if 0 < len(f.layers) < layer_count else ""
@@ -86,10 +85,8 @@ def flat_view(entries: Sequence[Entry]) -> RenderableType:
     return table
 
 
-def _some(layers: Sequence[int]) -> str:
-    text = spans(layers)
-    word = "layers" if len(layers) > 1 else "layer"
-    return f"{word} {text}" if len(text) <= 12 else f"{len(layers)} layers"
+def _some(numbers: Sequence[int]) -> str:
+    return layers(numbers) if len(spans(numbers)) <= 12 else f"{len(numbers)} layers"
 
 
 def _stored_table() -> Table:

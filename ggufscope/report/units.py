@@ -48,6 +48,11 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join(parts)
 
 
+def layers(numbers: Sequence[int]) -> str:
+    """Give the layers of these numbers: ``layer 3``, ``layers 0-3, 6``."""
+    return f"layer{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""Escape what a terminal would act on, and what no encoding can write.
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from ggufscope.container.values import Value, ValueType
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.apply import Progress, quantize_model
 from ggufscope.recipes.files import default_target
+from tests.oracles import llama_cpp_reads
 from tests.recipes import golden
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,17 +133,23 @@ def test_room_is_looked_at_first(
     assert list(tmp_path.iterdir()) == []
 
 
-def _model(path: Path, rows: np.ndarray) -> Path:
-    text = Value.of(ValueType.STRING, "llama")
+def _model(
+    path: Path, rows: np.ndarray, alignment: int = 32, also: tuple[int, ...] | None = None
+) -> Path:
     number = Value.of(ValueType.UINT32, 1)
     metadata = {
-        "general.architecture": text,
+        "general.architecture": Value.of(ValueType.STRING, "llama"),
+        "general.alignment": Value.of(ValueType.UINT32, alignment),
         **{f"llama.{key}": number for key in ("block_count", "attention.head_count")},
         "llama.embedding_length": number,
     }
-    specs = [TensorSpec("blk.0.attn_q.weight", rows.shape, layout_named("F32"))]
+    contents = {"blk.0.attn_q.weight": rows}
+    if also is not None:
+        contents["blk.0.attn_v.weight"] = np.ones(also, np.float32)
+    specs = [TensorSpec(name, data.shape, layout_named("F32")) for name, data in contents.items()]
     with GGUFWriter(path, metadata, specs) as writer:
-        writer.write("blk.0.attn_q.weight", rows)
+        for name, data in contents.items():
+            writer.write(name, data)
     return path
 
 
@@ -269,3 +276,37 @@ if __name__ == "__main__":
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline, "a worker outlives its parent"
         time.sleep(0.05)
+
+
+def _llama_cpp_reads_the_result(source: Path, target: Path) -> None:
+    quantize_model(source, {target: "Q8_0"})
+    assert llama_cpp_reads(source)
+    assert llama_cpp_reads(target)
+
+
+def test_data_is_laid_out_at_the_alignment_that_the_file_says(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).standard_normal((3, 32)).astype(np.float32)
+    source = _model(tmp_path / "wide.gguf", rows, alignment=128, also=(5, 32))
+    _llama_cpp_reads_the_result(source, tmp_path / "out.gguf")
+    with open_gguf(tmp_path / "out.gguf") as file:
+        assert file.header.alignment == 128
+        assert [tensor.info.offset for tensor in file.tensors.values()] == [0, 128]
+
+
+@pytest.mark.parametrize("empty", [(0, 32), (5, 0), (2, 0, 32), (0, 5, 32), (0,)])
+def test_extents_of_zero_are_kept(empty: tuple[int, ...], tmp_path: Path) -> None:
+    source = _model(tmp_path / "empty.gguf", np.ones((3, 32), np.float32), also=empty)
+    _llama_cpp_reads_the_result(source, tmp_path / "out.gguf")
+    assert open_gguf(tmp_path / "out.gguf").tensor("blk.0.attn_v.weight").shape == empty
+
+
+def test_an_executor_that_was_lent_can_be_used_again(sample: Path, tmp_path: Path) -> None:
+    bad = np.full((2, 256), np.nan, np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(errors.NonFiniteWeight):
+            quantize_model(
+                _model(tmp_path / "bad.gguf", bad), {tmp_path / "x.gguf": "Q8_0"}, executor=pool
+            )
+        quantize_model(sample, {tmp_path / "out.gguf": "Q8_0"}, executor=pool)
+        assert pool.submit(len, "ab").result() == 2
+    assert _sha(tmp_path / "out.gguf") == SHA_Q8
