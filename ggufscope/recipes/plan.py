@@ -26,8 +26,8 @@ from ggufscope.recipes.order import pruned_names, written_order
 from ggufscope.recipes.traits import traits_of
 
 ALIGNMENT: Final = 32
-"""Of the data of a quantized file, whatever the source's was. llama-quantize copies a
-``general.alignment`` that says otherwise, and cannot read what it wrote."""
+"""Of the data of a file that llama-quantize writes. It copies a ``general.alignment`` that says
+otherwise, and cannot read what it wrote; here the data follows what the file says."""
 QUANTIZATION_VERSION: Final = 2
 DROPPED_KEYS: Final = ("split.no", "split.count", "split.tensors.count")
 """Keys of the source that a quantized file does not have."""
