@@ -51,18 +51,22 @@
     │   ├── TargetCorrupt             it reads back otherwise than it was written
     │   ├── UnencodableValue          a value that its metadata type cannot hold
     │   └── IncompleteTensor          more or fewer bytes than the tensor needs
-    └── RecipeError               a model cannot be quantized as asked
-        ├── UnknownPreset             a preset that llama-quantize does not have
-        ├── BadTypeRule               a type given by hand that is not NAME=TYPE
-        ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
-        ├── BadPruning                layers that cannot be left out
-        ├── NoFallback                rows that do not divide, and no type that takes its place
-        ├── TypeDoesNotFit            a type given by hand for rows that do not divide
-        ├── HeadsUnknown              a recipe that goes by heads, a model without
-        ├── LayerUnknown              an expert tensor whose name gives no layer of the model
-        ├── ImportanceNeeded          without an importance matrix the result would be garbage
-        ├── AlreadyQuantized          and quantizing again was not asked for
-        └── NotConvertible            a type that cannot be decoded, or not be made
+    ├── RecipeError               a model cannot be quantized as asked
+    │   ├── UnknownPreset             a preset that llama-quantize does not have
+    │   ├── BadTypeRule               a type given by hand that is not NAME=TYPE
+    │   ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
+    │   ├── BadPruning                layers that cannot be left out
+    │   ├── NoFallback                rows that do not divide, and no type that takes its place
+    │   ├── TypeDoesNotFit            a type given by hand for rows that do not divide
+    │   ├── HeadsUnknown              a recipe that goes by heads, a model without
+    │   ├── LayerUnknown              an expert tensor whose name gives no layer of the model
+    │   ├── ImportanceNeeded          without an importance matrix the result would be garbage
+    │   ├── AlreadyQuantized          and quantizing again was not asked for
+    │   └── NotConvertible            a type that cannot be decoded, or not be made
+    └── SizingError               what it weighs cannot be told
+        ├── UnknownShape              a name that is no shape, no count and no file
+        ├── NotDerivable              the metadata, or this program, does not say enough
+        └── CacheTypeDoesNotFit       a cache type that llama.cpp refuses for this model
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.
@@ -318,3 +322,19 @@ class AlreadyQuantized(RecipeError):
 
 class NotConvertible(RecipeError):
     """A tensor's type cannot be decoded, or the type it is to become cannot be made."""
+
+
+class SizingError(GGUFScopeError):
+    """What a model weighs cannot be told."""
+
+
+class UnknownShape(SizingError):
+    """A name that is neither a known shape nor a parameter count nor a file."""
+
+
+class NotDerivable(SizingError):
+    """The metadata does not say enough, or this program does not know the architecture's rules."""
+
+
+class CacheTypeDoesNotFit(SizingError):
+    """A type for keys or values with which llama.cpp refuses to make the context."""

@@ -51,12 +51,15 @@ class Whole:
 
 
 def _narrow(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) >= 2 and not name.endswith(("_norm.weight", "ffn_gate_inp.weight"))
+    matrix = len(shape) >= 2 and name.endswith(".weight")
+    return matrix and not name.endswith(("_norm.weight", "ffn_gate_inp.weight"))
 
 
-def write_hollow(path: Path, whole: Whole) -> Path:
+def write_hollow(path: Path, whole: Whole, metadata: dict[str, Any] | None = None) -> Path:
     """Write the header and, as a hole of the right size, the data."""
     writer = gguf.GGUFWriter(path, whole.architecture)
+    for key, value in (metadata or {}).items():
+        add_pair(writer, key, value)
     for key, value in whole.hparams.items():
         add_pair(writer, f"{whole.architecture}.{key}", value)
     end = 0

@@ -25,7 +25,7 @@ class Window:
     """Which layers see only the last tokens: ``period - 1`` of every ``period``."""
 
     period: int | None
-    """None where only the file says, with a pattern of one entry a layer."""
+    """None where only the file says, with a pattern of one entry a layer; 0 for all layers."""
     full_first: bool = False
     """The layer that sees everything is the first of its period, not the last."""
     length: int | None = None
@@ -52,7 +52,11 @@ def _families() -> dict[str, Family]:
         table |= dict.fromkeys(names.split(), Family(rope=rope))
     for activation, names in _ACTIVATIONS.items():
         table |= {name: replace(table[name], activation=activation) for name in names.split()}
-    table |= {name: replace(table[name], window=window) for name, window in _WINDOWS.items()}
+    table |= {
+        name: replace(table[name], window=window)
+        for name, window in WINDOWS.items()
+        if name in table
+    }
     return table | {name: replace(table[name], residual="sa_out") for name in _SA_OUT.split()}
 
 
@@ -82,7 +86,7 @@ _ACTIVATIONS: Final = {
     "xielu": "apertus",
     "relu": "smallthinker",
 }
-_WINDOWS: Final = {
+WINDOWS: Final = {
     "afmoe": Window(4),
     "cohere2": Window(4),
     "cohere2moe": Window(4, full_first=True),
@@ -91,10 +95,12 @@ _WINDOWS: Final = {
     "gemma-embedding": Window(6),
     "gemma2": Window(2, length=4096),
     "gemma3": Window(6),
+    "gemma3n": Window(5),
     "gemma4": Window(None),
     "gpt-oss": Window(2),
     "granite_swa": Window(None),
     "laguna": Window(4, full_first=True),
+    "lfm2": Window(0),
     "llama4": Window(4, length=8192),
     "maple": Window(None),
     "mellum": Window(4),
@@ -106,6 +112,8 @@ _WINDOWS: Final = {
     "spark2_5": Window(None),
     "step35": Window(None),
 }
+"""Architectures with sliding windows, those of unusual graphs among them."""
+
 _SA_OUT: Final = "gemma gemma2 gemma3"
 
 FAMILIES: Final[dict[str, Family]] = _families()
@@ -128,11 +136,15 @@ OTHER_GRAPHS: Final[dict[str, str]] = {
 
 
 def window_of(family: Family, hparams: HParams, layer: int) -> int | None:
-    """Give how many tokens layer ``layer`` can see, or None where it sees all of them.
+    """Give how many tokens layer ``layer`` can see, or None where it sees all of them."""
+    return window_at(family.window, hparams, layer)
+
+
+def window_at(window: Window | None, hparams: HParams, layer: int) -> int | None:
+    """Give how many tokens a layer can see by this rule, or None where it sees all of them.
 
     Follows ``llama_hparams::set_swa_pattern``: a pattern in the file goes before the family's own.
     """
-    window = family.window
     length = hparams.sliding_window
     if window is None or length == 0 or window.layers not in (None, hparams.block_count):
         return None

@@ -67,6 +67,24 @@ class HParams:
     expert_feed_forward_length: PerLayer | None
     nextn_predict_layers: int
     """Layers at the end that predict further tokens; 0 for most models."""
+    shared_kv_layers: int
+    """Layers at the end that use the keys and values of a layer before them."""
+    recurrent_layers: PerLayer | None
+    """1 for each layer that keeps a state instead of keys and values."""
+    full_attention_interval: int | None
+    """Of so many layers, the last attends and the others keep a state."""
+    ssm_conv_kernel: int
+    ssm_inner_size: int
+    ssm_state_size: int
+    ssm_group_count: int
+    shortconv_l_cache: int
+    """Inputs that a short convolution looks at (lfm2)."""
+    kda_head_dim: int
+    """Head size of a delta-attention state (Kimi)."""
+    wkv_head_size: int
+    """Head size of an RWKV state."""
+    token_shift_count: int
+    """Vectors of the last token that RWKV keeps."""
     parallel_residual: bool
     """Attention and feed-forward read the same input (``use_parallel_residual``)."""
 
@@ -132,7 +150,18 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
         expert_count=read.number("expert_count"),
         expert_used_count=read.number("expert_used_count"),
         expert_feed_forward_length=read.per_layer("expert_feed_forward_length"),
-        nextn_predict_layers=read.number("nextn_predict_layers", 0) or 0,
+        nextn_predict_layers=read.count("nextn_predict_layers"),
+        shared_kv_layers=read.count("attention.shared_kv_layers"),
+        recurrent_layers=read.per_layer("attention.recurrent_layers"),
+        full_attention_interval=read.number("full_attention_interval"),
+        ssm_conv_kernel=read.count("ssm.conv_kernel"),
+        ssm_inner_size=read.count("ssm.inner_size"),
+        ssm_state_size=read.count("ssm.state_size"),
+        ssm_group_count=read.count("ssm.group_count"),
+        shortconv_l_cache=read.count("shortconv.l_cache"),
+        kda_head_dim=read.count("kda.head_dim"),
+        wkv_head_size=read.count("wkv.head_size"),
+        token_shift_count=read.count("token_shift_count", 2),
         parallel_residual=metadata.get(f"{architecture}.use_parallel_residual") is True,
     )
 
@@ -160,6 +189,10 @@ class _Reader:
         if full not in self.metadata:
             return default
         return self._whole(full, self.metadata[full])
+
+    def count(self, key: str, default: int = 0) -> int:
+        """Give a number of things; ``default`` where the key is missing."""
+        return self.number(key, default) or 0
 
     def real(self, key: str) -> float | None:
         full = f"{self.prefix}.{key}"

@@ -67,7 +67,7 @@ def summarize(file: GGUFFile) -> Summary:
         tensor_bytes=sum(t.nbytes for t in file.tensors.values()),
         file_type=file_type_name(metadata.get("general.file_type")),
         hparams=hparams,
-        attention=_attention(hparams) if hparams else None,
+        attention=attention_words(hparams) if hparams else None,
         tokenizer=_tokenizer(metadata),
         vocab_size=vocabulary or (len(tokens) if isinstance(tokens, Array) else None),
         tied="token_embd.weight" in file.tensors and "output.weight" not in file.tensors,
@@ -75,7 +75,7 @@ def summarize(file: GGUFFile) -> Summary:
     )
 
 
-def _attention(hparams: HParams) -> str | None:
+def attention_words(hparams: HParams) -> str | None:
     """Say how query heads share key and value heads."""
     if hparams.is_mla:
         return f"MLA: keys and values of all heads in one latent of {hparams.kv_lora_rank}"

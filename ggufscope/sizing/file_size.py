@@ -1,0 +1,176 @@
+"""What a model weighs in every preset, on disk: the plan of ``llama-quantize --dry-run``, summed.
+
+Each size is that of a ``Plan``, so that what is printed here is what ``quantize`` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ggufscope.blocks.layouts import Layout
+from ggufscope.errors import RecipeError
+from ggufscope.model.hparams import architecture_of
+from ggufscope.recipes.mixes import MIXES
+from ggufscope.recipes.options import DEFAULTS, PlanOptions
+from ggufscope.recipes.plan import Plan, TensorLike, plan
+
+if TYPE_CHECKING:
+    from ggufscope.container.file import GGUFFile
+
+AS_IT_IS: Final = "COPY"
+"""The preset that changes nothing."""
+
+_SET_ASIDE: Final = {
+    **dict.fromkeys(("Q4_0", "Q4_1", "Q5_0", "Q5_1"), "older"),
+    **dict.fromkeys(("TQ1_0", "TQ2_0"), "for ternary models"),
+    **dict.fromkeys(("Q1_0", "Q2_0"), "for models made so"),
+    "MXFP4_MOE": "for gpt-oss",
+}
+
+
+def why_set_aside(preset: str, architecture: str | None) -> str:
+    """Say why a preset is sized but not proposed; empty where it is.
+
+    K-quants are better than what came before them at the same size, and some types are for models
+    that were trained in them: quantizing another model so makes garbage of it.
+    """
+    return "" if architecture == "gpt-oss" and preset == "MXFP4_MOE" else _SET_ASIDE.get(preset, "")
+
+
+@dataclass(frozen=True, slots=True)
+class PresetSize:
+    """A model in one preset."""
+
+    plan: Plan
+    file_nbytes: int | None = None
+    """Bytes of the file, header and padding included; None for a shape, which has no header."""
+    set_aside: str = ""
+    """Why it is not proposed; empty where it may be."""
+
+    @property
+    def preset(self) -> str:
+        """Its name."""
+        return self.plan.preset
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors: what they take in memory."""
+        return self.plan.nbytes
+
+    @property
+    def weighs(self) -> int:
+        """Bytes of the file where they are known, else of the tensors."""
+        return self.plan.nbytes if self.file_nbytes is None else self.file_nbytes
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Over all tensors."""
+        return self.plan.bits_per_weight
+
+    @property
+    def fallbacks(self) -> int:
+        """How many tensors get another type because their rows do not divide."""
+        return len(self.plan.fallbacks)
+
+    @property
+    def needs_importance(self) -> bool:
+        """Whether it is refused without an importance matrix."""
+        return self.plan.needs_importance and not self.plan.options.importance
+
+    @property
+    def proposed(self) -> bool:
+        """Whether it can be made with what is at hand, and is worth making."""
+        return not self.needs_importance and not self.set_aside
+
+    @property
+    def quantizes_twice(self) -> bool:
+        """Whether the source is quantized already, and would be again."""
+        return any(
+            isinstance(t.source, Layout) and t.source.block_length > 1 and t.converted
+            for t in self.plan.tensors
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A preset that llama-quantize has, and this model cannot have."""
+
+    preset: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a size to aim at comes to."""
+
+    nearest: PresetSize | None
+    """The largest preset that is no larger; None where all are."""
+    next_larger: PresetSize | None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetSizes:
+    """Every preset of one model, the largest first."""
+
+    sizes: tuple[PresetSize, ...]
+    refused: tuple[Refusal, ...]
+
+    def __getitem__(self, preset: str) -> PresetSize:
+        return next(size for size in self.sizes if size.preset == preset)
+
+    def around(self, fits: Callable[[PresetSize], bool]) -> Target:
+        """Give the largest proposed one that fits, and its larger neighbour."""
+        proposed = [size for size in self.sizes if size.proposed]
+        for index, size in enumerate(proposed):
+            if fits(size):
+                return Target(size, proposed[index - 1] if index else None)
+        return Target(None, proposed[-1] if proposed else None)
+
+
+def preset_sizes(
+    tensors: Iterable[TensorLike],
+    metadata: Mapping[str, Any],
+    presets: Sequence[str] | None = None,
+    options: PlanOptions = DEFAULTS,
+) -> PresetSizes:
+    """Size a model in every preset, or in those named, by its header alone.
+
+    A preset that llama-quantize would refuse is told apart. Raises ``HyperparameterError`` for
+    metadata by which nothing can be planned, ``UnknownPreset``.
+    """
+    listed = list(tensors)
+    sizes: list[PresetSize] = []
+    refused: list[Refusal] = []
+    for preset in presets or [name for name in MIXES if name != AS_IT_IS]:
+        try:
+            made = plan(listed, metadata, preset, options)
+            aside = why_set_aside(made.preset, architecture_of(metadata))
+            sizes.append(PresetSize(made, set_aside=aside))
+        except RecipeError as error:
+            if presets:
+                raise
+            refused.append(Refusal(preset, error.message))
+    return _sorted(sizes, refused)
+
+
+def file_sizes(
+    file: GGUFFile, presets: Sequence[str] | None = None, options: PlanOptions = DEFAULTS
+) -> PresetSizes:
+    """Size the files that ``quantize`` would write of a file, header and all."""
+    from ggufscope.recipes.apply import preview
+
+    bare = preset_sizes(file.tensors.values(), file.metadata, presets, options)
+    outlooks = preview(file, {Path(f"{size.preset}.gguf"): size.plan for size in bare.sizes})
+    weighed = zip(bare.sizes, outlooks, strict=True)
+    return _sorted(
+        [replace(size, file_nbytes=outlook.nbytes) for size, outlook in weighed], bare.refused
+    )
+
+
+def _sorted(sizes: Iterable[PresetSize], refused: Sequence[Refusal]) -> PresetSizes:
+    return PresetSizes(
+        tuple(sorted(sizes, key=lambda size: (-size.nbytes, size.preset))), tuple(refused)
+    )

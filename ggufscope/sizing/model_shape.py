@@ -1,0 +1,110 @@
+"""A model's shape without its file: names, extents and types of its tensors, and its metadata.
+
+A shape says which tensors a layer has, by their stems, and the hyperparameters; how large each
+tensor is follows from the anatomy table, the same that ``ggufscope list`` reads. Matrices are F16,
+all else F32, as llama.cpp's converter leaves a model: presets start from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Final
+
+from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.model.anatomy import LAYER
+from ggufscope.model.dimensions import layer_dims, measure
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.rows import HEAD, TAIL, Kind
+from ggufscope.recipes.kinds import why_kept
+
+_AXES: Final = {
+    **{
+        row.name.removesuffix(".weight"): row.axes
+        for row in reversed((*HEAD, *LAYER, *TAIL))
+        if row.kind is Kind.STORED
+    },
+    # What the table leaves open, since families differ.
+    "attn_q_norm": "D",
+    "attn_k_norm": "D",
+    "exp_probs_b": "X",
+    "ffn_gate_shexp": "P E",
+    "ffn_up_shexp": "P E",
+    "ffn_down_shexp": "E P",
+    "rope_freqs": "R",
+}
+
+_FUSED_UP: Final = ["F+F", "E"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeTensor:
+    """A tensor that is known by name and shape alone."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: Layout
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return self.type.row_bytes(prod(self.shape))
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A model that everyone knows, without its weights."""
+
+    name: str
+    architecture: str
+    hparams: Mapping[str, int]
+    """By GGUF key, without the architecture in front."""
+    layers: tuple[tuple[int, str], ...]
+    """So many layers of these tensors: stems, ``.bias`` where it is not the weight."""
+    outside: str = "token_embd output_norm output"
+    assumes: str = ""
+    """What had to be settled to get one file for the name."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the header of its file says of its shape."""
+        own = {f"{self.architecture}.{key}": value for key, value in self.hparams.items()}
+        return {"general.architecture": self.architecture, "general.name": self.name, **own}
+
+    @cached_property
+    def tensors(self) -> tuple[ShapeTensor, ...]:
+        """Every tensor of its file, in F16 and F32."""
+        found = [self._tensor("", word, 0, self.outside) for word in self.outside.split()]
+        number = 0
+        for count, words in self.layers:
+            for layer in range(number, number + count):
+                found += [
+                    self._tensor(f"blk.{layer}.", word, layer, words) for word in words.split()
+                ]
+            number += count
+        return tuple(found)
+
+    @property
+    def n_elements(self) -> int:
+        """Numbers in its file: the parameters, and what the converter adds."""
+        return sum(prod(tensor.shape) for tensor in self.tensors)
+
+    @cached_property
+    def _read(self) -> HParams:
+        return read_hparams(self.metadata)
+
+    def _tensor(self, place: str, word: str, layer: int, words: str) -> ShapeTensor:
+        stem, dot, suffix = word.partition(".")
+        fused = stem == "ffn_up" and "ffn_gate" not in words
+        axes = _FUSED_UP if fused else _AXES[stem].split()
+        if suffix == "bias" and len(axes) > 1:
+            axes = axes[:-1]  # a number for each row
+        dims = layer_dims(self._read, layer, 1, None)
+        shape = tuple(measure(axis, dims, self.architecture) for axis in axes)
+        if stem == "rope_freqs":  # a number for each pair of a head
+            shape = (shape[0] // 2,)
+        name = f"{place}{stem}.{suffix if dot else 'weight'}"
+        kept = why_kept(name, shape, self.architecture)
+        return ShapeTensor(name, shape, LAYOUTS["F32" if kept else "F16"])

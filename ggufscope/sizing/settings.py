@@ -1,0 +1,62 @@
+"""How a model is going to be run: the part of llama.cpp's settings that memory depends on.
+
+Follows ``llama_context``'s constructor in llama.cpp's ``llama-context.cpp``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.container.tensor_info import padded
+
+CELLS: Final = 256
+"""Cells of a cache come in multiples of this."""
+CACHE_TYPES: Final = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "Q5_0", "Q5_1"]
+"""What keys and values can be kept in (``kv_cache_types`` of llama.cpp's ``common/arg.cpp``)."""
+DEFAULT_BATCH: Final = 512
+"""Tokens that are computed at once, where nothing else is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What is asked of a run; defaults are llama.cpp's."""
+
+    context: int
+    """Tokens of all sequences together (``-c``)."""
+    parallel: int = 1
+    """Sequences side by side (``-np``)."""
+    batch: int = DEFAULT_BATCH
+    """Tokens computed at once (``-ub``)."""
+    type_k: Layout = LAYOUTS["F16"]
+    type_v: Layout = LAYOUTS["F16"]
+    unified: bool = False
+    """All sequences in one cache (``--kv-unified``), rather than each in its own."""
+    swa_full: bool = False
+    """Windowed layers keep all tokens (``--swa-full``)."""
+    flash_attention: bool = True
+    """Scores are never all in memory; llama.cpp does so wherever the device can."""
+
+    @property
+    def streams(self) -> int:
+        """Caches of equal size: one for each sequence, or one for all."""
+        return 1 if self.unified else self.parallel
+
+    @property
+    def cells(self) -> int:
+        """Cells of one stream in a layer that sees everything."""
+        whole = padded(self.context, CELLS)
+        return whole if self.unified else padded(whole // self.parallel, CELLS)
+
+    @property
+    def tokens_at_once(self) -> int:
+        """No more than the context."""
+        return min(self.context, self.batch)
+
+    def window_cells(self, window: int) -> int:
+        """Cells of one stream in a layer that sees the last ``window`` tokens."""
+        if self.swa_full:
+            return self.cells
+        seen = window * (self.parallel if self.unified else 1)
+        return padded(min(self.cells, seen + self.tokens_at_once), CELLS)

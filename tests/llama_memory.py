@@ -1,0 +1,208 @@
+"""What real llama.cpp allocates for a model and a context, to the byte, in a process of its own.
+
+The C API of the `xllamacpp` wheel, called through ctypes. `llama_get_memory_breakdown` gives the
+bytes of each buffer, where the log rounds to a hundredth of a MiB; the log is handed over as well.
+With `alloc=False` llama.cpp reads the header, checks every tensor it needs and adds up what it
+would allocate: so a model of any size can be asked about, from a hollow file.
+
+The structs and the map are read as x86-64 with libstdc++ lays them out, and the defaults are
+checked before anything else: another version, or another machine, fails loudly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggufscope.blocks.layouts import layout_named
+from tests.oracles import ggml
+
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One context."""
+
+    model: int
+    """Bytes of weights."""
+    context: int
+    """Bytes of KV cache and recurrent state."""
+    compute: int
+    """Bytes of compute buffers."""
+    log: str
+
+    def logged(self, what: str) -> list[str]:
+        """The lines of the log that hold these words."""
+        return [line for line in self.log.splitlines() if what in line]
+
+
+def measure(model: Path, runs: list[dict[str, Any]], *, alloc: bool = True) -> list[Memory]:
+    """Load a model and make a context for each run: `n_ctx`, `n_seq_max`, `type_k`, ..."""
+    request = {"model": str(model), "runs": runs, "alloc": alloc}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.llama_memory"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [Memory(**answer) for answer in json.loads(done.stdout.splitlines()[-1])]
+
+
+class _ModelParams(ctypes.Structure):
+    _fields_ = (
+        ("devices", ctypes.c_void_p),
+        ("tensor_buft_overrides", ctypes.c_void_p),
+        ("n_gpu_layers", ctypes.c_int32),
+        ("split_mode", ctypes.c_int32),
+        ("load_mode", ctypes.c_int32),
+        ("lazy_mode", ctypes.c_int32),
+        ("main_gpu", ctypes.c_int32),
+        ("tensor_split", ctypes.c_void_p),
+        ("progress_callback", ctypes.c_void_p),
+        ("progress_callback_user_data", ctypes.c_void_p),
+        ("kv_overrides", ctypes.c_void_p),
+        ("vocab_only", ctypes.c_bool),
+        ("check_tensors", ctypes.c_bool),
+        ("use_extra_bufts", ctypes.c_bool),
+        ("no_host", ctypes.c_bool),
+        ("no_alloc", ctypes.c_bool),
+        ("load_mtp", ctypes.c_bool),
+        ("beyond", ctypes.c_uint64 * 16),
+    )
+
+
+class _ContextParams(ctypes.Structure):
+    _fields_ = (
+        ("n_ctx", ctypes.c_uint32),
+        ("n_batch", ctypes.c_uint32),
+        ("n_ubatch", ctypes.c_uint32),
+        ("n_seq_max", ctypes.c_uint32),
+        ("n_rs_seq", ctypes.c_uint32),
+        ("n_outputs_max", ctypes.c_uint32),
+        ("n_outputs_max_per_seq", ctypes.c_uint32),
+        ("n_threads", ctypes.c_int32),
+        ("n_threads_batch", ctypes.c_int32),
+        ("ctx_type", ctypes.c_int32),
+        ("rope_scaling_type", ctypes.c_int32),
+        ("pooling_type", ctypes.c_int32),
+        ("attention_type", ctypes.c_int32),
+        ("flash_attn_type", ctypes.c_int32),
+        ("rope_and_yarn", ctypes.c_float * 8),
+        ("cb_eval", ctypes.c_void_p),
+        ("cb_eval_user_data", ctypes.c_void_p),
+        ("type_k", ctypes.c_int32),
+        ("type_v", ctypes.c_int32),
+        ("abort_callback", ctypes.c_void_p),
+        ("abort_callback_data", ctypes.c_void_p),
+        ("another", ctypes.c_void_p),
+        ("embeddings", ctypes.c_bool),
+        ("offload_kqv", ctypes.c_bool),
+        ("no_perf", ctypes.c_bool),
+        ("op_offload", ctypes.c_bool),
+        ("swa_full", ctypes.c_bool),
+        ("kv_unified", ctypes.c_bool),
+        ("beyond", ctypes.c_uint64 * 16),
+    )
+
+
+class _Node(ctypes.Structure):
+    """A node of the std::map: buffer type -> three sizes."""
+
+
+_Node._fields_ = (
+    ("color", ctypes.c_uint64),
+    ("parent", ctypes.POINTER(_Node)),
+    ("left", ctypes.POINTER(_Node)),
+    ("right", ctypes.POINTER(_Node)),
+    ("buffer_type", ctypes.c_void_p),
+    ("model", ctypes.c_size_t),
+    ("context", ctypes.c_size_t),
+    ("compute", ctypes.c_size_t),
+)
+
+
+class _Map(ctypes.Structure):
+    _fields_ = (
+        ("compare", ctypes.c_uint64),
+        ("color", ctypes.c_uint64),
+        ("root", ctypes.POINTER(_Node)),
+        ("first", ctypes.c_void_p),
+        ("last", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+    )
+
+
+def _defaults(function: str, kind: type[Any]) -> Any:
+    """Call a function that returns a struct: the ABI has it write to where the caller says."""
+    params = kind()
+    getattr(ggml(), function)(ctypes.byref(params))
+    return params
+
+
+def _nodes(node: Any) -> list[Any]:
+    return (
+        [*_nodes(node.contents.left), node.contents, *_nodes(node.contents.right)] if node else []
+    )
+
+
+def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
+    library = ggml()
+    lines: list[str] = []
+    logger = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
+        lambda level, text, data: lines.append(text.decode(errors="replace"))
+    )
+    library.llama_log_set(logger, None)
+    library.llama_backend_init()
+    library.llama_model_load_from_file.restype = ctypes.c_void_p
+    library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _ModelParams]
+    library.llama_init_from_model.restype = ctypes.c_void_p
+    library.llama_init_from_model.argtypes = [ctypes.c_void_p, _ContextParams]
+    library.llama_free.argtypes = library.llama_model_free.argtypes = [ctypes.c_void_p]
+    breakdown = library._Z26llama_get_memory_breakdownPK13llama_context
+    breakdown.argtypes, breakdown.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+    params = _defaults("llama_model_default_params", _ModelParams)
+    assert (params.n_gpu_layers, params.use_extra_bufts, params.no_alloc) == (-1, True, False)
+    params.use_extra_bufts, params.no_alloc = False, not request["alloc"]
+    if params.no_alloc:
+        params.load_mode = 0  # read, not mapped: there is nothing to read
+    model = library.llama_model_load_from_file(os.fsencode(request["model"]), params)
+    assert model, "".join(lines)
+    answers = []
+    for run in request["runs"]:
+        lines.clear()
+        params = _defaults("llama_context_default_params", _ContextParams)
+        assert (params.n_ctx, params.n_ubatch, params.type_k, params.swa_full) == (
+            512,
+            512,
+            1,
+            True,
+        )
+        params.swa_full = False  # as llama.cpp's own programs have it
+        for key, value in run.items():
+            setattr(params, key, layout_named(value).number if key[:4] == "type" else value)
+        context = library.llama_init_from_model(model, params)
+        assert context, "".join(lines)
+        found = _Map()
+        breakdown(ctypes.byref(found), context)
+        nodes = _nodes(found.root)
+        assert len(nodes) == found.count > 0
+        sums = {k: sum(getattr(n, k) for n in nodes) for k in ("model", "context", "compute")}
+        answers.append(sums | {"log": "".join(lines)})
+        library.llama_free(context)
+    library.llama_model_free(model)
+    return answers
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(_answer(json.loads(sys.stdin.read()))) + "\n")
