@@ -15,6 +15,7 @@ import typer
 from ggufscope import __version__
 from ggufscope.cli.list import list_model
 from ggufscope.cli.quantize import dequantize_command, quantize_command
+from ggufscope.cli.size import size_command
 from ggufscope.errors import GGUFScopeError
 
 
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("list")(list_model)
+app.command("size")(size_command)
 app.command("quantize")(quantize_command)
 app.command("dequantize")(dequantize_command)
 

@@ -10,6 +10,11 @@ def size(nbytes: int) -> str:
     return _scaled(nbytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
+def decimal_size(nbytes: float) -> str:
+    """Give bytes with three digits and a decimal unit: ``13.2 MB``, as disks are sold."""
+    return _scaled(round(nbytes), 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+
+
 def count(number: int) -> str:
     """Give a count of weights with three digits: ``3.54 M``, ``7.24 B``; exact below a thousand."""
     return _scaled(number, 1000, ("", "K", "M", "B", "T", "P", "E"))

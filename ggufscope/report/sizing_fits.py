@@ -1,0 +1,144 @@
+"""What ``ggufscope size`` answers to "will it fit?": a sentence first, the table after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from ggufscope.report.console import cell, left, paragraph, plain_table, right, title, words
+from ggufscope.report.sizing_memory import span
+from ggufscope.report.units import bits, size
+from ggufscope.sizing.file_size import PresetSize, Target
+from ggufscope.sizing.fitting import Fit, FitTable, fit
+from ggufscope.sizing.offload import SplitRow
+from ggufscope.sizing.overview import Overview
+
+
+def answer_lines(overview: Overview) -> Iterator[str]:
+    """Give the answers in words, one question each."""
+    for table in overview.fits:
+        yield _fits_line(table)
+    for context, rows in overview.splits:
+        yield _split_line(context, rows)
+    for aim, target in overview.targets:
+        yield _target_line(aim, target)
+
+
+def _fits_line(table: FitTable) -> str:
+    limit, best = _limit(table.limit), None
+    fitting: list[str] = []
+    parts: list[str] = []
+    for column, context in enumerate(table.contexts):
+        best = table.best(column)
+        if best is None:
+            parts.append(f"nothing fits in {limit} with {context:,} tokens of context")
+        else:
+            words = " tokens of context" if not fitting else ""
+            fitting.append(f"{best.size.preset} with {context:,}{words}")
+    if fitting:
+        verb = "fits" if len(fitting) == 1 else "fit"
+        parts.insert(0, f"{' and '.join(fitting)} {verb} in {limit}")
+    roomiest, smallest = table.roomiest(), table.smallest()
+    if roomiest is not None:
+        if best is None or roomiest.size.preset != best.size.preset:
+            parts.append(f"{roomiest.size.preset} leaves room for {roomiest.longest:,}")
+    elif smallest is not None:
+        parts.append(f"the smallest, {smallest.size.preset}, needs {size(smallest.needs[0].high)}")
+    line = "; ".join(parts)
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _limit(nbytes: int) -> str:
+    """Give a limit as it was asked for: ``8 GiB``."""
+    number, unit = size(nbytes).split(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+def _split_line(context: int, rows: tuple[SplitRow, ...]) -> str:
+    proposed = [row for row in rows if row.size.proposed and row.fits is Fit.YES]
+    whole = next((r for r in proposed if r.split.gpu_layers == r.split.layers), None)
+    if not proposed:
+        return f"With {context:,} tokens of context nothing fits in both memories."
+    largest = proposed[0]
+    line = (
+        f"With {context:,} tokens of context {largest.size.preset} runs with "
+        f"{largest.split.gpu_layers} of {largest.split.layers} layers on the GPU"
+    )
+    if whole is None:
+        return f"{line}; no preset fits on it whole."
+    if whole is largest:
+        return f"{line}: all of it."
+    return f"{line}; {whole.size.preset} fits on it whole."
+
+
+def _target_line(aim: float, target: Target) -> str:
+    wanted = _limit(aim) if isinstance(aim, int) else f"{bits(aim)} bits per weight"
+    nearest, larger = target.nearest, target.next_larger
+    if nearest is None:
+        least = f": the smallest, {larger.preset}, has {_measure(aim, larger)}" if larger else ""
+        return f"No preset is as small as {wanted}{least}."
+    line = f"{nearest.preset} is the nearest below {wanted}: {_measure(aim, nearest)}"
+    return (
+        f"{line}; the next, {larger.preset}, is {_measure(aim, larger)}." if larger else f"{line}."
+    )
+
+
+def _measure(aim: float, each: PresetSize) -> str:
+    return size(each.weighs) if isinstance(aim, int) else bits(each.bits_per_weight)
+
+
+def fits_section(overview: Overview) -> Iterator[RenderableType]:
+    """Give a table for each memory, and for each context one of layers on the GPU."""
+    for table in overview.fits:
+        yield title(f"What fits in {_limit(table.limit)}")
+        yield _fits_table(table)
+        yield ""
+        yield paragraph(
+            "Needed: weights, cache, logits, and the upper end of the compute estimate. tight: it "
+            "fits by the lower end alone.",
+            "dim",
+        )
+    for context, rows in overview.splits:
+        yield title(f"On a GPU, with {context:,} tokens of context")
+        yield _split_table(rows)
+        yield ""
+        yield paragraph("-ngl counts the output as a layer, as llama.cpp does.", "dim")
+
+
+def _fits_table(table: FitTable) -> RenderableType:
+    grid = plain_table(
+        left("preset"),
+        right("longest context"),
+        *(right(f"{context:,} tokens") for context in table.contexts),
+        words("note"),
+    )
+    for row in table.rows:
+        cells = (f"{size(need.high)} {_WORDS[fit(need, table.limit)]}" for need in row.needs)
+        longest = f"{row.longest:,}" if row.longest else "none"
+        grid.add_row(cell(row.size.preset), longest, *cells, cell(_note(row.size), "dim"))
+    return grid
+
+
+_WORDS = {Fit.YES: "fits ", Fit.TIGHT: "tight", Fit.NO: "no   "}
+
+
+def _note(each: PresetSize) -> str:
+    return "needs imatrix" if each.needs_importance else each.set_aside
+
+
+def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:
+    grid = plain_table(
+        left("preset"), right("-ngl"), right("of"), right("on the GPU"), right("in RAM"), words("")
+    )
+    for row in rows:
+        split = row.split
+        grid.add_row(
+            cell(row.size.preset),
+            str(split.gpu_layers),
+            str(split.layers),
+            span(split.vram),
+            span(split.ram),
+            cell({Fit.YES: "", Fit.TIGHT: "tight", Fit.NO: "too little RAM"}[row.fits]),
+        )
+    return grid

@@ -1,0 +1,117 @@
+"""Whether a model fits: which preset, with how much context, in so much memory.
+
+"Fits" counts the upper end of the compute estimate; what fits by its lower end alone is "tight".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from ggufscope.model.hparams import HParams
+from ggufscope.sizing.budget import Range, run_memory
+from ggufscope.sizing.file_size import PresetSize
+from ggufscope.sizing.settings import CELLS, RunSettings
+
+UNTRAINED: Final = 1 << 17
+"""The longest context that is looked for where the file does not say what it was made for."""
+
+
+class Fit(StrEnum):
+    """The answer for one preset and one context."""
+
+    YES = "fits"
+    TIGHT = "tight"
+    NO = "no"
+
+
+def fit(need: Range, limit: int) -> Fit:
+    """Compare what is needed with what is there."""
+    if need.high <= limit:
+        return Fit.YES
+    return Fit.TIGHT if need.low <= limit else Fit.NO
+
+
+@dataclass(frozen=True, slots=True)
+class FitRow:
+    """One preset in one memory."""
+
+    size: PresetSize
+    needs: tuple[Range, ...]
+    """For each context that was asked about."""
+    longest: int
+    """Tokens of context that it has room for; 0 where it does not fit at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitTable:
+    """Every preset in one memory, the largest first."""
+
+    limit: int
+    contexts: tuple[int, ...]
+    rows: tuple[FitRow, ...]
+
+    def best(self, column: int) -> FitRow | None:
+        """Give the largest proposed preset that fits with a context."""
+        return next(
+            (
+                row
+                for row in self.rows
+                if row.size.proposed and fit(row.needs[column], self.limit) is Fit.YES
+            ),
+            None,
+        )
+
+    def roomiest(self) -> FitRow | None:
+        """Give the largest proposed preset that fits with any context at all."""
+        return next((row for row in self.rows if row.longest and row.size.proposed), None)
+
+    def smallest(self) -> FitRow | None:
+        """Give the smallest proposed preset, which is the last to be given up."""
+        return next((row for row in reversed(self.rows) if row.size.proposed), None)
+
+    @property
+    def any_fits(self) -> bool:
+        """Whether some preset fits with one of the contexts that were asked about."""
+        return any(self.best(column) for column in range(len(self.contexts)))
+
+
+def fit_table(
+    sizes: Iterable[PresetSize],
+    hparams: HParams,
+    settings: RunSettings,
+    contexts: Sequence[int],
+    limit: int,
+) -> FitTable:
+    """Hold every preset against a memory of ``limit`` bytes.
+
+    Raises what ``run_memory`` raises.
+    """
+    runs = [run_memory(hparams, replace(settings, context=context)) for context in contexts]
+    most = hparams.context_length or UNTRAINED
+
+    def needed(context: int, nbytes: int) -> Range:
+        return run_memory(hparams, replace(settings, context=context)).with_weights(nbytes)
+
+    rows = []
+    for size in sizes:
+        needs = tuple(run.with_weights(size.nbytes) for run in runs)
+        longest = longest_context(
+            lambda context, nbytes=size.nbytes: needed(context, nbytes).high <= limit,  # type: ignore[misc]
+            most,
+        )
+        rows.append(FitRow(size, needs, longest))
+    return FitTable(limit, tuple(contexts), tuple(rows))
+
+
+def longest_context(fits: Callable[[int], bool], most: int) -> int:
+    """Give the longest context that fits: ``most``, or else a multiple of 256; 0 for none."""
+    if fits(most):
+        return most
+    low, high = 0, -(-most // CELLS)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * CELLS) else (low, middle)
+    return low * CELLS
