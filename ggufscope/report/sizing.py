@@ -9,11 +9,11 @@ from rich.console import RenderableType
 from ggufscope.model.summary import attention_words
 from ggufscope.recipes.plan import Plan
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title, words
-from ggufscope.report.sizing_fits import answer_lines, fits_section
+from ggufscope.report.sizing_fits import answer_lines, fits_section, preset_note
 from ggufscope.report.sizing_memory import memory_section, sharing_section
 from ggufscope.report.units import bits, decimal_size, size
 from ggufscope.sizing.bare import BareSize
-from ggufscope.sizing.file_size import PresetSize, PresetSizes, Refusal
+from ggufscope.sizing.file_size import PresetSizes, Refusal
 from ggufscope.sizing.overview import Overview
 
 
@@ -60,7 +60,13 @@ def presets_section(overview: Overview) -> Iterator[RenderableType]:
     known = any(each.file_nbytes is not None for each in sizes.sizes)
     yield title("On disk: the file in every preset" if known else "On disk: every preset")
     table = plain_table(
-        left("preset"), right("bytes"), right(""), right(""), right("bits"), words("note")
+        left("preset"),
+        right("bytes"),
+        right(""),
+        right(""),
+        right("bits"),
+        right("fall back"),
+        words("note"),
     )
     for each in sizes.sizes:
         table.add_row(
@@ -69,7 +75,8 @@ def presets_section(overview: Overview) -> Iterator[RenderableType]:
             size(each.weighs),
             decimal_size(each.weighs),
             bits(each.bits_per_weight),
-            cell(_note(each), "dim"),
+            str(each.fallbacks or ""),
+            cell(preset_note(each), "dim"),
         )
     yield table
     yield ""
@@ -78,28 +85,22 @@ def presets_section(overview: Overview) -> Iterator[RenderableType]:
         yield paragraph(_refusal(refusal))
 
 
-def _note(each: PresetSize) -> str:
-    notes = []
-    if each.needs_importance:
-        notes.append("needs imatrix")
-    if each.set_aside:
-        notes.append(each.set_aside)
-    if each.fallbacks:
-        notes.append(f"{each.fallbacks} fall back")
-    return ", ".join(notes)
-
-
 def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
     lines = []
     if not known:
         lines.append("Bytes of the tensors; a file's header, mostly the tokenizer, adds 1 to 8 MB.")
     if any(each.fallbacks for each in sizes.sizes):
+        lines.append("fall back: tensors whose rows do not divide into the type's blocks.")
+    if any(each.needs_importance for each in sizes.sizes):
+        lines.append("imatrix: refused without an importance matrix.")
+    if any(each.set_aside for each in sizes.sizes):
         lines.append(
-            "Tensors whose rows do not divide into a type's blocks fall back to another type."
+            "older, trained so, gpt-oss: not proposed; a K-quant is better, or only models trained "
+            "in these types are any good in them."
         )
     if any(each.quantizes_twice for each in sizes.sizes):
         lines.append(
-            "The file is quantized already: to quantize it again adds loss to loss, and asks for "
+            "The file is quantized already: to do it again adds loss to loss, and asks for "
             "--allow-requantize."
         )
     lines.append("`ggufscope quantize --dry-run` gives each tensor's type, and why.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title, words
-from ggufscope.report.sizing_memory import span
+from ggufscope.report.sizing_memory import AT_ONCE, span
 from ggufscope.report.units import bits, size
 from ggufscope.sizing.file_size import PresetSize, Target
 from ggufscope.sizing.fitting import Fit, FitTable, fit
@@ -26,22 +26,24 @@ def answer_lines(overview: Overview) -> Iterator[str]:
 
 
 def _fits_line(table: FitTable) -> str:
-    limit, best = _limit(table.limit), None
-    fitting: list[str] = []
-    parts: list[str] = []
+    limit = _limit(table.limit)
+    fitting: dict[str, int] = {}
+    parts = []
     for column, context in enumerate(table.contexts):
         best = table.best(column)
-        if best is None:
-            parts.append(f"nothing fits in {limit} with {context:,} tokens of context")
-        else:
-            words = " tokens of context" if not fitting else ""
-            fitting.append(f"{best.size.preset} with {context:,}{words}")
+        if best is None:  # nor does anything with more
+            first = "nothing does" if fitting else f"nothing fits in {limit}"
+            parts.append(f"{first} with {context:,}" + ("" if fitting else " tokens of context"))
+            break
+        fitting[best.size.preset] = context
     if fitting:
-        verb = "fits" if len(fitting) == 1 else "fit"
-        parts.insert(0, f"{' and '.join(fitting)} {verb} in {limit}")
+        named = [f"{preset} with {context:,}" for preset, context in fitting.items()]
+        named[0] += " tokens of context"
+        verb = "fits" if len(named) == 1 else "fit"
+        parts.insert(0, f"{' and '.join(named)} {verb} in {limit}")
     roomiest, smallest = table.roomiest(), table.smallest()
     if roomiest is not None:
-        if best is None or roomiest.size.preset != best.size.preset:
+        if [*fitting][-1:] != [roomiest.size.preset]:
             parts.append(f"{roomiest.size.preset} leaves room for {roomiest.longest:,}")
     elif smallest is not None:
         parts.append(f"the smallest, {smallest.size.preset}, needs {size(smallest.needs[0].high)}")
@@ -92,11 +94,12 @@ def fits_section(overview: Overview) -> Iterator[RenderableType]:
     """Give a table for each memory, and for each context one of layers on the GPU."""
     for table in overview.fits:
         yield title(f"What fits in {_limit(table.limit)}")
-        yield _fits_table(table)
-        yield ""
+        for first in range(0, len(table.contexts), AT_ONCE):
+            yield _fits_table(table, slice(first, first + AT_ONCE))
+            yield ""
         yield paragraph(
-            "Needed: weights, cache, logits, and the upper end of the compute estimate. tight: it "
-            "fits by the lower end alone.",
+            "longest: tokens of context there is room for. Needed: weights, cache, logits, and the "
+            "upper end of the compute estimate. tight: it fits by the lower end alone.",
             "dim",
         )
     for context, rows in overview.splits:
@@ -106,25 +109,27 @@ def fits_section(overview: Overview) -> Iterator[RenderableType]:
         yield paragraph("-ngl counts the output as a layer, as llama.cpp does.", "dim")
 
 
-def _fits_table(table: FitTable) -> RenderableType:
+def _fits_table(table: FitTable, part: slice) -> RenderableType:
     grid = plain_table(
         left("preset"),
-        right("longest context"),
-        *(right(f"{context:,} tokens") for context in table.contexts),
+        right("longest"),
+        *(right(f"{context:,} tokens") for context in table.contexts[part]),
         words("note"),
     )
     for row in table.rows:
-        cells = (f"{size(need.high)} {_WORDS[fit(need, table.limit)]}" for need in row.needs)
+        cells = (f"{size(need.high)} {_WORDS[fit(need, table.limit)]}" for need in row.needs[part])
         longest = f"{row.longest:,}" if row.longest else "none"
-        grid.add_row(cell(row.size.preset), longest, *cells, cell(_note(row.size), "dim"))
+        grid.add_row(cell(row.size.preset), longest, *cells, cell(preset_note(row.size), "dim"))
     return grid
 
 
 _WORDS = {Fit.YES: "fits ", Fit.TIGHT: "tight", Fit.NO: "no   "}
 
 
-def _note(each: PresetSize) -> str:
-    return "needs imatrix" if each.needs_importance else each.set_aside
+def preset_note(each: PresetSize) -> str:
+    """Give what keeps a preset from being proposed, in a word or two."""
+    words = ["imatrix"] if each.needs_importance else []
+    return ", ".join([*words, *filter(None, [each.set_aside])])
 
 
 def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:

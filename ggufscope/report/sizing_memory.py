@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from rich.console import RenderableType
 
@@ -13,6 +14,9 @@ from ggufscope.sizing.kv_cache import Holding
 from ggufscope.sizing.overview import Overview
 from ggufscope.sizing.settings import RunSettings
 
+AT_ONCE: Final = 3
+"""Contexts side by side in a table of 80 columns."""
+
 
 def memory_section(overview: Overview) -> Iterator[RenderableType]:
     """Give what a run takes beside the weights, for each context."""
@@ -20,13 +24,13 @@ def memory_section(overview: Overview) -> Iterator[RenderableType]:
     if not overview.runs:
         yield paragraph(f"Not derivable: {overview.no_runs}.")
         return
-    yield _memory_table(overview)
-    yield ""
+    for first in range(0, len(overview.runs), AT_ONCE):
+        yield _memory_table(overview, overview.runs[first : first + AT_ONCE])
+        yield ""
     yield paragraph(_settings_line(overview.runs[0].settings), "dim")
 
 
-def _memory_table(overview: Overview) -> RenderableType:
-    runs = overview.runs
+def _memory_table(overview: Overview, runs: tuple[RunMemory, ...]) -> RenderableType:
     table = plain_table(
         left("tokens of context"), *(right(f"{run.settings.context:,}") for run in runs)
     )

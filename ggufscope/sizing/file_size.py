@@ -25,9 +25,8 @@ AS_IT_IS: Final = "COPY"
 
 _SET_ASIDE: Final = {
     **dict.fromkeys(("Q4_0", "Q4_1", "Q5_0", "Q5_1"), "older"),
-    **dict.fromkeys(("TQ1_0", "TQ2_0"), "for ternary models"),
-    **dict.fromkeys(("Q1_0", "Q2_0"), "for models made so"),
-    "MXFP4_MOE": "for gpt-oss",
+    **dict.fromkeys(("TQ1_0", "TQ2_0", "Q1_0", "Q2_0"), "trained so"),
+    "MXFP4_MOE": "gpt-oss",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ggufscope.errors import HyperparameterError, SizingError
+from ggufscope.errors import HyperparameterError, NotDerivable
 from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
@@ -136,7 +136,7 @@ def _overview(
     if hparams is not None:
         try:
             runs = tuple(run_memory(hparams, replace(settings, context=c)) for c in contexts)
-        except SizingError as error:
+        except NotDerivable as error:
             if question.limits or question.vram is not None:
                 raise
             why = error.message
@@ -186,7 +186,7 @@ def _sharings(
 ) -> tuple[Sharing, ...]:
     try:
         return tuple(sharings(tensors, hparams, settings))
-    except SizingError:
+    except NotDerivable:
         return ()
 
 

@@ -106,10 +106,9 @@ def _feed_forward(hparams: HParams, layer: int) -> bool:
 
 def _needed(hparams: HParams, number: int | None, key: str) -> int:
     if not number:
-        said = "missing" if number is None else "0"
         raise NotDerivable(
-            f"key '{hparams.architecture}.{key}' is {said}, and the state of its layers is made "
-            "of it",
+            f"key '{hparams.architecture}.{key}' is missing or 0, and the state of its layers is "
+            "made of it",
             hint="the metadata is incomplete: llama.cpp could not run this model either",
         )
     return number

@@ -1,0 +1,224 @@
+"""`ggufscope size`, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggufscope.cli import app
+from ggufscope.sizing.shapes import SHAPES
+from tests.kinds import KINDS, write_kind
+from tests.makers import write_recipe
+from tests.recipes import golden
+from tests.slices import write_slice
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the program in this process; gives the exit code."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def ask(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Ask `size` for JSON."""
+
+    def ask(*arguments: str | Path, code: int = 0) -> Any:
+        assert run("size", *arguments, "--json") == code
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def test_a_count_gives_the_table_of_the_documents(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", "7B") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["F32", "32", "28,000,000,000", "28.000", "26.077", "~28", "GB"] in rows
+    assert ["Q4_K", "4.5", "3,937,500,000", "3.938", "3.667", "~4", "GB"] in rows
+    assert ["Q2_K", "2.625", "2,296,875,000", "2.297", "2.139", "~2.5", "GB"] in rows
+    text = " ".join(" ".join(row) for row in rows)
+    assert "A preset mixes types, and so has more bits; in llama-2-7b: Q4_K_M 4.84" in text
+
+
+@pytest.mark.parametrize("kind", ["llama-gqa", "llama-ragged", "mixtral", "gemma2", "deepseek2"])
+def test_every_preset_weighs_what_quantize_and_llama_quantize_write(
+    kind: str, ask: Callable[..., Any], run: Run, tmp_path: Path, capsys: Any
+) -> None:
+    source = write_slice(tmp_path / "source.gguf", kind)
+    told = {each["preset"]: each for each in ask(source)["presets"]}
+    refused = 0
+    for preset, real in golden.load(kind)["presets"].items():
+        if preset == "COPY":
+            continue
+        if preset not in told:
+            refused += 1
+            assert "refused" in real, preset
+            continue
+        if "size" in real:
+            assert told[preset]["file_nbytes"] == real["size"], preset
+        assert run("quantize", source, preset, "--dry-run", "--json") == 0
+        (outlook,) = json.loads(capsys.readouterr().out)
+        assert told[preset]["file_nbytes"] == outlook["files"][0]["nbytes"], preset
+        assert told[preset]["tensor_nbytes"] == outlook["tensor_bytes"], preset
+        assert told[preset]["needs_importance_matrix"] == outlook["needs_importance_matrix"]
+        fallbacks = sum(tensor["fallback_from"] is not None for tensor in outlook["tensors"])
+        assert told[preset]["fallbacks"] == fallbacks, preset
+    assert len(told) + refused == 35
+
+
+def test_the_answer_comes_first(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("size", "llama-3.1-8b", "--fits", "8GiB", "--context", "4096,16384") == 0
+    said = capsys.readouterr().out
+    assert " ".join(said.split("\n\n")[0].split()) == (
+        "Q6_K with 4,096 tokens of context and Q5_K_M with 16,384 fit in 8 GiB; "
+        "Q6_K leaves room for 11,776."
+    )
+
+
+def test_where_nothing_fits_the_exit_code_is_1(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", "deepseek-v3", "--fits", "8GiB") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing fits in 8 GiB with 4,096 tokens of context; the smallest, Q2_K")
+    assert run("size", "deepseek-v3", "--fits", "8GiB", "--fits", "2TiB") == 0
+    assert run("size", "llama-3.1-8b", "--target-bpw", "1.5") == 1
+    assert run("size", "llama-3.1-8b", "--target-bpw", "4.5") == 0
+    assert run("size", "llama-3.1-8b", "--vram", "1GiB", "--ram", "1GiB") == 1
+    assert run("size", "llama-3.1-8b", "--vram", "1GiB") == 0
+
+
+def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
+    told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
+    assert told["schema"] == "ggufscope.size/1"
+    assert [run["context"] for run in told["memory"]] == [4096, 32768]
+    holdings = {part["holding"]: part for part in told["memory"][1]["cache"]}
+    assert holdings["sliding window"]["cells"] == 2 * 1536
+    assert holdings["full attention"]["cells"] == 32768
+    assert sum(part["nbytes"] for part in holdings.values()) == told["memory"][1]["cache_nbytes"]
+    assert told["memory"][1]["logits_nbytes"] == 2 * 262144 * 4
+    assert [table["limit"] for table in told["fits"]] == [4 * 2**30]
+    assert [each["name"] for each in told["sharing"]] == ["MHA", "GQA", "MQA"]
+    split = told["gpu"][0]["presets"][0]
+    assert split["vram"]["high"] <= 3 * 10**9
+    assert ask("1.5B")["types"][0]["nbytes"] == 6_000_000_000
+
+
+def test_types_of_keys_and_values_go_apart(ask: Callable[..., Any]) -> None:
+    def cache(*options: str) -> int:
+        return int(ask("mistral-7b", "-c", "4096", *options)["memory"][0]["cache_nbytes"])
+
+    both = cache()
+    assert cache("--kv-type", "q8_0") == both * 17 // 32
+    assert cache("--type-k", "q8_0") == cache("--type-v", "Q8_0") == both * 49 // 64
+    assert cache("--kv-type", "q4_0", "--type-v", "f32") == both * 73 // 64
+
+
+def test_an_importance_matrix_to_come_lets_its_presets_in(ask: Callable[..., Any]) -> None:
+    without = ask("llama-3.1-8b", "--target-bpw", "2.5", code=1)
+    assert without["targets"][0]["preset"] is None
+    told = ask("llama-3.1-8b", "--target-bpw", "2.5", "--with-imatrix")
+    assert told["targets"] == [
+        {"bits_per_weight": 2.5, "preset": "IQ2_XXS", "next_larger": "IQ2_XS"}
+    ]
+    assert not any(each["needs_importance_matrix"] for each in told["presets"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_is_read_at_80_columns(
+    kind: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_kind(tmp_path / "model.gguf", kind)
+    assert run("size", source, "--fits", "1GiB", "-c", "1024,2048,4096,65536") == 0
+    assert run("size", source) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert max(map(len, output.out.splitlines())) <= 80
+    assert "Not derivable" not in output.out
+
+
+def test_what_cannot_be_told_is_said_and_the_rest_is_shown(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = KINDS["llama-gqa"]()
+    recipe.architecture = "flux-capacitor"
+    source = write_recipe(tmp_path / "model.gguf", recipe)
+    assert run("size", source) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not derivable: architecture 'flux-capacitor' is not one whose cache" in said
+    assert "Q4_K_M" in said
+    assert run("size", source, "--fits", "8GiB") == 2
+    assert capsys.readouterr().err.startswith("error: architecture 'flux-capacitor'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "no known shape"),
+        (["./nowhere.gguf"], "no such file"),
+        (["0B"], "no count"),
+        (["7B", "--fits", "8GiB"], "nothing of layers"),
+        (["mistral-7b", "--fits", "8XB"], "no size"),
+        (["mistral-7b", "--fits", "0"], "no size"),
+        (["mistral-7b", "--context", "many"], "no length"),
+        (["mistral-7b", "--context", "0"], "no length"),
+        (["mistral-7b", "--kv-type", "Q6_K"], "no cache in Q6_K"),
+        (["mistral-7b", "--kv-type", "q9"], "q9"),
+        (["mistral-7b", "--ram", "8GiB"], "--vram"),
+        (["mistral-7b", "--type", "Q4_K_XXL"], "no preset"),
+        (["gpt-oss-20b", "--type", "Q1_0"], "no fallback"),
+        (["deepseek-v3", "--type-k", "q8_0"], "one cache"),
+    ],
+)
+def test_errors_are_a_line_and_a_hint(
+    arguments: list[str], words: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", *arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert words in output.err.splitlines()[0]
+    assert output.err.splitlines()[1].startswith("hint: ")
+
+
+def test_a_context_beyond_what_it_was_made_for_is_warned_of(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", "llama-2-7b", "-c", "8192", "--type", "Q4_K_M") == 0
+    assert capsys.readouterr().err == "warning: the model was made for 4,096 tokens of context\n"
+
+
+def test_control_characters_of_a_name_never_reach_the_terminal(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = KINDS["llama-gqa"]()
+    recipe.metadata["general.name"] = "a\x1b[31m\nb"
+    assert run("size", write_recipe(tmp_path / "model.gguf", recipe)) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "a\\x1b[31m" in said
+
+
+def test_names_of_shapes_are_in_the_help_of_the_error(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", "gpt-6") == 2
+    hint = capsys.readouterr().err
+    assert all(name in hint for name in SHAPES)
