@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
     from ggufscope.recipes.plan import plan as plan
+    from ggufscope.sizing.budget import memory_of as memory_of
+    from ggufscope.sizing.file_size import preset_sizes as preset_sizes
+    from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
+    from ggufscope.sizing.settings import RunSettings as RunSettings
+    from ggufscope.sizing.shapes import shape_named as shape_named
 
 __version__ = "0.1.0"
 
@@ -45,19 +50,24 @@ _HOMES: Final = {
     "Layout": "blocks.layouts",
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
+    "RunSettings": "sizing.settings",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
     "Value": "container.values",
     "ValueType": "container.values",
     "anatomy_of": "model.anatomy",
     "dequantize": "blocks.codec",
+    "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
+    "memory_of": "sizing.budget",
     "open_gguf": "container.file",
     "plan": "recipes.plan",
+    "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
     "role_of": "model.roles",
+    "shape_named": "sizing.shapes",
     "summarize": "model.summary",
 }
 

@@ -12,7 +12,7 @@ from ggufscope.report.console import cell, facts, left, paragraph, plain_table, 
 from ggufscope.report.sizing_fits import answer_lines, fits_section, preset_note
 from ggufscope.report.sizing_memory import memory_section, sharing_section
 from ggufscope.report.units import bits, decimal_size, size
-from ggufscope.sizing.bare import BareSize
+from ggufscope.sizing.bare import EXAMPLE, BareSize
 from ggufscope.sizing.file_size import PresetSizes, Refusal
 from ggufscope.sizing.overview import Overview
 
@@ -103,7 +103,7 @@ def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
             "The file is quantized already: to do it again adds loss to loss, and asks for "
             "--allow-requantize."
         )
-    lines.append("`ggufscope quantize --dry-run` gives each tensor's type, and why.")
+    lines.append("ggufscope quantize --dry-run gives each tensor's type, and why.")
     return " ".join(lines)
 
 
@@ -131,6 +131,7 @@ def bare_views(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> Iterator[
         table.add_row(*row, *([f"~{each.documented} GB" if each.documented else ""] * documented))
     yield table
     yield ""
-    mixed = ", ".join(f"{plan.preset} {plan.bits_per_weight:.2f}" for plan in examples)
-    yield paragraph(f"A preset mixes types, and so has more bits; in llama-2-7b: {mixed}.")
+    (first, *others) = (f"{plan.preset} {plan.bits_per_weight:.2f}" for plan in examples)
+    mixed = ", ".join([first.replace(" ", " has ") + " bits", *others])
+    yield paragraph(f"Presets mix types: in {EXAMPLE} {mixed}.")
     yield paragraph("For presets and memory give a GGUF file, or a name such as llama-3.1-8b.")
