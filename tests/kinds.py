@@ -292,6 +292,118 @@ def _lfm2() -> Recipe:
     return recipe
 
 
+def _mamba2_layer(inner: int, state: int, heads: int, groups: int) -> Shapes:
+    convolved = inner + 2 * groups * state
+    return {
+        "attn_norm.weight": (E,),
+        "ssm_in.weight": (inner + convolved + heads, E),
+        "ssm_conv1d.weight": (convolved, 4),
+        "ssm_conv1d.bias": (convolved,),
+        "ssm_dt.bias": (heads,),
+        "ssm_a": (heads, 1),
+        "ssm_d": (heads, 1),
+        "ssm_norm.weight": (groups, inner // groups),
+        "ssm_out.weight": (E, inner),
+    }
+
+
+def _mamba2() -> Recipe:
+    hparams = _hparams(2, 0, 0, None, **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
+    return _model("mamba2", hparams, [_mamba2_layer(2 * E, 64, 4, 2)] * 2)
+
+
+def _falcon_h1() -> Recipe:
+    """Attention and a state in every layer."""
+    layer = _mamba2_layer(2 * E, 64, 4, 2) | _attention(4, 2) | _DENSE
+    layer = {name.replace("ffn_norm.weight", "ffn_norm"): shape for name, shape in layer.items()}
+    hparams = _hparams(2, 4, 2, **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
+    return _model("falcon-h1", hparams, [layer] * 2)
+
+
+def _nemotron_h() -> Recipe:
+    """A layer has a state, or attention, or a feed-forward."""
+    hparams = _hparams(4, 4, [0, 2, 0, 0], **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
+    hparams |= {"feed_forward_length": [0, 0, F, 0], "attention.layer_norm_epsilon": 1e-5}
+    state = _mamba2_layer(2 * E, 64, 4, 2)
+    forward: Shapes = {
+        "attn_norm.weight": (E,),
+        "ffn_up.weight": (F, E),
+        "ffn_down.weight": (E, F),
+    }
+    return _model("nemotron_h", hparams, [state, _attention(4, 2), forward, state])
+
+
+def _minimax() -> Recipe:
+    """Linear attention, but for one layer in eight; here the file says two."""
+    linear: Shapes = {
+        "attn_norm.weight": (E,),
+        "attn_norm_2.weight": (128,),
+        "attn_qkv.weight": (3 * 128, E),
+        "attn_gate.weight": (128, E),
+        "attn_output.weight": (E, 128),
+    }
+    experts = _EXPERTS | {
+        "ffn_norm.weight": (E,),
+        "ffn_gate_exps.weight": (4, F, E),
+        "ffn_up_exps.weight": (4, F, E),
+        "ffn_down_exps.weight": (4, E, F),
+    }
+    hparams = _hparams(
+        4,
+        4,
+        2,
+        residual_scale=1.0,
+        full_attention_interval=2,
+        rope__dimension_count=32,
+        expert_count=4,
+        expert_used_count=2,
+    )
+    layers = [linear, _attention(4, 2)] * 2
+    return _model("minimax-01", hparams, [layer | experts for layer in layers])
+
+
+def _gemma4() -> Recipe:
+    """The last two layers share; heads are larger in the layers that see everything."""
+    windowed = [True, True, True, False, True, False]
+
+    def layer(size: int) -> Shapes:
+        return (
+            _attention(4, 2, size)
+            | _DENSE
+            | {
+                "attn_q_norm.weight": (size,),
+                "attn_k_norm.weight": (size,),
+                "post_attention_norm.weight": (E,),
+                "post_ffw_norm.weight": (E,),
+            }
+        )
+
+    hparams = _hparams(
+        6,
+        4,
+        2,
+        64,
+        attention__key_length_swa=32,
+        attention__value_length_swa=32,
+        attention__sliding_window=1024,
+        attention__sliding_window_pattern=windowed,
+        attention__shared_kv_layers=2,
+        embedding_length_per_layer_input=0,
+        rope__dimension_count=64,
+        rope__dimension_count_swa=32,
+    )
+    recipe = _model("gemma4", hparams, [layer(32 if w else 64) for w in windowed], tied=True)
+    recipe.shapes["rope_freqs.weight"] = (32,)
+    return recipe
+
+
+def _ahead() -> Recipe:
+    """Its metadata counts a layer that predicts further tokens, which is not in the file."""
+    recipe = _deepseek2(folded=True)
+    recipe.hparams |= {"block_count": 4, "nextn_predict_layers": 1}
+    return recipe
+
+
 KINDS: dict[str, Callable[[], Recipe]] = {
     "llama-mha": lambda: _llama(4),
     "llama-gqa": lambda: _llama(2),
@@ -307,7 +419,13 @@ KINDS: dict[str, Callable[[], Recipe]] = {
     "gpt-oss": _gpt_oss,
     "deepseek2": lambda: _deepseek2(folded=True),
     "deepseek2 unfolded": lambda: _deepseek2(folded=False),
+    "deepseek2 with a layer ahead": _ahead,
+    "gemma4": _gemma4,
     "mamba": _mamba,
+    "mamba2": _mamba2,
+    "falcon-h1": _falcon_h1,
+    "nemotron_h": _nemotron_h,
+    "minimax-01": _minimax,
     "jamba": _jamba,
     "qwen3next": _qwen3next,
     "lfm2": _lfm2,

@@ -75,7 +75,8 @@ def _compute(hparams: HParams, cache: KVCache) -> Range:
     """Estimate the compute buffers, of one device that holds the whole graph.
 
     At least: the logits of a batch, or a feed-forward at its widest. At most: both, the queries
-    twice, four vectors a token, a mask, and recurrent states twice. Without flash attention the
+    twice, four vectors a token, a mask, and with recurrent states those twice and, for each head, a
+    weight for every pair of tokens. Without flash attention the
     scores of all heads come on top, for as many tokens as the cache has cells.
     """
     settings = cache.settings
@@ -84,13 +85,16 @@ def _compute(hparams: HParams, cache: KVCache) -> Range:
     heads = _widest(hparams.head_count)
     experts = _widest(hparams.expert_feed_forward_length) or _widest(hparams.feed_forward_length)
     experts *= hparams.expert_used_count or 0
-    wide = max(_widest(hparams.feed_forward_length), experts, hparams.ssm_inner_size)
+    convolved = hparams.ssm_inner_size + 2 * hparams.ssm_group_count * hparams.ssm_state_size
+    wide = max(_widest(hparams.feed_forward_length), experts, convolved)
     least = 2 * (experts or wide) + embedding
     queries = heads * max(hparams.key_length or 0, hparams.key_length_swa or 0)
     low = _FLOAT * tokens * max(vocabulary, least)
     high = _FLOAT * tokens * (vocabulary + 3 * wide + 4 * embedding + 2 * queries)
     high += tokens * seen * (_FLOAT + LAYOUTS["F16"].block_bytes)
-    high += 2 * sum(part.nbytes for part in cache.parts if part.holding is Holding.STATE)
+    states = [part.nbytes for part in cache.parts if part.holding is Holding.STATE]
+    if states:
+        high += 2 * sum(states) + _FLOAT * tokens * tokens * heads
     if not settings.flash_attention:
         scores = _FLOAT * tokens * settings.cells * heads
         low, high = max(low, scores), high + scores
