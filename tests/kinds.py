@@ -10,90 +10,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.kinds_parts import (
+    DENSE,
+    EXPERTS,
+    E,
+    V,
+    attention_of,
+    experts_of,
+    hparams_of,
+    model_of,
+)
+from tests.kinds_recurrent import RECURRENT
 from tests.makers import Recipe, Shapes, write_recipe
-
-E, F, V = 128, 192, 64
-"""Embedding, feed-forward, vocabulary."""
-NO_TOKENIZER = {"tokenizer.ggml.model": "none"}
-
-_DENSE: Shapes = {
-    "ffn_norm.weight": (E,),
-    "ffn_gate.weight": (F, E),
-    "ffn_up.weight": (F, E),
-    "ffn_down.weight": (E, F),
-}
-_EXPERTS: Shapes = {
-    "ffn_gate_inp.weight": (4, E),
-    "ffn_gate_exps.weight": (4, 32, E),
-    "ffn_up_exps.weight": (4, 32, E),
-    "ffn_down_exps.weight": (4, E, 32),
-}
-
-
-def _hparams(layers: int, heads: Any, kv: Any, size: int | None = 32, **more: Any) -> Any:
-    own = {"attention.key_length": size, "attention.value_length": size} if size else {}
-    return {
-        "block_count": layers,
-        "context_length": 65536,
-        "embedding_length": E,
-        "feed_forward_length": F,
-        "attention.head_count": heads,
-        "attention.head_count_kv": kv,
-        "attention.layer_norm_rms_epsilon": 1e-5,
-        "vocab_size": V,
-        **own,
-        **{key.replace("__", "."): value for key, value in more.items()},
-    }
-
-
-def _experts(**more: Any) -> dict[str, Any]:
-    return {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 32, **more}
-
-
-def _attention(heads: int, kv: int, size: int = 32, values: int | None = None) -> Shapes:
-    values = values or size
-    return {
-        "attn_norm.weight": (E,),
-        "attn_q.weight": (heads * size, E),
-        "attn_k.weight": (kv * size, E),
-        "attn_v.weight": (kv * values, E),
-        "attn_output.weight": (E, heads * values),
-    }
-
-
-def _model(
-    architecture: str, hparams: dict[str, Any], layers: list[Shapes], *, tied: bool = False
-) -> Recipe:
-    shapes: Shapes = {"token_embd.weight": (V, E), "output_norm.weight": (E,)}
-    shapes |= {} if tied else {"output.weight": (V, E)}
-    for number, layer in enumerate(layers):
-        shapes |= {f"blk.{number}.{name}": shape for name, shape in layer.items()}
-    return Recipe(architecture, hparams, shapes, dict(NO_TOKENIZER))
 
 
 def _llama(kv: int) -> Recipe:
-    hparams = _hparams(3, 4, kv, rope__dimension_count=32)
-    return _model("llama", hparams, [_attention(4, kv) | _DENSE] * 3)
+    hparams = hparams_of(3, 4, kv, rope__dimension_count=32)
+    return model_of("llama", hparams, [attention_of(4, kv) | DENSE] * 3)
 
 
 def _uneven() -> Recipe:
     """A different number of key/value heads in each layer, and a layer without attention."""
-    hparams = _hparams(4, [4, 4, 4, 0], [4, 2, 1, 0], rope__dimension_count=32)
-    return _model("deci", hparams, [*[_attention(4, kv) | _DENSE for kv in (4, 2, 1)], _DENSE])
+    hparams = hparams_of(4, [4, 4, 4, 0], [4, 2, 1, 0], rope__dimension_count=32)
+    return model_of("deci", hparams, [*[attention_of(4, kv) | DENSE for kv in (4, 2, 1)], DENSE])
 
 
 def _gemma(architecture: str, layers: int, window: int, **more: Any) -> Recipe:
     post: Shapes = {"post_attention_norm.weight": (E,), "post_ffw_norm.weight": (E,)}
     if architecture == "gemma3":
         post |= {"attn_q_norm.weight": (32,), "attn_k_norm.weight": (32,)}
-    hparams = _hparams(layers, 4, 2, attention__sliding_window=window, **more)
-    return _model(architecture, hparams, [_attention(4, 2) | post | _DENSE] * layers, tied=True)
+    hparams = hparams_of(layers, 4, 2, attention__sliding_window=window, **more)
+    return model_of(architecture, hparams, [attention_of(4, 2) | post | DENSE] * layers, tied=True)
 
 
 def _gemma3n() -> Recipe:
     """The first 20 layers keep keys and values, the rest use theirs."""
     layers, altup, per_layer, rank = 22, 4, 16, 64
-    layer = _attention(4, 2) | _DENSE
+    layer = attention_of(4, 2) | DENSE
     layer |= {
         "attn_q_norm.weight": (32,),
         "attn_k_norm.weight": (32,),
@@ -111,8 +64,8 @@ def _gemma3n() -> Recipe:
         "laurel_r.weight": (E, rank),
         "laurel_post_norm.weight": (E,),
     }
-    recipe = _model(
-        "gemma3n", _hparams(layers, 4, 2, attention__sliding_window=1024), [layer] * layers
+    recipe = model_of(
+        "gemma3n", hparams_of(layers, 4, 2, attention__sliding_window=1024), [layer] * layers
     )
     recipe.shapes |= {
         "altup_proj.weight": (altup - 1, E, E),
@@ -128,7 +81,7 @@ def _gemma3n() -> Recipe:
 
 
 def _gpt_oss() -> Recipe:
-    layer = _attention(4, 2) | _EXPERTS
+    layer = attention_of(4, 2) | EXPERTS
     layer |= {
         "post_attention_norm.weight": (E,),
         "attn_sinks.weight": (4,),
@@ -141,8 +94,8 @@ def _gpt_oss() -> Recipe:
         "ffn_up_exps.bias": (4, 32),
         "ffn_down_exps.bias": (4, E),
     }
-    hparams = _hparams(4, 4, 2, attention__sliding_window=128, **_experts())
-    return _model("gpt-oss", hparams, [layer] * 4)
+    hparams = hparams_of(4, 4, 2, attention__sliding_window=128, **experts_of())
+    return model_of("gpt-oss", hparams, [layer] * 4)
 
 
 def _deepseek2(*, folded: bool) -> Recipe:
@@ -177,7 +130,7 @@ def _deepseek2(*, folded: bool) -> Recipe:
             "attention.key_length_mla": rest + rotated,
             "attention.value_length_mla": value,
         }
-    hparams = sizes | _hparams(
+    hparams = sizes | hparams_of(
         3,
         4,
         1 if folded else 4,
@@ -186,180 +139,11 @@ def _deepseek2(*, folded: bool) -> Recipe:
         attention__kv_lora_rank=latent,
         rope__dimension_count=rotated,
         leading_dense_block_count=1,
-        **_experts(expert_shared_count=1, expert_gating_func=2),
+        **experts_of(expert_shared_count=1, expert_gating_func=2),
     )
-    return _model(
-        "deepseek2", hparams, [layer | _DENSE, *[layer | shared | _EXPERTS for _ in range(2)]]
+    return model_of(
+        "deepseek2", hparams, [layer | DENSE, *[layer | shared | EXPERTS for _ in range(2)]]
     )
-
-
-def _ssm(inner: int, state: int, rank: int, conv: int) -> dict[str, int]:
-    return {
-        "ssm__conv_kernel": conv,
-        "ssm__inner_size": inner,
-        "ssm__state_size": state,
-        "ssm__time_step_rank": rank,
-    }
-
-
-def _mamba_layer(state: int, rank: int) -> Shapes:
-    inner = 2 * E
-    return {
-        "attn_norm.weight": (E,),
-        "ssm_in.weight": (2 * inner, E),
-        "ssm_conv1d.weight": (inner, 4),
-        "ssm_conv1d.bias": (inner,),
-        "ssm_x.weight": (rank + 2 * state, inner),
-        "ssm_dt.weight": (inner, rank),
-        "ssm_dt.bias": (inner,),
-        "ssm_a": (inner, state),
-        "ssm_d": (inner,),
-        "ssm_out.weight": (E, inner),
-    }
-
-
-def _mamba() -> Recipe:
-    hparams = _hparams(2, 0, 0, None, **_ssm(2 * E, 64, 8, 4))
-    return _model("mamba", hparams, [_mamba_layer(64, 8)] * 2)
-
-
-def _jamba() -> Recipe:
-    """Attention in layer 1 alone; its file says groups, which llama.cpp does not read of it."""
-    norms: Shapes = {
-        "ssm_dt_norm.weight": (8,),
-        "ssm_b_norm.weight": (64,),
-        "ssm_c_norm.weight": (64,),
-    }
-    recurrent = _mamba_layer(64, 8) | norms | _DENSE
-    hparams = _hparams(3, 4, [0, 2, 0], **_ssm(2 * E, 64, 8, 4), ssm__group_count=5)
-    return _model("jamba", hparams, [recurrent, _attention(4, 2) | _DENSE, recurrent])
-
-
-def _qwen3next() -> Recipe:
-    """Of four layers, the last attends."""
-    state, groups, values, conv = 64, 2, 4, 4
-    keyed, valued = state * groups, state * values
-    shared: Shapes = {
-        "post_attention_norm.weight": (E,),
-        "ffn_gate_inp_shexp.weight": (E,),
-        "ffn_gate_shexp.weight": (32, E),
-        "ffn_up_shexp.weight": (32, E),
-        "ffn_down_shexp.weight": (E, 32),
-    }
-    recurrent: Shapes = {
-        "attn_norm.weight": (E,),
-        "attn_qkv.weight": (2 * keyed + valued, E),
-        "attn_gate.weight": (valued, E),
-        "ssm_conv1d.weight": (2 * keyed + valued, conv),
-        "ssm_dt.bias": (values,),
-        "ssm_a": (values,),
-        "ssm_ba.weight": (2 * values, E),
-        "ssm_norm.weight": (state,),
-        "ssm_out.weight": (E, valued),
-    }
-    attending = _attention(4, 2) | {
-        "attn_q.weight": (2 * 128, E),
-        "attn_q_norm.weight": (32,),
-        "attn_k_norm.weight": (32,),
-    }
-    hparams = _hparams(
-        4,
-        4,
-        2,
-        **_ssm(valued, state, values, conv),
-        ssm__group_count=groups,
-        rope__dimension_count=32,
-        **_experts(expert_shared_feed_forward_length=32),
-    )
-    layers = [recurrent, recurrent, recurrent, attending]
-    return _model("qwen3next", hparams, [layer | shared | _EXPERTS for layer in layers])
-
-
-def _lfm2() -> Recipe:
-    """A short convolution in all layers but one."""
-    norms: Shapes = {"attn_q_norm.weight": (32,), "attn_k_norm.weight": (32,)}
-    convolution: Shapes = {
-        "attn_norm.weight": (E,),
-        "shortconv.conv.weight": (E, 3),
-        "shortconv.in_proj.weight": (3 * E, E),
-        "shortconv.out_proj.weight": (E, E),
-    }
-    hparams = _hparams(3, 4, [0, 2, 0], shortconv__l_cache=3)
-    layers = [convolution, _attention(4, 2) | norms, convolution]
-    recipe = _model("lfm2", hparams, [layer | _DENSE for layer in layers], tied=True)
-    del recipe.shapes["output_norm.weight"]
-    recipe.shapes["token_embd_norm.weight"] = (E,)
-    return recipe
-
-
-def _mamba2_layer(inner: int, state: int, heads: int, groups: int) -> Shapes:
-    convolved = inner + 2 * groups * state
-    return {
-        "attn_norm.weight": (E,),
-        "ssm_in.weight": (inner + convolved + heads, E),
-        "ssm_conv1d.weight": (convolved, 4),
-        "ssm_conv1d.bias": (convolved,),
-        "ssm_dt.bias": (heads,),
-        "ssm_a": (heads, 1),
-        "ssm_d": (heads, 1),
-        "ssm_norm.weight": (groups, inner // groups),
-        "ssm_out.weight": (E, inner),
-    }
-
-
-def _mamba2() -> Recipe:
-    hparams = _hparams(2, 0, 0, None, **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
-    return _model("mamba2", hparams, [_mamba2_layer(2 * E, 64, 4, 2)] * 2)
-
-
-def _falcon_h1() -> Recipe:
-    """Attention and a state in every layer."""
-    layer = _mamba2_layer(2 * E, 64, 4, 2) | _attention(4, 2) | _DENSE
-    layer = {name.replace("ffn_norm.weight", "ffn_norm"): shape for name, shape in layer.items()}
-    hparams = _hparams(2, 4, 2, **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
-    return _model("falcon-h1", hparams, [layer] * 2)
-
-
-def _nemotron_h() -> Recipe:
-    """A layer has a state, or attention, or a feed-forward."""
-    hparams = _hparams(4, 4, [0, 2, 0, 0], **_ssm(2 * E, 64, 4, 4), ssm__group_count=2)
-    hparams |= {"feed_forward_length": [0, 0, F, 0], "attention.layer_norm_epsilon": 1e-5}
-    state = _mamba2_layer(2 * E, 64, 4, 2)
-    forward: Shapes = {
-        "attn_norm.weight": (E,),
-        "ffn_up.weight": (F, E),
-        "ffn_down.weight": (E, F),
-    }
-    return _model("nemotron_h", hparams, [state, _attention(4, 2), forward, state])
-
-
-def _minimax() -> Recipe:
-    """Linear attention, but for one layer in eight; here the file says two."""
-    linear: Shapes = {
-        "attn_norm.weight": (E,),
-        "attn_norm_2.weight": (128,),
-        "attn_qkv.weight": (3 * 128, E),
-        "attn_gate.weight": (128, E),
-        "attn_output.weight": (E, 128),
-    }
-    experts = _EXPERTS | {
-        "ffn_norm.weight": (E,),
-        "ffn_gate_exps.weight": (4, F, E),
-        "ffn_up_exps.weight": (4, F, E),
-        "ffn_down_exps.weight": (4, E, F),
-    }
-    hparams = _hparams(
-        4,
-        4,
-        2,
-        residual_scale=1.0,
-        full_attention_interval=2,
-        rope__dimension_count=32,
-        expert_count=4,
-        expert_used_count=2,
-    )
-    layers = [linear, _attention(4, 2)] * 2
-    return _model("minimax-01", hparams, [layer | experts for layer in layers])
 
 
 def _gemma4() -> Recipe:
@@ -368,8 +152,8 @@ def _gemma4() -> Recipe:
 
     def layer(size: int) -> Shapes:
         return (
-            _attention(4, 2, size)
-            | _DENSE
+            attention_of(4, 2, size)
+            | DENSE
             | {
                 "attn_q_norm.weight": (size,),
                 "attn_k_norm.weight": (size,),
@@ -378,7 +162,7 @@ def _gemma4() -> Recipe:
             }
         )
 
-    hparams = _hparams(
+    hparams = hparams_of(
         6,
         4,
         2,
@@ -392,7 +176,7 @@ def _gemma4() -> Recipe:
         rope__dimension_count=64,
         rope__dimension_count_swa=32,
     )
-    recipe = _model("gemma4", hparams, [layer(32 if w else 64) for w in windowed], tied=True)
+    recipe = model_of("gemma4", hparams, [layer(32 if w else 64) for w in windowed], tied=True)
     recipe.shapes["rope_freqs.weight"] = (32,)
     return recipe
 
@@ -421,14 +205,7 @@ KINDS: dict[str, Callable[[], Recipe]] = {
     "deepseek2 unfolded": lambda: _deepseek2(folded=False),
     "deepseek2 with a layer ahead": _ahead,
     "gemma4": _gemma4,
-    "mamba": _mamba,
-    "mamba2": _mamba2,
-    "falcon-h1": _falcon_h1,
-    "nemotron_h": _nemotron_h,
-    "minimax-01": _minimax,
-    "jamba": _jamba,
-    "qwen3next": _qwen3next,
-    "lfm2": _lfm2,
+    **RECURRENT,
 }
 """Every kind, by name."""
 

