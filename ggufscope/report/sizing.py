@@ -100,8 +100,8 @@ def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
         )
     if any(each.quantizes_twice for each in sizes.sizes):
         lines.append(
-            "The file is quantized already: to do it again adds loss to loss, and asks for "
-            "--allow-requantize."
+            "twice: the file is quantized already, and to do it again adds loss to loss; quantize "
+            "asks for --allow-requantize."
         )
     lines.append("ggufscope quantize --dry-run gives each tensor's type, and why.")
     return " ".join(lines)

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title, words
 from ggufscope.report.sizing_memory import AT_ONCE, span
 from ggufscope.report.units import bits, size
-from ggufscope.sizing.file_size import PresetSize, Target
+from ggufscope.sizing.file_size import AS_IT_IS, PresetSize, Target
 from ggufscope.sizing.fitting import Fit, FitTable, fit
 from ggufscope.sizing.offload import SplitRow
 from ggufscope.sizing.overview import Overview
@@ -27,6 +27,11 @@ def answer_lines(overview: Overview) -> Iterator[str]:
 
 def _fits_line(table: FitTable) -> str:
     limit = _limit(table.limit)
+    if table.itself is not None and table.itself.size.is_quantized:
+        longest = table.itself.longest
+        room = f"fits in {limit} with up to {longest:,} tokens of context" if longest else ""
+        least = size(table.itself.needs[0].high)
+        return f"The file as it is {room or f'does not fit in {limit}: it needs {least}'}."
     fitting: dict[str, int] = {}
     parts = []
     for column, context in enumerate(table.contexts):
@@ -58,15 +63,22 @@ def _limit(nbytes: int) -> str:
 
 
 def _split_line(context: int, rows: tuple[SplitRow, ...]) -> str:
-    proposed = [row for row in rows if row.size.proposed and row.fits is Fit.YES]
+    fitting = [row for row in rows if row.fits is Fit.YES]
+    quantized = [row for row in fitting if row.size.is_quantized and row.size.preset == AS_IT_IS]
+    proposed = quantized or [
+        row for row in fitting if row.size.proposed and row.size.preset != AS_IT_IS
+    ]
     whole = next((r for r in proposed if r.split.gpu_layers == r.split.layers), None)
     if not proposed:
         return f"With {context:,} tokens of context nothing fits in both memories."
     largest = proposed[0]
+    named = "the file as it is" if quantized else largest.size.preset
     line = (
-        f"With {context:,} tokens of context {largest.size.preset} runs with "
+        f"With {context:,} tokens of context {named} runs with "
         f"{largest.split.gpu_layers} of {largest.split.layers} layers on the GPU"
     )
+    if quantized and whole is None:
+        return f"{line}."
     if whole is None:
         return f"{line}; no preset fits on it whole."
     if whole is largest:
@@ -77,6 +89,8 @@ def _split_line(context: int, rows: tuple[SplitRow, ...]) -> str:
 def _target_line(aim: float, target: Target) -> str:
     wanted = _limit(aim) if isinstance(aim, int) else f"{bits(aim)} bits per weight"
     nearest, larger = target.nearest, target.next_larger
+    if nearest is None and larger is None:
+        return "No preset can be made of this file: it is quantized already."
     if nearest is None:
         least = f": the smallest, {larger.preset}, has {_measure(aim, larger)}" if larger else ""
         return f"No preset is as small as {wanted}{least}."
@@ -116,20 +130,25 @@ def _fits_table(table: FitTable, part: slice) -> RenderableType:
         *(right(f"{context:,} tokens") for context in table.contexts[part]),
         words("note"),
     )
-    for row in table.rows:
+    for row in (*([table.itself] if table.itself else []), *table.rows):
         cells = (f"{size(need.high)} {_WORDS[fit(need, table.limit)]}" for need in row.needs[part])
         longest = f"{row.longest:,}" if row.longest else "none"
-        grid.add_row(cell(row.size.preset), longest, *cells, cell(preset_note(row.size), "dim"))
+        grid.add_row(cell(_name(row.size)), longest, *cells, cell(preset_note(row.size), "dim"))
     return grid
 
 
 _WORDS = {Fit.YES: "fits ", Fit.TIGHT: "tight", Fit.NO: "no   "}
 
 
+def _name(each: PresetSize) -> str:
+    return "as it is" if each.preset == AS_IT_IS else each.preset
+
+
 def preset_note(each: PresetSize) -> str:
     """Give what keeps a preset from being proposed, in a word or two."""
-    words = ["imatrix"] if each.needs_importance else []
-    return ", ".join([*words, *filter(None, [each.set_aside])])
+    twice = "twice" if each.quantizes_twice else ""
+    imatrix = "imatrix" if each.needs_importance else ""
+    return ", ".join(filter(None, (twice, imatrix, each.set_aside)))
 
 
 def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:
@@ -139,7 +158,7 @@ def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:
     for row in rows:
         split = row.split
         grid.add_row(
-            cell(row.size.preset),
+            cell(_name(row.size)),
             str(split.gpu_layers),
             str(split.layers),
             span(split.vram),

@@ -9,7 +9,7 @@ from ggufscope.recipes.plan import Plan
 from ggufscope.sizing.bare import BareSize
 from ggufscope.sizing.budget import Range, RunMemory
 from ggufscope.sizing.file_size import PresetSize, Target
-from ggufscope.sizing.fitting import FitTable, fit
+from ggufscope.sizing.fitting import FitRow, FitTable, fit
 from ggufscope.sizing.offload import SplitRow
 from ggufscope.sizing.overview import Overview
 
@@ -120,21 +120,23 @@ def _run(run: RunMemory) -> dict[str, Any]:
 def _fits(table: FitTable) -> dict[str, Any]:
     best = [table.best(column) for column in range(len(table.contexts))]
     return {
+        "as_it_is": _fit_row(table.itself, table) if table.itself else None,
         "limit": table.limit,
         "best": [
             {"context": context, "preset": row.size.preset if row else None}
             for context, row in zip(table.contexts, best, strict=True)
         ],
-        "presets": [
-            {
-                "preset": row.size.preset,
-                "longest_context": row.longest,
-                "contexts": [
-                    {"context": context, "needs": _range(need), "fits": str(fit(need, table.limit))}
-                    for context, need in zip(table.contexts, row.needs, strict=True)
-                ],
-            }
-            for row in table.rows
+        "presets": [_fit_row(row, table) for row in table.rows],
+    }
+
+
+def _fit_row(row: FitRow, table: FitTable) -> dict[str, Any]:
+    return {
+        "preset": row.size.preset,
+        "longest_context": row.longest,
+        "contexts": [
+            {"context": context, "needs": _range(need), "fits": str(fit(need, table.limit))}
+            for context, need in zip(table.contexts, row.needs, strict=True)
         ],
     }
 

@@ -82,7 +82,14 @@ class PresetSize:
     @property
     def proposed(self) -> bool:
         """Whether it can be made with what is at hand, and is worth making."""
-        return not self.needs_importance and not self.set_aside
+        return not (self.needs_importance or self.set_aside or self.quantizes_twice)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the source is quantized, in part at least."""
+        return any(
+            isinstance(t.source, Layout) and t.source.block_length > 1 for t in self.plan.tensors
+        )
 
     @property
     def quantizes_twice(self) -> bool:

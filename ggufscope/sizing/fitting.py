@@ -52,6 +52,8 @@ class FitTable:
     limit: int
     contexts: tuple[int, ...]
     rows: tuple[FitRow, ...]
+    itself: FitRow | None
+    """The file as it is; None for a shape."""
 
     def best(self, column: int) -> FitRow | None:
         """Give the largest proposed preset that fits with a context."""
@@ -75,7 +77,11 @@ class FitTable:
     @property
     def any_fits(self) -> bool:
         """Whether some preset fits with one of the contexts that were asked about."""
-        return any(self.best(column) for column in range(len(self.contexts)))
+        columns = range(len(self.contexts))
+        as_it_is = self.itself is not None and any(
+            fit(need, self.limit) is Fit.YES for need in self.itself.needs
+        )
+        return as_it_is or any(self.best(column) for column in columns)
 
 
 def fit_table(
@@ -84,8 +90,9 @@ def fit_table(
     settings: RunSettings,
     contexts: Sequence[int],
     limit: int,
+    itself: PresetSize | None = None,
 ) -> FitTable:
-    """Hold every preset against a memory of ``limit`` bytes.
+    """Hold every preset, and the file itself, against a memory of ``limit`` bytes.
 
     Raises what ``run_memory`` raises.
     """
@@ -95,15 +102,13 @@ def fit_table(
     def needed(context: int, nbytes: int) -> Range:
         return run_memory(hparams, replace(settings, context=context)).with_weights(nbytes)
 
-    rows = []
-    for size in sizes:
+    def row(size: PresetSize) -> FitRow:
         needs = tuple(run.with_weights(size.nbytes) for run in runs)
-        longest = longest_context(
-            lambda context, nbytes=size.nbytes: needed(context, nbytes).high <= limit,  # type: ignore[misc]
-            most,
-        )
-        rows.append(FitRow(size, needs, longest))
-    return FitTable(limit, tuple(contexts), tuple(rows))
+        longest = longest_context(lambda c: needed(c, size.nbytes).high <= limit, most)
+        return FitRow(size, needs, longest)
+
+    rows = tuple(row(size) for size in sizes)
+    return FitTable(limit, tuple(contexts), rows, row(itself) if itself else None)
 
 
 def longest_context(fits: Callable[[int], bool], most: int) -> int:

@@ -69,7 +69,7 @@ class Overview:
     sharings: tuple[Sharing, ...]
     fits: tuple[FitTable, ...]
     splits: tuple[tuple[int, tuple[SplitRow, ...]], ...]
-    """(context, a row for each preset) for each context."""
+    """(context, a row for the file itself and for each preset) for each context."""
     targets: tuple[tuple[int | float, Target], ...]
     """(bytes, or bits a weight as a float) and what comes nearest."""
 
@@ -143,12 +143,12 @@ def _overview(
         else:
             shared = _sharings(tensors, hparams, replace(settings, context=contexts[-1]))
             fits = tuple(
-                fit_table(sizes.sizes, hparams, settings, contexts, limit)
+                fit_table(sizes.sizes, hparams, settings, contexts, limit, itself)
                 for limit in question.limits
             )
         if question.vram is not None:
             splits = tuple(
-                (c, tuple(_split(sizes, hparams, replace(settings, context=c), question)))
+                (c, tuple(_split(sizes, itself, hparams, replace(settings, context=c), question)))
                 for c in contexts
             )
     elif question.limits or question.vram is not None:
@@ -191,10 +191,15 @@ def _sharings(
 
 
 def _split(
-    sizes: PresetSizes, hparams: HParams, settings: RunSettings, question: Question
+    sizes: PresetSizes,
+    itself: PresetSize | None,
+    hparams: HParams,
+    settings: RunSettings,
+    question: Question,
 ) -> list[SplitRow]:
     assert question.vram is not None
-    return split_rows(sizes.sizes, hparams, settings, question.vram, question.ram)
+    listed = [*([itself] if itself else []), *sizes.sizes]
+    return split_rows(listed, hparams, settings, question.vram, question.ram)
 
 
 def _targets(sizes: PresetSizes, question: Question) -> tuple[tuple[int | float, Target], ...]:

@@ -108,6 +108,29 @@ def test_where_nothing_fits_the_exit_code_is_1(
     assert run("size", "llama-3.1-8b", "--vram", "1GiB") == 0
 
 
+def test_a_quantized_file_is_asked_about_as_it_is(
+    run: Run, ask: Callable[..., Any], sample: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source = tmp_path / "model-Q4_K_M.gguf"
+    assert run("quantize", sample, source, "Q4_K_M") == 0
+    capsys.readouterr()
+    assert run("size", source, "--fits", "8MiB", "--vram", "64MiB") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("The file as it is fits in 8 MiB with up to 256 tokens of context.\n")
+    assert "the file as it is runs with 5 of 5 layers on the GPU: all of it" in " ".join(
+        said.split()
+    )
+    assert run("size", source, "--fits", "1MiB") == 1
+    assert capsys.readouterr().out.startswith("The file as it is does not fit in 1 MiB: it needs")
+    assert run("size", source, "--target-size", "1GiB", "--type", "Q8_0") == 1
+    assert capsys.readouterr().out.startswith("No preset can be made of this file")
+    told = ask(source, "--fits", "8MiB")
+    assert told["model"]["as_it_is"]["file_nbytes"] == source.stat().st_size
+    assert told["fits"][0]["as_it_is"]["longest_context"] == 256
+    once = [each["preset"] for each in told["presets"] if not each["quantizes_twice"]]
+    assert once == ["Q4_K_M"]  # which is the file itself
+
+
 def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
     assert told["schema"] == "ggufscope.size/1"

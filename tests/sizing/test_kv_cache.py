@@ -146,6 +146,7 @@ def test_layers_are_told_apart_by_what_they_keep(tmp_path: Path) -> None:
 
     assert totals("gemma3") == [(Holding.WINDOW, 7, 1536), (Holding.FULL, 1, 8192)]
     assert totals("jamba") == [(Holding.STATE, 2, 1), (Holding.FULL, 1, 8192)]
+    assert totals("nemotron_h") == [(Holding.STATE, 2, 1), (Holding.FULL, 1, 8192)]
     assert totals("gemma3n") == [
         (Holding.WINDOW, 16, 1536),
         (Holding.FULL, 4, 8192),
