@@ -43,9 +43,9 @@ def size_command(
     swa_full: Annotated[
         bool, typer.Option("--swa-full", help="Windowed layers keep every token.")
     ] = False,
-    flash_attention: Annotated[
-        bool, typer.Option("--flash-attention/--no-flash-attention", help="As the device has it.")
-    ] = True,
+    no_flash_attention: Annotated[
+        bool, typer.Option("--no-flash-attention", help="For a device that has none.")
+    ] = False,
     fits: Annotated[
         list[str] | None,
         typer.Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
@@ -103,7 +103,7 @@ def size_command(
             batch=batch,
             unified=kv_unified,
             swa_full=swa_full,
-            flash_attention=flash_attention,
+            flash_attention=not no_flash_attention,
         ),
         limits=tuple(_bytes(text, "--fits") for text in fits or []),
         vram=_bytes(vram, "--vram") if vram else None,

@@ -47,7 +47,7 @@ class Question:
     target_nbytes: int | None = None
     target_bits: float | None = None
     presets: tuple[str, ...] = ()
-    """None for all."""
+    """None named: all of them."""
     options: PlanOptions = DEFAULTS
 
 

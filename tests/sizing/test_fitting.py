@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ggufscope.model.hparams import read_hparams
@@ -11,7 +11,7 @@ from ggufscope.recipes.mixes import MIXES
 from ggufscope.sizing.budget import Range, run_memory
 from ggufscope.sizing.file_size import PresetSizes, preset_sizes, why_set_aside
 from ggufscope.sizing.fitting import Fit, fit, fit_table, longest_context
-from ggufscope.sizing.offload import split_rows
+from ggufscope.sizing.offload import split_at_most, split_rows
 from ggufscope.sizing.overview import Question, overview_of_shape
 from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.shapes import SHAPES
@@ -40,6 +40,8 @@ def test_fits_counts_the_upper_end() -> None:
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6))
+@example(300, 280)
+@example(256, 255)
 def test_the_longest_context_is_the_longest(most: int, limit: int) -> None:
     found = longest_context(lambda context: context <= limit, most)
     assert found == (most if most <= limit else limit // 256 * 256)
@@ -62,6 +64,16 @@ def test_the_table_answers_as_each_run_would(sizes: PresetSizes) -> None:
     roomiest = table.roomiest()
     assert roomiest is not None
     assert (roomiest.size.preset, roomiest.longest) == ("Q6_K", 11776)
+
+
+def test_what_leaves_room_is_worth_making(sizes: PresetSizes) -> None:
+    table = fit_table(sizes.sizes, HPARAMS, RUN, [4096], 25 * GIB // 4)
+    longest = {row.size.preset: row.longest for row in table.rows}
+    assert longest["Q5_1"] > 0
+    assert longest["Q6_K"] == 0
+    roomiest = table.roomiest()
+    assert roomiest is not None
+    assert roomiest.size.preset == "Q5_K_M"
 
 
 def test_what_is_not_worth_making_is_not_proposed(sizes: PresetSizes) -> None:
@@ -112,6 +124,21 @@ def test_a_split_loses_nothing(name: str) -> None:
         here -= looked_up if split.gpu_layers == split.layers else run.compute.low
         assert there + here == whole + (copy if tied and split.gpu_layers else 0)
     assert {0, hparams.block_count + 1} <= seen
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 33])
+def test_the_output_goes_first_and_then_layers_from_the_end(count: int, sizes: PresetSizes) -> None:
+    tensors = sizes["Q4_K_M"].plan.tensors
+    run = run_memory(HPARAMS, RUN)
+    ends = ("output.weight", "output_norm.weight", "rope_freqs.weight")
+    layers = range(33 - count, 32)
+    there = sum(tensor.nbytes for tensor in tensors if tensor.name in ends)
+    there += sum(t.nbytes for n in layers for t in tensors if t.name.startswith(f"blk.{n}."))
+    there += sum(part.nbytes for part in run.cache.parts if part.layer in layers)
+    enough = run.compute.high + there
+    split = split_at_most(tensors, HPARAMS, run, enough)
+    assert (split.gpu_layers, split.vram.high) == (count, enough)
+    assert split_at_most(tensors, HPARAMS, run, enough - 1).gpu_layers == count - 1
 
 
 def test_ram_that_is_too_small_is_said_to_be(sizes: PresetSizes) -> None:

@@ -59,3 +59,11 @@ def test_where_there_are_no_heads_to_share_it_says_so(kind: str, tmp_path: Path)
     assert kind in KINDS
     with pytest.raises(NotDerivable):
         _of(open_gguf(write_kind(tmp_path / "model.gguf", kind)))
+
+
+def test_layers_that_keep_a_state_go_on_keeping_it(tmp_path: Path) -> None:
+    file = open_gguf(write_kind(tmp_path / "model.gguf", "jamba"))
+    found = _of(file)
+    states = 2 * 4 * (256 * 64 + 3 * 256)
+    assert found["MHA"].kv_nbytes - states == 2 * (found["GQA"].kv_nbytes - states)
+    assert found["MHA"].kv_nbytes - states == 4096 * 2 * 4 * 32 * 2
