@@ -63,10 +63,14 @@
     │   ├── ImportanceNeeded          without an importance matrix the result would be garbage
     │   ├── AlreadyQuantized          and quantizing again was not asked for
     │   └── NotConvertible            a type that cannot be decoded, or not be made
-    └── SizingError               what it weighs cannot be told
-        ├── UnknownShape              a name that is no shape, no count and no file
-        ├── NotDerivable              the metadata, or this program, does not say enough
-        └── CacheTypeDoesNotFit       a cache type that llama.cpp refuses for this model
+    ├── SizingError               what it weighs cannot be told
+    │   ├── UnknownShape              a name that is no shape, no count and no file
+    │   ├── NotDerivable              the metadata, or this program, does not say enough
+    │   └── CacheTypeDoesNotFit       a cache type that llama.cpp refuses for this model
+    └── RunError                  a model, or a text, cannot be run
+        ├── NotRunnable               a kind of model, or a tensor, that no pass is built for
+        ├── TokenUnknown              an id that the vocabulary does not have
+        └── TooManyTokens             more than the context holds, or none at all
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.
@@ -338,3 +342,19 @@ class NotDerivable(SizingError):
 
 class CacheTypeDoesNotFit(SizingError):
     """A type for keys or values with which llama.cpp refuses to make the context."""
+
+
+class RunError(GGUFScopeError):
+    """A model, or a text, cannot be run."""
+
+
+class NotRunnable(RunError):
+    """An architecture without a forward pass here, or a tensor that has no place in it."""
+
+
+class TokenUnknown(RunError):
+    """A token id outside the vocabulary."""
+
+
+class TooManyTokens(RunError):
+    """A text longer than the model's context, or an empty one."""

@@ -1,4 +1,4 @@
-"""Where bytes come from: a file on this machine, mapped into memory."""
+"""Where bytes come from: a file on this machine, mapped into memory or read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from ggufscope.errors import NotAFile, SourceNotFound, SourceUnreadable
+from ggufscope.errors import NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
 
 
 class LocalFile:
@@ -57,6 +57,25 @@ class LocalFile:
     def view(self, start: int, stop: int) -> memoryview:
         """Give the bytes of ``[start, stop)``, zero-copy; valid while the view is held."""
         return memoryview(self._map or b"")[start:stop]
+
+
+def read_into(path: Path | str, offset: int, buffer: memoryview, what: str) -> None:
+    """Fill a buffer from a file, with a position of its own: no seek that a thread could disturb.
+
+    Nothing is mapped, so what was read does not stay in this process's memory.
+    Raises ``SourceChanged``, naming ``what``, where the file ends before the buffer is full.
+    """
+    left = buffer
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(offset)
+        while left:
+            got = file.readinto(left)
+            if not got:
+                raise SourceChanged(
+                    f"{path} ends inside {what}, at byte {offset + len(buffer) - len(left)}",
+                    hint="the file was changed while it was read: try again when it is at rest",
+                )
+            left = left[got:]
 
 
 def _check_regular(path: Path, status: os.stat_result) -> None:

@@ -17,6 +17,9 @@ from ggufscope.errors import HyperparameterError
 MAX_LAYERS: Final = 512
 """llama.cpp refuses a model of more layers than this (``LLAMA_MAX_LAYERS``)."""
 
+ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
+"""Ways to stretch the rotation of positions that llama.cpp knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class PerLayer:
@@ -87,6 +90,19 @@ class HParams:
     """Vectors of the last token that RWKV keeps."""
     parallel_residual: bool
     """Attention and feed-forward read the same input (``use_parallel_residual``)."""
+    expert_shared_feed_forward_length: int | None
+    layer_norm_epsilon: float | None
+    layer_norm_rms_epsilon: float | None
+    attn_logit_softcapping: float | None
+    final_logit_softcapping: float | None
+    rope_freq_base_swa: float | None
+    rope_scaling_type: str
+    """``none``, ``linear``, ``yarn`` or ``longrope``; linear where the file does not say."""
+    rope_scaling_factor: float | None
+    """How many times longer than in training a text may be; also under ``rope.scale_linear``."""
+    rope_scaling_attn_factor: float | None
+    rope_scaling_original_context_length: int | None
+    """The context of training before it was stretched; ``context_length`` where it was not."""
 
     @property
     def is_mla(self) -> bool:
@@ -124,6 +140,7 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
     embedding = read.number("embedding_length")
     heads = read.per_layer("attention.head_count")
     head_size = _head_size(embedding, heads)
+    context = read.number("context_length")
     key_length = read.number("attention.key_length", head_size)
     value_length = read.number("attention.value_length", head_size)
     return HParams(
@@ -131,7 +148,7 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
         block_count=layers,
         embedding_length=embedding,
         vocab_size=read.number("vocab_size", _length(metadata.get("tokenizer.ggml.tokens"))),
-        context_length=read.number("context_length"),
+        context_length=context,
         feed_forward_length=read.per_layer("feed_forward_length"),
         head_count=heads,
         head_count_kv=read.per_layer("attention.head_count_kv") or heads,
@@ -163,6 +180,18 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
         wkv_head_size=read.count("wkv.head_size"),
         token_shift_count=read.count("token_shift_count", 2),
         parallel_residual=metadata.get(f"{architecture}.use_parallel_residual") is True,
+        expert_shared_feed_forward_length=read.number("expert_shared_feed_forward_length"),
+        layer_norm_epsilon=read.real("attention.layer_norm_epsilon"),
+        layer_norm_rms_epsilon=read.real("attention.layer_norm_rms_epsilon"),
+        attn_logit_softcapping=read.real("attn_logit_softcapping"),
+        final_logit_softcapping=read.real("final_logit_softcapping"),
+        rope_freq_base_swa=read.real("rope.freq_base_swa"),
+        rope_scaling_type=read.one_of("rope.scaling.type", ROPE_SCALINGS, "linear"),
+        rope_scaling_factor=read.real("rope.scaling.factor") or read.real("rope.scale_linear"),
+        rope_scaling_attn_factor=read.real("rope.scaling.attn_factor"),
+        rope_scaling_original_context_length=read.number(
+            "rope.scaling.original_context_length", context
+        ),
     )
 
 
@@ -200,6 +229,13 @@ class _Reader:
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
         raise _wrong(full, value, "a number")
+
+    def one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        full = f"{self.prefix}.{key}"
+        value = self.metadata.get(full, default)
+        if value not in choices:
+            raise _wrong(full, value, f"one of {', '.join(choices)}")
+        return str(value)
 
     def per_layer(self, key: str) -> PerLayer | None:
         """Give a number, or an array with one number (or bool) a layer.

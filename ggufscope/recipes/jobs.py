@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS
-from ggufscope.errors import NonFiniteWeight, NotConvertible, SourceChanged
+from ggufscope.container.source import read_into
+from ggufscope.errors import NonFiniteWeight, NotConvertible
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +111,8 @@ def run(job: Job) -> dict[str, Misfit]:
 
 
 def _read(job: Job) -> bytearray:
-    """Read with a position of its own: no seek that another thread could disturb, no mapping."""
     raw = bytearray(job.nbytes)
-    left = memoryview(raw)
-    with Path(job.path).open("rb", buffering=0) as file:
-        file.seek(job.offset)
-        while left:
-            got = file.readinto(left)
-            if not got:
-                end = job.offset + job.nbytes - len(left)
-                raise SourceChanged(
-                    f"{job.path} ends inside tensor {job.tensor!r}, at byte {end}",
-                    hint="the file was changed while it was read: try again when it is at rest",
-                )
-            left = left[got:]
+    read_into(job.path, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
     return raw
 
 

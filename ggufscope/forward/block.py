@@ -1,0 +1,154 @@
+"""One layer of one pass: its weights, its sizes, its positions, and what is kept of it.
+
+A family's file says in which order a layer does things; this is what it says it with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ggufscope.forward import ops
+from ggufscope.forward.attention import attend
+from ggufscope.forward.cache import KVCache
+from ggufscope.forward.rope import Rotation, rotate
+from ggufscope.forward.trace import Array, Trace
+from ggufscope.forward.weights import Floats, Weights
+from ggufscope.model.hparams import HParams
+
+_SCORES = ("kq", "kq_soft_max", "kqv")
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The sizes of a layer's attention."""
+
+    heads: int
+    """H, of queries."""
+    groups: int
+    """K, heads of keys and values."""
+    size: int
+    """D, of a query and a key."""
+    width: int
+    """M, of a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One layer of one pass."""
+
+    layer: int
+    weights: Weights
+    hparams: HParams
+    heads: Heads
+    window: int | None
+    rotation: Rotation | None
+    cache: KVCache | None
+    trace: Trace
+    activation: str
+    """``swiglu``, ``geglu`` or ``gelu``: how the feed-forward is called in llama.cpp's graph."""
+
+    def name(self, stem: str, suffix: str = "weight") -> str:
+        """Give a tensor's GGUF name."""
+        return f"blk.{self.layer}.{stem}.{suffix}"
+
+    def has(self, stem: str, suffix: str = "weight") -> bool:
+        """Whether the layer has a tensor."""
+        return self.name(stem, suffix) in self.weights
+
+    def vector(self, stem: str) -> Floats:
+        """Give a small tensor."""
+        return self.weights.vector(self.name(stem))
+
+    def bias(self, stem: str) -> Floats | None:
+        """Give a tensor's bias, or None where it has none."""
+        return self.weights.vector(self.name(stem, "bias")) if self.has(stem, "bias") else None
+
+    def tap(self, name: str, x: Array) -> Array:
+        """Let the trace keep a quantity, and give it back."""
+        self.trace.put(name, self.layer, x)
+        return x
+
+    def project(self, stem: str, x: Floats, name: str | None = None) -> Floats:
+        """X (T, in) -> x @ W.T (T, out), tapped as ``name`` before the bias, as llama.cpp does."""
+        y = ops.linear(x, self.weights.matrix(self.name(stem)))
+        bias = self.bias(stem)
+        if name is not None:
+            self.tap(name, y)
+        return y if bias is None else y + bias
+
+    def norm(self, stem: str, x: Floats) -> Floats:
+        """X (..., n) -> its rows brought to a common size, by RMS."""
+        return ops.rms_norm(x, self.vector(stem), self.hparams.layer_norm_rms_epsilon or 0.0)
+
+    def layer_norm(self, stem: str, x: Floats) -> Floats:
+        """X (..., n) -> its rows brought to mean 0 and a common size."""
+        epsilon = self.hparams.layer_norm_epsilon or 0.0
+        return ops.layer_norm(x, self.vector(stem), self.bias(stem), epsilon)
+
+    def queries_keys_values(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """X (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M), from one stacked matrix or three."""
+        of = self.heads
+        sizes = (of.heads * of.size, of.groups * of.size, of.groups * of.width)
+        if self.has("attn_qkv"):
+            stacked = self.project("attn_qkv", x, "wqkv")
+            parts = np.split(stacked, np.cumsum(sizes)[:-1], axis=1)
+            if not self.has("attn_qkv", "bias"):  # some files have one matrix and three biases
+                biases = [self.bias(stem) for stem in ("attn_q", "attn_k", "attn_v")]
+                parts = [p if b is None else p + b for p, b in zip(parts, biases, strict=True)]
+        else:
+            parts = [self.project(stem, x) for stem in ("attn_q", "attn_k", "attn_v")]
+        q, k, v = parts
+        tokens = len(x)
+        return (
+            q.reshape(tokens, of.heads, of.size),
+            k.reshape(tokens, of.groups, of.size),
+            v.reshape(tokens, of.groups, of.width),
+        )
+
+    def turned(self, q: Floats, k: Floats) -> tuple[Floats, Floats]:
+        """Q (T, H, D), k (T, K, D) -> both rotated by their positions."""
+        if self.rotation is None:
+            return q, k
+        angles = self.rotation.angles(self.start, len(q))
+        pairs = self.rotation.pairs
+        return rotate(q, pairs, *angles), rotate(k, pairs, *angles)
+
+    @property
+    def start(self) -> int:
+        """The position of the first token of this pass."""
+        return 0 if self.cache is None else self.cache.length(self.layer)
+
+    def attention(
+        self,
+        q: Floats,
+        k: Floats,
+        v: Floats,
+        *,
+        scale: float,
+        cap: float | None = None,
+    ) -> Floats:
+        """Q (T, H, D), k (T, K, D), v (T, K, M) -> what attention adds (T, E).
+
+        With a cache, k and v join those of the tokens before, and are used as the cache gives them.
+        """
+        cache = self.cache
+        if cache is not None:
+            q = cache.query(q)
+            k, v = cache.extend(self.layer, k, v)
+        keep = frozenset(name for name in _SCORES if self.trace.wants(name, self.layer))
+        found = attend(q, k, v, scale=scale, window=self.window, cap=cap, keep=keep)
+        self.tap_scores(found.kq, found.kq_soft_max)
+        out = found.out if cache is None else cache.result(found.out, self.heads.width)
+        if "kqv" in keep:
+            per_head = out.reshape(len(q), self.heads.heads, self.heads.width)
+            self.tap("kqv", np.ascontiguousarray(per_head.transpose(1, 0, 2)))
+        self.tap("kqv_out", out)
+        return self.tap("attn_out", self.project("attn_output", out))
+
+    def tap_scores(self, kq: Floats | None, kq_soft_max: Floats | None) -> None:
+        """Let the trace keep what was computed for it."""
+        for name, scores in (("kq", kq), ("kq_soft_max", kq_soft_max)):
+            if scores is not None:
+                self.tap(name, scores)

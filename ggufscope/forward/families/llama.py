@@ -1,0 +1,45 @@
+"""llama, and what calls itself so: mistral, smollm, mixtral (llama with experts).
+
+Follows llama.cpp's ``models/llama.cpp``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ggufscope.forward.block import Block
+from ggufscope.forward.ffn import experts, feed_forward
+from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.weights import Floats
+
+
+def layer(block: Block, x: Floats) -> Floats:
+    """X (T, E) -> (T, E): attention and feed-forward, each on a normed copy, each added."""
+    x = block.tap("ffn_inp", attend(block, x) + x)
+    normed = block.tap("ffn_norm", block.norm("ffn_norm", x))
+    if block.has("ffn_gate_inp"):
+        added = experts(block, normed, normalized=True)
+    else:
+        added = feed_forward(block, normed)
+    return block.tap("l_out", added + x)
+
+
+def attend(block: Block, x: Floats) -> Floats:
+    """X (T, E) -> what attention adds (T, E); heads are normed where the layer has such norms."""
+    normed = block.tap("attn_norm", block.norm("attn_norm", x))
+    q, k, v = block.queries_keys_values(normed)
+    if block.has("attn_q_norm"):
+        q = block.norm("attn_q_norm", q)
+        k = block.norm("attn_k_norm", k)
+    q, k = block.turned(q, k)
+    block.tap("Qcur", q)
+    block.tap("Kcur", k)
+    block.tap("Vcur", v)
+    return block.attention(q, k, v, scale=block.heads.size**-0.5)
+
+
+LLAMA: Final = Graph(
+    layer,
+    f"{ATTENTION} ffn_norm "
+    "ffn_gate_inp|ffn_gate ffn_gate_exps|ffn_gate ffn_up_exps|ffn_up ffn_down_exps|ffn_down",
+)

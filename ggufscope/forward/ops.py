@@ -1,0 +1,129 @@
+"""The operations that every family shares, on float32 arrays.
+
+Shapes: T tokens, E the length of their vectors; a matrix is ``[out, in]``, so ``y = x @ W.T``.
+Norms and softmax sum in float64 and products in float32, as llama.cpp's CPU code does
+(``ggml_compute_forward_rms_norm_f32`` and neighbours in ggml's ``ggml-cpu/ops.cpp``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+
+from ggufscope.forward import blas
+from ggufscope.forward.weights import Floats, Matrix, tile_rows
+
+_GELU_A: Final[np.float32] = np.float32(0.044715)
+_SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
+
+
+def linear(
+    x: Floats, weight: Matrix, bias: Floats | None = None, *, rows: tuple[int, int] | None = None
+) -> Floats:
+    """X (T, in), weight [out, in], bias (out,) -> x @ weight.T + bias (T, out).
+
+    The matrix is read, dequantized and multiplied a tile of rows at a time, tiles side by side; the
+    result depends on neither the number of threads nor on what the weights are stored as. ``rows``
+    takes a part of the matrix, such as one expert of a stack.
+    """
+    first, last = rows or (0, weight.shape[0])
+    step = tile_rows(weight.shape[1])
+    # Column by column of the result, so that each tile writes to memory of its own.
+    columns = np.empty((last - first, len(x)), np.float32)
+    across = np.ascontiguousarray(x.T)
+
+    def multiply(start: int) -> None:
+        stop = min(start + step, last)
+        np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
+
+    side_by_side(multiply, range(first, last, step))
+    y = np.ascontiguousarray(columns.T)
+    return y if bias is None else np.add(y, bias, out=y)
+
+
+def side_by_side(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Call ``work`` for each item, in threads where there is more than one; raise its error."""
+    threads = min(blas.workers(), len(items))
+    if threads <= 1:
+        for item in items:
+            _quietly(work, item)
+        return
+    with blas.one_thread(), ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda item: _quietly(work, item), items):
+            pass
+
+
+def _quietly(work: Callable[[int], None], item: int) -> None:
+    # Numbers overflow as they do in C. The setting is the thread's.
+    with np.errstate(all="ignore"):
+        work(item)
+
+
+def rms_norm(x: Floats, weight: Floats | None, epsilon: float) -> Floats:
+    """X (..., E), weight (E,) -> x / sqrt(mean(x^2) + epsilon) * weight, row by row."""
+    squares = np.square(x).sum(axis=-1, dtype=np.float64, keepdims=True)
+    mean = (squares / x.shape[-1]).astype(np.float32)
+    scale = np.float32(1) / np.sqrt(mean + np.float32(epsilon))
+    y: Floats = x * scale
+    return y if weight is None else np.multiply(y, weight, out=y)
+
+
+def layer_norm(x: Floats, weight: Floats, bias: Floats | None, epsilon: float) -> Floats:
+    """X (..., E) -> (x - mean) / sqrt(variance + epsilon) * weight + bias, row by row."""
+    centred = x - x.mean(axis=-1, dtype=np.float64, keepdims=True).astype(np.float32)
+    y = rms_norm(centred, weight, epsilon)
+    return y if bias is None else np.add(y, bias, out=y)
+
+
+def softmax(scores: Floats, sinks: Floats | None = None) -> Floats:
+    """Scores (..., S) -> shares that sum to 1 along S, in place.
+
+    ``sinks`` (..., 1) is one more score in each row: it takes its share, and is dropped.
+    A score of -inf gives exactly 0; a row of nothing else gives NaN, as 0/0 does.
+    """
+    top = scores.max(axis=-1, keepdims=True)
+    if sinks is not None:
+        top = np.maximum(top, sinks)
+    with np.errstate(all="ignore"):
+        np.subtract(scores, top, out=scores)
+        np.exp(scores, out=scores)
+        total = scores.sum(axis=-1, dtype=np.float64, keepdims=True)
+        if sinks is not None:
+            total += np.exp(sinks - top)
+        scores *= (1.0 / total).astype(np.float32)
+    return scores
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), number by number."""
+    with np.errstate(over="ignore"):
+        y: Floats = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return y
+
+
+def silu(x: Floats) -> Floats:
+    """X * sigmoid(x), number by number."""
+    with np.errstate(over="ignore"):
+        y: Floats = x / (np.float32(1) + np.exp(-x))
+    return y
+
+
+def gelu(x: Floats) -> Floats:
+    """GELU in its tanh form, number by number: what ggml's CPU code keeps a table of in halves."""
+    with np.errstate(over="ignore"):
+        inner = x * (np.float32(1) + _GELU_A * x * x)
+        bent = np.tanh(inner * _SQRT_2_OVER_PI)
+    y: Floats = np.float32(0.5) * x * (np.float32(1) + bent)
+    return y
+
+
+def soft_cap(x: Floats, cap: float | None) -> Floats:
+    """Cap * tanh(x / cap), in place: nothing passes the cap, what is small stays."""
+    if not cap:
+        return x
+    np.multiply(x, np.float32(1 / cap), out=x)
+    np.tanh(x, out=x)
+    return np.multiply(x, np.float32(cap), out=x)

@@ -1,0 +1,204 @@
+"""A model that runs: token ids -> vectors -> layer by layer -> logits.
+
+One layer's weights are in use at a time. The steps can be taken one by one, so that several views
+of the weights (as stored, as some plan leaves them) go through the layers side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ggufscope.container.file import GGUFFile
+from ggufscope.forward import ops
+from ggufscope.forward.block import Block, Heads
+from ggufscope.forward.cache import KVCache
+from ggufscope.forward.checks import graph_of, require_ids, require_numbers, require_tensors
+from ggufscope.forward.rope import Rotation
+from ggufscope.forward.trace import NOTHING, Trace
+from ggufscope.forward.weights import Floats, StoredWeights, Weights
+from ggufscope.model.dimensions import layer_dims
+from ggufscope.model.families import FAMILIES, window_of
+from ggufscope.model.hparams import read_hparams
+
+
+class Transformer:
+    """A model, and a view of its weights.
+
+    Raises, before it reads any weight, ``HyperparameterError``, ``NotRunnable`` where the
+    architecture has no forward pass here or a tensor no place in it, and ``NotInModel`` where a
+    tensor is missing.
+    """
+
+    def __init__(
+        self, metadata: Mapping[str, Any], weights: Weights, *, context: int | None = None
+    ) -> None:
+        """Take a model's metadata and a view of its weights.
+
+        ``context``: for how many tokens the model is set up, by default all that it was trained
+        for, as llama.cpp does. It matters to LongRoPE alone, which has other factors for contexts
+        beyond the original one.
+        """
+        self.hparams = read_hparams(metadata)
+        self.graph = graph_of(self.hparams.architecture)
+        require_numbers(self.hparams, self.graph)
+        require_tensors(weights, self.hparams, self.graph)
+        self.weights = weights
+        self.family = FAMILIES[self.hparams.architecture]
+        self._context = context or self.hparams.context_length or 0
+        self._factors = self._rope_factors()
+
+    @classmethod
+    def of(cls, file: GGUFFile) -> Transformer:
+        """Give the model of a file, with the weights as they are stored."""
+        return cls(file.metadata, StoredWeights(file))
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers there are."""
+        return self.hparams.block_count
+
+    @property
+    def n_vocab(self) -> int:
+        """How many entries the vocabulary has: as many as there are vectors for them."""
+        return self.weights.shape("token_embd.weight")[0]
+
+    @property
+    def n_context(self) -> int | None:
+        """How many tokens a text may have; None where the file does not say."""
+        learned = self.graph.learned_positions
+        return (
+            self.weights.shape("position_embd.weight")[0]
+            if learned
+            else self.hparams.context_length
+        )
+
+    def with_weights(self, weights: Weights) -> Transformer:
+        """Give the same model with another view of its weights."""
+        other = Transformer.__new__(Transformer)
+        other.__dict__.update(self.__dict__)
+        other.weights = weights
+        return other
+
+    def require_runnable(self, ids: Sequence[int], cache: KVCache | None = None) -> None:
+        """Raise ``TokenUnknown`` or ``TooManyTokens`` where a text cannot be run."""
+        past = cache.length() if cache is not None else 0
+        require_ids(ids, past, self.n_vocab, self.n_context)
+
+    def run(
+        self,
+        ids: Sequence[int],
+        *,
+        trace: Trace = NOTHING,
+        cache: KVCache | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Floats:
+        """Ids (T,) -> logits (T, V), row t those of the token after token t.
+
+        With a cache, the tokens continue those that it holds, and join them. ``progress`` is told
+        how many steps of ``n_layers + 1`` are done: each layer is one, the output is the last.
+        Raises ``TokenUnknown``, ``TooManyTokens``, and ``NonFiniteWeight`` naming tensor and row.
+        """
+        x = self.embed(ids, trace=trace, cache=cache)
+        for layer in range(self.n_layers):
+            x = self.layer(layer, x, trace=trace, cache=cache)
+            if progress is not None:
+                progress(layer + 1)
+        logits = self.logits(x, trace=trace)
+        if progress is not None:
+            progress(self.n_layers + 1)
+        return logits
+
+    def embed(
+        self, ids: Sequence[int], *, trace: Trace = NOTHING, cache: KVCache | None = None
+    ) -> Floats:
+        """Ids (T,) -> x (T, E), what enters the first layer. Checks the ids first."""
+        self.require_runnable(ids, cache)
+        matrix = self.weights.matrix("token_embd.weight")
+        x = np.concatenate([matrix.rows(token, token + 1) for token in map(int, ids)])
+        trace.put("embd", None, x)
+        if self.graph.scaled_embedding:
+            x = x * np.float32(np.sqrt(np.float32(x.shape[1])))
+        if self.graph.learned_positions:
+            start = cache.length() if cache is not None else 0
+            x = x + self.weights.matrix("position_embd.weight").rows(start, start + len(ids))
+        return x
+
+    def layer(
+        self, layer: int, x: Floats, *, trace: Trace = NOTHING, cache: KVCache | None = None
+    ) -> Floats:
+        """X (T, E) as it enters a layer -> as it leaves it; what was handed in stays."""
+        with np.errstate(all="ignore"):
+            return self.graph.layer(self.block(layer, trace=trace, cache=cache), x)
+
+    def logits(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
+        """X (T, E) as it leaves the last layer -> logits (T, V)."""
+        hparams, weights = self.hparams, self.weights
+        scale = weights.vector("output_norm.weight")
+        if self.graph.norm == "rms":
+            x = ops.rms_norm(x, scale, hparams.layer_norm_rms_epsilon or 0.0)
+        else:
+            bias = self._bias("output_norm")
+            x = ops.layer_norm(x, scale, bias, hparams.layer_norm_epsilon or 0.0)
+        trace.put("result_norm", None, x)
+        tied = "output.weight" not in weights
+        matrix = weights.matrix("token_embd.weight" if tied else "output.weight")
+        logits = ops.linear(x, matrix, self._bias("output"))
+        logits = ops.soft_cap(logits, self.graph.logit_cap(hparams))
+        trace.put("result_output", None, logits)
+        return logits
+
+    def block(self, layer: int, *, trace: Trace = NOTHING, cache: KVCache | None = None) -> Block:
+        """Give one layer of one pass."""
+        window = window_of(self.family, self.hparams, layer)
+        dims = layer_dims(self.hparams, layer, 1, window)
+        heads = Heads(*(dims[symbol] or 0 for symbol in "HKDM"))
+        return Block(
+            layer=layer,
+            weights=self.weights,
+            hparams=self.hparams,
+            heads=heads,
+            window=window,
+            rotation=self._rotation(windowed=window is not None),
+            cache=cache,
+            trace=trace,
+            activation=self.family.activation,
+        )
+
+    def _bias(self, stem: str) -> Floats | None:
+        name = f"{stem}.bias"
+        return self.weights.vector(name) if name in self.weights else None
+
+    def _rotation(self, *, windowed: bool) -> Rotation | None:
+        """Follows ``llama_model_base::load_hparams`` and ``llama_context``'s constructor."""
+        hparams, graph = self.hparams, self.graph
+        if self.family.rope == "none" or graph.learned_positions:
+            return None
+        base = hparams.rope_freq_base or 10000.0
+        scale = 1.0 / (hparams.rope_scaling_factor or 1.0)
+        if hparams.rope_scaling_type == "none":
+            scale = 1.0
+        if windowed:
+            base = hparams.rope_freq_base_swa or graph.window_base or base
+            scale = scale if graph.window_stretched else 1.0
+        yarn = hparams.rope_scaling_type == "yarn"
+        return Rotation(
+            pairs=self.family.rope,
+            dimensions=hparams.rope_dimension_count or 0,
+            base=base,
+            scale=scale,
+            factors=self._factors,
+            yarn_context=hparams.rope_scaling_original_context_length if yarn else None,
+            magnitude=hparams.rope_scaling_attn_factor or 1.0,
+        )
+
+    def _rope_factors(self) -> Floats | None:
+        """Give the divisors of the angles (llama 3's, or LongRoPE's for this context), or None."""
+        original = self.hparams.rope_scaling_original_context_length or 0
+        long = "rope_factors_long" if self._context > original else "rope_factors_short"
+        for stem in ("rope_freqs", long):
+            if f"{stem}.weight" in self.weights:
+                return self.weights.vector(f"{stem}.weight")
+        return None

@@ -1,0 +1,237 @@
+"""The weights of a model as float32, a tile of rows at a time: as stored, or as a plan leaves them.
+
+A pass asks for ``matrix(name).rows(start, stop)`` and multiplies what it gets. Where the numbers
+come from is this file's business: ``StoredWeights`` reads and dequantizes them, ``PlannedWeights``
+quantizes another view's numbers and dequantizes them again, ``LayerWeights`` (in ``held.py``) keeps
+those of one layer for several passes that go side by side. No view holds a whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
+from ggufscope.container.file import GGUFFile, Tensor
+from ggufscope.container.source import read_into
+from ggufscope.errors import NonFiniteWeight, NotConvertible, NotInModel, TypeDoesNotFit
+from ggufscope.recipes.plan import Plan
+
+Floats = npt.NDArray[np.float32]
+
+TILE: Final = 1 << 18
+"""Weights in a tile: 1 MiB as float32, which stays in a core's cache until it is multiplied."""
+
+
+def tile_rows(row_length: int) -> int:
+    """Give the rows of a tile. It depends on nothing else, so that sums have the same order."""
+    return max(1, TILE // max(1, row_length))
+
+
+class Matrix(Protocol):
+    """A stored matrix ``[out, in]``; of a stack ``[n, out, in]`` the rows of all, one by one."""
+
+    @property
+    def name(self) -> str:
+        """GGUF name."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, row length)."""
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Give rows ``[start, stop)`` as float32 (stop - start, in); not to be written to."""
+
+
+class Weights(Protocol):
+    """A view of all the weights of a model."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Give its NumPy shape."""
+
+    def type(self, name: str) -> str:
+        """Give the ggml type that its numbers come from."""
+
+    def vector(self, name: str) -> Floats:
+        """Give a small tensor whole, flat; not to be written to."""
+
+    def matrix(self, name: str) -> Matrix:
+        """Give a tensor by its rows."""
+
+    def names(self) -> list[str]:
+        """Give the names of all tensors."""
+
+
+class StoredWeights:
+    """The weights of a file as they are.
+
+    Its bytes are read, not mapped, so a pass does not fill the memory with the file.
+    """
+
+    def __init__(self, file: GGUFFile) -> None:
+        self._tensors = dict(file.tensors)
+        self._path = file.path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def names(self) -> list[str]:
+        """Give the names of all tensors, in file order."""
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Give its NumPy shape."""
+        return self._tensor(name).shape
+
+    def type(self, name: str) -> str:
+        """Give the ggml type it is stored in."""
+        return self._tensor(name).type.name
+
+    def vector(self, name: str) -> Floats:
+        """Give a small tensor whole, flat."""
+        matrix = self.matrix(name)
+        return matrix.rows(0, matrix.shape[0]).reshape(-1)
+
+    def matrix(self, name: str) -> Matrix:
+        """Give a tensor by its rows.
+
+        Raises ``NotInModel``, and ``NotConvertible`` for a type that is not decoded.
+        """
+        return _StoredMatrix(self._tensor(name))
+
+    def _tensor(self, name: str) -> Tensor:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise NotInModel(
+                f"{self._path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
+            ) from None
+
+
+class _StoredMatrix:
+    def __init__(self, tensor: Tensor) -> None:
+        if isinstance(tensor.type, ForeignType):
+            raise NotConvertible(
+                f"tensor {tensor.name!r} is of {tensor.type.name}, which ggml does not define",
+                hint="only weights in ggml's own types can be run",
+            )
+        self.name = tensor.name
+        self.shape = _flat(tensor.shape)
+        self._layout: Layout = tensor.type
+        self._tensor = tensor
+
+    def rows(self, start: int, stop: int) -> Floats:
+        tensor, layout = self._tensor, self._layout
+        length = self.shape[1]
+        row_bytes = layout.row_bytes(length)
+        raw = np.empty((stop - start) * row_bytes, np.uint8)
+        source = tensor.shard.source
+        read_into(source.path, tensor.offset + start * row_bytes, raw.data, f"tensor {self.name!r}")
+        dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
+        weights = dequantize(raw.view(dtype), layout, (stop - start, length), threads=1)
+        require_finite(weights, self.name, start)
+        return weights
+
+
+class PlannedWeights:
+    """The weights of another view as a file would have them once they are quantized.
+
+    ``types``: tensor name -> the type it becomes; those not named stay as they are. Blocks lie
+    within rows, so quantizing a tile gives the bits that quantizing the whole tensor gives.
+    """
+
+    def __init__(self, base: Weights, types: Mapping[str, str]) -> None:
+        """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
+        self._base = base
+        # A tensor that has the type already is copied by a quantizer, not made again.
+        self._types = {
+            name: layout_named(type_).name
+            for name, type_ in types.items()
+            if base.type(name) != layout_named(type_).name
+        }
+        for name, type_ in self._types.items():
+            _check_makeable(name, base.shape(name), type_)
+
+    @classmethod
+    def of(cls, base: Weights, plan: Plan) -> PlannedWeights:
+        """Give the weights as a plan leaves them; a plan that prunes layers has no such view."""
+        return cls(base, {t.source_name: t.target.name for t in plan.tensors if t.converted})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._base
+
+    def names(self) -> list[str]:
+        """Give the names of all tensors."""
+        return self._base.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Give its NumPy shape."""
+        return self._base.shape(name)
+
+    def type(self, name: str) -> str:
+        """Give the type it is left in."""
+        return self._types.get(name) or self._base.type(name)
+
+    def vector(self, name: str) -> Floats:
+        """Give a small tensor whole, flat."""
+        matrix = self.matrix(name)
+        return matrix.rows(0, matrix.shape[0]).reshape(-1)
+
+    def matrix(self, name: str) -> Matrix:
+        """Give a tensor by its rows."""
+        matrix = self._base.matrix(name)
+        type_ = self._types.get(name)
+        return _PlannedMatrix(matrix, type_) if type_ else matrix
+
+
+class _PlannedMatrix:
+    def __init__(self, base: Matrix, type_: str) -> None:
+        self.name = base.name
+        self.shape = base.shape
+        self._base, self._type = base, type_
+
+    def rows(self, start: int, stop: int) -> Floats:
+        weights = self._base.rows(start, stop)
+        blocks = quantize(weights, self._type, threads=1, check_finite=False)
+        return dequantize(blocks, self._type, weights.shape, threads=1)
+
+
+def require_finite(weights: Floats, name: str, first_row: int) -> None:
+    """Raise ``NonFiniteWeight``, naming tensor and row, for a NaN or an infinity."""
+    with np.errstate(all="ignore"):
+        total = np.add.reduce(weights, axis=None)
+    if np.isfinite(total):  # with a NaN or an infinity among them it would not be
+        return
+    rows = np.flatnonzero(~np.isfinite(weights).all(axis=1))
+    if rows.size:  # else it was the sum alone that overflowed
+        raise NonFiniteWeight(
+            f"tensor {name!r} has a NaN or an infinity in row {first_row + int(rows[0])}",
+            hint="the file is damaged, or was converted from a damaged model",
+        )
+
+
+def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:
+    if CODECS[type_].quantize is None:
+        raise NotConvertible(
+            f"tensor {name!r} would become {type_}, which this program cannot make yet",
+            hint=CODECS[type_].missing,
+        )
+    if _flat(shape)[1] % LAYOUTS[type_].block_length:
+        raise TypeDoesNotFit(
+            f"tensor {name!r} has rows of {_flat(shape)[1]} weights, which do not divide into "
+            f"{type_} blocks of {LAYOUTS[type_].block_length}",
+            hint="a plan falls back to a type with smaller blocks: see `ggufscope quantize`",
+        )
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(..., row) -> (rows, row): a vector is one row."""
+    return (prod(shape[:-1]), shape[-1]) if shape else (1, 1)
