@@ -67,7 +67,7 @@ def rms_norm(x: Floats, weight: Floats | None, epsilon: float) -> Floats:
     squares = np.square(x).sum(axis=-1, dtype=np.float64, keepdims=True)
     mean = (squares / x.shape[-1]).astype(np.float32)
     scale = np.float32(1) / np.sqrt(mean + np.float32(epsilon))
-    y: Floats = x * scale
+    y: Floats = np.multiply(x, scale)
     return y if weight is None else np.multiply(y, weight, out=y)
 
 
@@ -100,24 +100,21 @@ def softmax(scores: Floats, sinks: Floats | None = None) -> Floats:
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), number by number."""
     with np.errstate(over="ignore"):
-        y: Floats = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return y
+        return np.reciprocal(np.float32(1) + np.exp(-x))
 
 
 def silu(x: Floats) -> Floats:
     """X * sigmoid(x), number by number."""
     with np.errstate(over="ignore"):
-        y: Floats = x / (np.float32(1) + np.exp(-x))
-    return y
+        return np.divide(x, np.float32(1) + np.exp(-x))
 
 
 def gelu(x: Floats) -> Floats:
     """GELU in its tanh form, number by number: what ggml's CPU code keeps a table of in halves."""
     with np.errstate(over="ignore"):
         inner = x * (np.float32(1) + _GELU_A * x * x)
-        bent = np.tanh(inner * _SQRT_2_OVER_PI)
-    y: Floats = np.float32(0.5) * x * (np.float32(1) + bent)
-    return y
+        bent: Floats = np.tanh(inner * _SQRT_2_OVER_PI)
+    return np.multiply(np.multiply(x, np.float32(0.5)), np.float32(1) + bent)
 
 
 def soft_cap(x: Floats, cap: float | None) -> Floats:

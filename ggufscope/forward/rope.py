@@ -27,7 +27,7 @@ class Rotation:
     """How the heads of a layer are turned."""
 
     pairs: Rope
-    """``interleaved``: neighbours are a pair (NORM in ggml); ``half-split``: i and i + n/2 (NEOX)."""
+    """``interleaved``: neighbours are a pair (ggml: NORM); ``half-split``: i and i + n/2 (NEOX)."""
     dimensions: int
     """How many numbers of a head are turned, from its start; the rest stay."""
     base: float = 10000.0

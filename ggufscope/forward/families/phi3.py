@@ -1,0 +1,31 @@
+"""phi3: Q, K and V in one matrix, gate and features in another; LongRoPE.
+
+Its files name a sliding window, which llama.cpp does not use, and neither does this.
+Follows llama.cpp's ``models/phi3.cpp``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ggufscope.forward.block import Block
+from ggufscope.forward.ffn import feed_forward
+from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.weights import Floats
+
+
+def layer(block: Block, x: Floats) -> Floats:
+    """X (T, E) -> (T, E): llama's order; the queries are scaled before they meet the keys."""
+    q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
+    q, k = block.turned(q, k)
+    q = block.tap("Qcur", q * np.float32(block.heads.size**-0.5))
+    block.tap("Kcur", k)
+    block.tap("Vcur", v)
+    x = block.tap("ffn_inp", block.attention(q, k, v, scale=1.0) + x)
+    added = feed_forward(block, block.tap("ffn_norm", block.norm("ffn_norm", x)))
+    return block.tap("l_out", added + x)
+
+
+PHI3: Final = Graph(layer, f"{ATTENTION} ffn_norm ffn_up ffn_down", axes={"ffn_up": "F+F E"})
