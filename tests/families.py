@@ -278,5 +278,8 @@ SMALL: dict[str, Small] = {
 }
 """Every kind of model, by name."""
 
+WIDE = _llama(4, 2, 64)
+"""Heads of 64: those that llama.cpp turns before it stores them in a quantized cache."""
+
 GELU = frozenset(name for name, small in SMALL.items() if small.architecture.startswith("g"))
 """Those whose feed-forward uses GELU: a table of half floats in ggml, on a CPU."""

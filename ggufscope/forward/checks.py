@@ -84,13 +84,13 @@ def require_tensors(weights: Weights, hparams: HParams, graph: Graph) -> None:
     family = FAMILIES[hparams.architecture]
     ends = layer_dims(hparams, 0, 1, None)
     ends_required = "token_embd output_norm" + (" position_embd" if graph.learned_positions else "")
-    _require(places, None, ends_required)
+    _require(weights, None, ends_required)
     outer = _axes((*HEAD, *TAIL)) | {"position_embd": "? E"}
     _check_shapes(places, None, outer, ends, hparams.architecture)
     axes = _axes(LAYER) | {"attn_q_norm": "D", "attn_k_norm": "D"} | dict(graph.axes)
     known = {stem for word in graph.required.split() for stem in word.split("|")}
     for layer in range(hparams.block_count):
-        _require(places, layer, graph.required)
+        _require(weights, layer, graph.required)
         foreign = sorted(places.stems(layer) - known - _UNUSED_BY_LLAMA_CPP)
         if foreign:
             raise NotRunnable(
@@ -111,14 +111,12 @@ def _axes(rows: Iterable[Row]) -> dict[str, str]:
     return axes
 
 
-def _require(places: Places, layer: int | None, required: str) -> None:
-    there = places.stems(layer)
+def _require(weights: Weights, layer: int | None, required: str) -> None:
     for word in required.split():
-        if there.isdisjoint(word.split("|")):
-            name = word.split("|")[-1] + ".weight"
-            full = name if layer is None else f"blk.{layer}.{name}"
+        names = [_full(layer, f"{stem}.weight") for stem in word.split("|")]
+        if not any(name in weights for name in names):
             raise NotInModel(
-                f"tensor {full!r} is missing: the model cannot be run without it",
+                f"tensor {names[-1]!r} is missing: the model cannot be run without it",
                 hint="`ggufscope list` shows what there is; the file may be part of a model",
             )
 

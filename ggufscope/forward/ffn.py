@@ -45,7 +45,8 @@ def experts(block: Block, x: Floats, *, normalized: bool) -> Floats:
 
     ``normalized``: the weights of a token's experts are made to sum to 1.
     """
-    probs = ops.softmax(block.project("ffn_gate_inp", x, "ffn_moe_logits"))
+    logits = block.project("ffn_gate_inp", x, "ffn_moe_logits")
+    probs = ops.softmax(logits.copy())
     block.tap("ffn_moe_probs", probs)
     used = block.hparams.expert_used_count or 0
     chosen = np.argsort(-probs, axis=1, kind="stable")[:, :used]

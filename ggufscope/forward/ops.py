@@ -114,7 +114,8 @@ def gelu(x: Floats) -> Floats:
     with np.errstate(over="ignore"):
         inner = x * (np.float32(1) + _GELU_A * x * x)
         bent: Floats = np.tanh(inner * _SQRT_2_OVER_PI)
-    return np.multiply(np.multiply(x, np.float32(0.5)), np.float32(1) + bent)
+    y: Floats = np.multiply(x, np.float32(0.5)) * (np.float32(1) + bent)
+    return y
 
 
 def soft_cap(x: Floats, cap: float | None) -> Floats:

@@ -16,9 +16,16 @@ FOLDER = Path(__file__).parent.parent / "golden" / "forward"
 
 def golden(name: str) -> dict[str, npt.NDArray[np.float32]]:
     """`result_output` (T, V) and `kq_soft_max-N` (H, T, T) of every layer."""
+    ids, found = golden_of_ids(name)
+    assert ids == IDS
+    return found
+
+
+def golden_of_ids(name: str) -> tuple[tuple[int, ...], dict[str, npt.NDArray[np.float32]]]:
+    """The same, for a prompt of its own, which comes first."""
     with np.load(FOLDER / f"{name}.npz") as file:
-        assert tuple(file["ids"]) == IDS
-        return {key: file[key] for key in file.files if key != "ids"}
+        ids = tuple(int(token) for token in file["ids"])
+        return ids, {key: file[key] for key in file.files if key != "ids"}
 
 
 def largest_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:

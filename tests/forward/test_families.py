@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from ggufscope.blocks.codec import dequantize, quantize
+from ggufscope.container.file import open_gguf
+from ggufscope.forward import ops
 from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.trace import Trace
+from ggufscope.forward.transformer import Transformer
+from ggufscope.recipes.apply import quantize_model
 from tests.families import GELU, IDS, SMALL
-from tests.forward.golden import golden, largest_difference
+from tests.forward.golden import golden, golden_of_ids, largest_difference
 from tests.forward.reference import Reference
-from tests.forward.running import running
+from tests.forward.running import of_next, running
+
+Arrays = dict[str, npt.NDArray[np.float32]]
 
 
 def test_every_family_has_a_model_to_be_held_to() -> None:
@@ -31,3 +42,58 @@ def test_logits_and_attention_agree_with_llama_cpp_and_with_float64(
     # ggml looks GELU up in a table of half floats; here it is computed
     assert largest_difference(trace, theirs) < (2e-2 if name in GELU else 1e-4)
     assert largest_difference(trace, Reference(SMALL[name]).run(IDS)) < 1e-4
+
+
+def of_sample(type_: str, sample: Path, tmp_path: Path) -> tuple[Arrays, Arrays]:
+    """Ours and llama.cpp's, of the sample in a type."""
+    path = tmp_path / "model.gguf"
+    quantize_model(sample, {path: type_})
+    ids, theirs = golden_of_ids(f"stories-{type_}")
+    trace = Trace({"kq_soft_max", "result_output"})
+    with open_gguf(path) as file:
+        Transformer.of(file).run(ids, trace=trace)
+    assert trace.keys() == theirs.keys()
+    return dict(trace), theirs
+
+
+def test_the_sample_agrees_with_llama_cpp(sample: Path, tmp_path: Path) -> None:
+    ours, theirs = of_sample("F32", sample, tmp_path)
+    assert largest_difference(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("type_", ["Q8_0", "Q4_K_M"])
+def test_quantized_the_sample_is_near_llama_cpp(type_: str, sample: Path, tmp_path: Path) -> None:
+    """Which rounds activations to Q8 beside quantized weights: its attention is not exact."""
+    ours, theirs = of_sample(type_, sample, tmp_path)
+    rows = []
+    for key in ours.keys() - {"result_output"}:
+        seen = 1 + np.arange(ours[key].shape[1])
+        rows.append((np.abs(ours[key] - theirs[key]).sum(axis=-1) / seen).ravel())
+    every = np.concatenate(rows)
+    assert np.median(every) < 1e-3
+    assert np.quantile(every, 0.99) < 1e-2
+
+
+def test_rounding_activations_is_all_that_sets_them_apart(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = ops.linear
+
+    def rounded(x: Any, *more: Any, **named: Any) -> Any:
+        return exact(dequantize(quantize(x, "Q8_0"), "Q8_0"), *more, **named)
+
+    monkeypatch.setattr(ops, "linear", rounded)
+    ours, theirs = of_sample("Q8_0", sample, tmp_path)
+    for layer in range(3):  # further on, a number halfway between two levels goes the other way
+        key = f"kq_soft_max-{layer}"
+        assert np.abs(ours[key] - theirs[key]).max() < 1e-5
+    assert np.abs(ours["kq_soft_max-3"] - theirs["kq_soft_max-3"]).max() < 5e-3
+
+
+def test_it_predicts_as_well_as_pytorch_says(sample: Path) -> None:
+    """The mean loss of each held-out window, to five digits of what training wrote down."""
+    held_out = json.loads(sample.with_name("heldout.json").read_text())
+    with open_gguf(sample) as file:
+        model = Transformer.of(file)
+        for window, loss in zip(held_out["windows"], held_out["window_loss"], strict=True):
+            assert -of_next(model.run(window), window).mean() == pytest.approx(loss, abs=5e-6)
