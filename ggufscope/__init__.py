@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from ggufscope.container.writer import GGUFWriter as GGUFWriter
     from ggufscope.container.writer import TensorSpec as TensorSpec
     from ggufscope.errors import GGUFScopeError as GGUFScopeError
+    from ggufscope.forward.cache import KVCache as KVCache
+    from ggufscope.forward.held import LayerWeights as LayerWeights
+    from ggufscope.forward.trace import Trace as Trace
+    from ggufscope.forward.transformer import Transformer as Transformer
+    from ggufscope.forward.weights import PlannedWeights as PlannedWeights
+    from ggufscope.forward.weights import StoredWeights as StoredWeights
     from ggufscope.model.anatomy import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
@@ -47,12 +53,18 @@ _HOMES: Final = {
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
+    "KVCache": "forward.cache",
+    "LayerWeights": "forward.held",
     "Layout": "blocks.layouts",
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
+    "PlannedWeights": "forward.weights",
     "RunSettings": "sizing.settings",
+    "StoredWeights": "forward.weights",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
+    "Trace": "forward.trace",
+    "Transformer": "forward.transformer",
     "Value": "container.values",
     "ValueType": "container.values",
     "anatomy_of": "model.anatomy",
