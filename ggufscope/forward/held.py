@@ -19,13 +19,15 @@ class LayerWeights:
     A reference and its candidates go through the layers side by side, each layer's weights are read
     and dequantized once. Take a ``PlannedWeights`` of this view for each candidate, and release it
     after each layer. What would not fit into the budget is read again each time it is asked for.
+
+    Rows that it gave are good until ``release()``: the next layer's go into the same memory.
     """
 
     def __init__(self, base: Weights, *, budget: int = BUDGET) -> None:
         self._base = base
         self._budget = budget
         self._held: dict[str, _HeldMatrix] = {}
-        self._bytes = 0
+        self._spare: list[Floats] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._base
@@ -52,31 +54,42 @@ class LayerWeights:
         if held is not None:
             return held
         matrix = self._base.matrix(name)
-        nbytes = 4 * matrix.shape[0] * matrix.shape[1]
-        if self._bytes + nbytes > self._budget:
+        room = self._room(matrix.shape)
+        if room is None:
             return matrix
-        self._bytes += nbytes
-        self._held[name] = held = _HeldMatrix(matrix)
+        self._held[name] = held = _HeldMatrix(matrix, room)
         return held
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are kept now."""
-        return self._bytes
+        """Bytes of weights that are kept now."""
+        return sum(held.array.nbytes for held in self._held.values())
 
     def release(self) -> None:
         """Forget all that is kept: call it when every pass is through a layer."""
+        self._spare += [held.array for held in self._held.values()]
         self._held = {}
-        self._bytes = 0
+
+    def _room(self, shape: tuple[int, int]) -> Floats | None:
+        """Give memory for a matrix: that of a layer before, where one is of this shape."""
+        for index, spare in enumerate(self._spare):
+            if spare.shape == shape:
+                return self._spare.pop(index)
+        needed = self.nbytes + 4 * shape[0] * shape[1]
+        if needed > self._budget:
+            return None
+        if needed + sum(spare.nbytes for spare in self._spare) > self._budget:
+            self._spare = []
+        return np.empty(shape, np.float32)
 
 
 class _HeldMatrix:
     """Rows are read when they are first asked for; those of an expert never chosen never are."""
 
-    def __init__(self, base: Matrix) -> None:
+    def __init__(self, base: Matrix, room: Floats) -> None:
         self.name, self.shape = base.name, base.shape
         self._base = base
-        self._array = np.empty(base.shape, np.float32)
+        self.array = room
         self._there = np.zeros(base.shape[0], bool)
         self._lock = threading.Lock()
 
@@ -84,9 +97,12 @@ class _HeldMatrix:
         if not self._there[start:stop].all():
             weights = self._base.rows(start, stop)
             with self._lock:  # another thread may have a part of them in use: it stays the same
-                missing = np.flatnonzero(~self._there[start:stop])
-                self._array[start + missing] = weights[missing]
+                missing = ~self._there[start:stop]
+                if missing.all():
+                    self.array[start:stop] = weights
+                else:
+                    self.array[start:stop][missing] = weights[missing]
                 self._there[start:stop] = True
-        view = self._array[start:stop]
+        view = self.array[start:stop]
         view.flags.writeable = False
         return view

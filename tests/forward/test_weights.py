@@ -221,6 +221,33 @@ def lock_step(models: list[Transformer], held: LayerWeights) -> list[npt.NDArray
     return logits
 
 
+def test_memory_is_used_again_and_stays_within_the_budget() -> None:
+    arrays = {n: np.full((8, 16), i, np.float32) for i, n in enumerate("abcd")}
+    arrays["wide"] = np.full((8, 40), 9, np.float32)
+    held = LayerWeights(Arrays(arrays), budget=4 * 8 * 16 * 2 + 4 * 8 * 30)
+    first = held.matrix("a").rows(0, 8)
+    assert held.nbytes == 4 * 8 * 16
+    held.release()
+    assert held.nbytes == 0
+    second = held.matrix("b").rows(0, 8)
+    assert np.shares_memory(first, second)
+    assert (second == 1).all()
+    third = held.matrix("c").rows(0, 8)
+    assert not np.shares_memory(second, third)
+    assert (held.matrix("wide").rows(0, 8) == 9).all()  # no room beside them: read each time
+    assert held.nbytes == 2 * 4 * 8 * 16
+    held.release()
+    assert (held.matrix("wide").rows(0, 8) == 9).all()  # what is spare makes room for it
+    assert held.nbytes == 4 * 8 * 40
+
+
+def test_rows_asked_for_in_overlapping_parts() -> None:
+    array = np.arange(40, dtype=np.float32).reshape(10, 4)
+    matrix = LayerWeights(Arrays({"w": array})).matrix("w")
+    for start, stop in [(3, 5), (0, 4), (4, 10), (0, 10)]:
+        assert np.array_equal(matrix.rows(start, stop), array[start:stop])
+
+
 def test_what_is_kept_cannot_be_written_to() -> None:
     held = LayerWeights(Arrays({"w": np.ones((4, 8), np.float32)}))
     rows = held.matrix("w").rows(1, 3)
