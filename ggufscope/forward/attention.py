@@ -46,7 +46,8 @@ def attend(
     Token t of the queries is the token S - T + t of the keys, and sees those up to itself; with a
     window only the last ``window`` of them, itself among them. H is a multiple of K: query head h
     reads key head h // (H / K), so that K = H is multi-head, K = 1 multi-query attention. ``cap``
-    limits the scores (gemma2). ``sinks`` (H,) is a score of each head that no token has.
+    limits the products before they are scaled (gemma2 scales its queries). ``sinks`` (H,) is a
+    score of each head that no token has.
     ``keep`` names the quantities to hand back: ``kq``, ``kq_soft_max``, ``kqv``.
     """
     tokens, heads, size = q.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from ggufscope.errors import (
@@ -23,6 +24,7 @@ from ggufscope.model.quantities import Places
 from ggufscope.model.rows import HEAD, TAIL, Kind, Row
 
 _HINT: Final = "llama.cpp would not load it either: the file was converted wrongly"
+_FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 _UNUSED_BY_LLAMA_CPP: Final = frozenset({"attn_rot_embd"})
 
 
@@ -39,17 +41,42 @@ def graph_of(architecture: str) -> Graph:
 
 def require_numbers(hparams: HParams, graph: Graph) -> None:
     """Raise ``HyperparameterError``, naming the key, where a pass could not be computed."""
-    wanted = {"embedding_length": hparams.embedding_length, "head_count": hparams.head_count}
-    if graph.norm == "rms":
-        wanted["attention.layer_norm_rms_epsilon"] = hparams.layer_norm_rms_epsilon  # type: ignore[assignment]
-    else:
-        wanted["attention.layer_norm_epsilon"] = hparams.layer_norm_epsilon  # type: ignore[assignment]
-    for key, value in wanted.items():
+    prefix = hparams.architecture
+    epsilon = "layer_norm_rms_epsilon" if graph.norm == "rms" else "layer_norm_epsilon"
+    reals = {
+        f"attention.{epsilon}": getattr(hparams, epsilon),
+        "attn_logit_softcapping": hparams.attn_logit_softcapping,
+        "final_logit_softcapping": hparams.final_logit_softcapping,
+        "rope.freq_base": hparams.rope_freq_base,
+        "rope.freq_base_swa": hparams.rope_freq_base_swa,
+        "rope.scaling.factor": hparams.rope_scaling_factor,
+        "rope.scaling.attn_factor": hparams.rope_scaling_attn_factor,
+    }
+    for key, real in reals.items():
+        least = 1.0 if "freq_base" in key else 0.0
+        if real is not None and not (math.isfinite(real) and real >= least):
+            raise _unusable(f"{prefix}.{key}", real)
+    needed = {
+        f"attention.{epsilon}": getattr(hparams, epsilon),
+        "embedding_length": hparams.embedding_length,
+        "attention.head_count": hparams.head_count,
+    }
+    for key, value in needed.items():
         if value is None:
-            raise HyperparameterError(
-                f"key '{hparams.architecture}.{key}' is missing: the model cannot be run",
-                hint=_HINT,
-            )
+            raise _unusable(f"{prefix}.{key}", value)
+    _require_heads(hparams)
+    if hparams.rope_scaling_type == "yarn":
+        context = hparams.rope_scaling_original_context_length
+        if not context:
+            raise _unusable(f"{prefix}.rope.scaling.original_context_length", context)
+        if hparams.rope_freq_base == 1.0:
+            raise _unusable(f"{prefix}.rope.freq_base", hparams.rope_freq_base)
+    used, experts = hparams.expert_used_count, hparams.expert_count
+    if experts and not 0 < (used or 0) <= experts:
+        raise _unusable(f"{prefix}.expert_used_count", used, f", of {experts} experts")
+
+
+def _require_heads(hparams: HParams) -> None:
     for layer in range(hparams.block_count):
         heads, groups = (
             numbers[layer] if numbers else 0
@@ -60,19 +87,16 @@ def require_numbers(hparams: HParams, graph: Graph) -> None:
                 f"layer {layer} has {heads} heads and {groups} key heads, which cannot be shared",
                 hint=_HINT,
             )
-    rotated = hparams.rope_dimension_count or 0
-    if rotated % 2 or rotated > (hparams.key_length or 0):
-        raise HyperparameterError(
-            f"key '{hparams.architecture}.rope.dimension_count' is {rotated}: not an even part of "
-            f"a head of {hparams.key_length}",
-            hint=_HINT,
-        )
-    if hparams.expert_count and not 0 < (hparams.expert_used_count or 0) <= hparams.expert_count:
-        raise HyperparameterError(
-            f"key '{hparams.architecture}.expert_used_count' is {hparams.expert_used_count}, "
-            f"of {hparams.expert_count} experts",
-            hint=_HINT,
-        )
+    rotated, size = hparams.rope_dimension_count or 0, hparams.key_length or 0
+    for whole in (size, hparams.key_length_swa or 0):
+        if rotated % 2 or rotated > whole:
+            key = f"{hparams.architecture}.rope.dimension_count"
+            raise _unusable(key, rotated, f": not an even part of a head of {whole}")
+
+
+def _unusable(key: str, value: object, why: str = "") -> HyperparameterError:
+    said = "missing" if value is None else f"{value}"
+    return HyperparameterError(f"key '{key}' is {said}{why}: the model cannot be run", hint=_HINT)
 
 
 def require_tensors(weights: Weights, hparams: HParams, graph: Graph) -> None:
@@ -82,24 +106,41 @@ def require_tensors(weights: Weights, hparams: HParams, graph: Graph) -> None:
     """
     places = Places({name: weights.shape(name) for name in weights.names()})
     family = FAMILIES[hparams.architecture]
-    ends = layer_dims(hparams, 0, 1, None)
-    ends_required = "token_embd output_norm" + (" position_embd" if graph.learned_positions else "")
-    _require(weights, None, ends_required)
-    outer = _axes((*HEAD, *TAIL)) | {"position_embd": "? E"}
-    _check_shapes(places, None, outer, ends, hparams.architecture)
+    positions = " position_embd" if graph.learned_positions else ""
+    ends = f"token_embd output_norm{positions}"
+    _require(weights, None, ends)
+    _require_known(places, None, {*ends.split(), "output", *_FACTORS}, hparams.architecture)
+    axes = _axes((*HEAD, *TAIL)) | {"position_embd": "? E"}
+    dims = layer_dims(hparams, 0, 1, None)
+    _check_shapes(places, None, axes, dims, hparams.architecture, graph)
+    _check_factors(weights, hparams)
     axes = _axes(LAYER) | {"attn_q_norm": "D", "attn_k_norm": "D"} | dict(graph.axes)
     known = {stem for word in graph.required.split() for stem in word.split("|")}
     for layer in range(hparams.block_count):
         _require(weights, layer, graph.required)
-        foreign = sorted(places.stems(layer) - known - _UNUSED_BY_LLAMA_CPP)
-        if foreign:
-            raise NotRunnable(
-                f"tensor 'blk.{layer}.{foreign[0]}' has no place in a layer of "
-                f"'{hparams.architecture}'",
-                hint="the file is of a kind that this program does not know yet",
-            )
+        _require_known(places, layer, known | _UNUSED_BY_LLAMA_CPP, hparams.architecture)
         dims = layer_dims(hparams, layer, 1, window_of(family, hparams, layer))
-        _check_shapes(places, layer, axes, dims, hparams.architecture)
+        _check_shapes(places, layer, axes, dims, hparams.architecture, graph)
+
+
+def _require_known(places: Places, layer: int | None, known: Set[str], architecture: str) -> None:
+    foreign = sorted(places.stems(layer) - known)
+    if foreign:
+        raise NotRunnable(
+            f"tensor '{_full(layer, foreign[0])}' has no place in a model of '{architecture}'",
+            hint="the file is of a kind that this program does not know yet",
+        )
+
+
+def _check_factors(weights: Weights, hparams: HParams) -> None:
+    wanted = ((hparams.rope_dimension_count or 0) // 2,)
+    for stem in _FACTORS:
+        name = f"{stem}.weight"
+        if name in weights and weights.shape(name) != wanted:
+            raise NotRunnable(
+                f"tensor {name!r} has shape {list(weights.shape(name))}, not {list(wanted)}",
+                hint=_HINT,
+            )
 
 
 def _axes(rows: Iterable[Row]) -> dict[str, str]:
@@ -127,11 +168,12 @@ def _check_shapes(
     axes: Mapping[str, str],
     dims: Mapping[str, int | None],
     architecture: str,
+    graph: Graph,
 ) -> None:
     for stem in sorted(places.stems(layer) & axes.keys()):
         for name, role, shape in places.of_stem(layer, stem):
             wanted = axes[stem].split()
-            if role.suffix == "bias":
+            if role.suffix == "bias" and _may_be_biased(stem, graph):
                 wanted = wanted[:1]
             elif role.suffix != "weight":
                 raise NotRunnable(
@@ -150,6 +192,13 @@ def _check_shapes(
                     f"tensor '{_full(layer, name)}' has shape {list(shape)}, not [{said}]",
                     hint=_HINT,
                 )
+
+
+def _may_be_biased(stem: str, graph: Graph) -> bool:
+    """Whether a pass adds the bias of a tensor."""
+    if "norm" in stem:
+        return graph.norm == "layer"
+    return not stem.endswith(("_embd", "_exps"))
 
 
 def _full(layer: int | None, name: str) -> str:

@@ -174,7 +174,7 @@ class Transformer:
     def _rotation(self, *, windowed: bool) -> Rotation | None:
         """Follows ``llama_model_base::load_hparams`` and ``llama_context``'s constructor."""
         hparams, graph = self.hparams, self.graph
-        if self.family.rope == "none" or graph.learned_positions:
+        if self.family.rope == "none" or not hparams.rope_dimension_count:
             return None
         base = hparams.rope_freq_base or 10000.0
         scale = 1.0 / (hparams.rope_scaling_factor or 1.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ggufscope.errors import (
+    GGUFScopeError,
     HyperparameterError,
     NotInModel,
     NotRunnable,
@@ -96,6 +97,8 @@ def test_a_missing_tensor_is_named(name: str, missing: str) -> None:
         ("mixtral", "blk.0.ffn_up_exps.weight", (3, 24, 32)),
         ("qwen2moe", "blk.0.ffn_gate_inp_shexp.weight", (31,)),
         ("gpt2", "position_embd.weight", (64, 31)),
+        ("llama-3", "rope_freqs.weight", (3,)),
+        ("phi3-long", "rope_factors_short.weight", (4,)),
     ],
 )
 def test_a_tensor_of_another_shape_is_named(name: str, tensor: str, shape: tuple[int, ...]) -> None:
@@ -104,7 +107,17 @@ def test_a_tensor_of_another_shape_is_named(name: str, tensor: str, shape: tuple
 
 
 @pytest.mark.parametrize(
-    "tensor", ["blk.1.attn_sub_norm.weight", "blk.1.attn_q.scale", "blk.0.attn_q_norm.weight"]
+    "tensor",
+    [
+        "blk.1.attn_sub_norm.weight",
+        "blk.1.attn_q.scale",
+        "blk.0.attn_q_norm.weight",
+        "blk.0.attn_norm.bias",
+        "output_norm.bias",
+        "token_embd.bias",
+        "token_embd_norm.weight",
+        "position_embd.weight",
+    ],
 )
 def test_a_tensor_that_a_pass_would_ignore_is_refused(tensor: str) -> None:
     with pytest.raises(NotRunnable, match=tensor.removesuffix(".weight")):
@@ -122,8 +135,15 @@ def test_a_tensor_that_a_pass_would_ignore_is_refused(tensor: str) -> None:
         ("llama-mha", {"rope__dimension_count": 10}, "rope.dimension_count' is 10"),
         ("llama-mha", {"rope__scaling__type": "magic"}, "rope.scaling.type' is 'magic'"),
         ("mixtral", {"expert_used_count": 5}, "expert_used_count' is 5"),
-        ("mixtral", {"expert_used_count": None}, "expert_used_count' is None"),
+        ("mixtral", {"expert_used_count": None}, "expert_used_count' is missing"),
         ("llama-mha", {"embedding_length": None}, "embedding_length"),
+        ("llama-mha", {"attention__layer_norm_rms_epsilon": float("nan")}, "epsilon' is nan"),
+        ("llama-mha", {"rope__freq_base": 0.0}, "rope.freq_base' is 0.0"),
+        ("llama-mha", {"rope__freq_base": float("inf")}, "rope.freq_base' is inf"),
+        ("llama-linear", {"rope__scaling__factor": -2.0}, "rope.scaling.factor' is -2.0"),
+        ("gemma2", {"final_logit_softcapping": float("nan")}, "final_logit_softcapping' is nan"),
+        ("llama-yarn", {"rope__scaling__original_context_length": 0}, "context_length' is 0"),
+        ("llama-yarn", {"rope__freq_base": 1.0}, "rope.freq_base' is 1.0"),
     ],
 )
 def test_metadata_that_cannot_be_run_is_named(name: str, keys: dict[str, Any], named: str) -> None:
@@ -163,3 +183,25 @@ def test_what_a_cache_holds_counts_too() -> None:
         model.run([V], cache=cache)
     model.run([3] * 4, cache=cache)
     assert cache.length() == 64
+
+
+WEIRD = (0, 1, 7, 2**31, -1, 1e30, 1e-30, float("nan"), float("inf"), "text", True)
+
+
+@pytest.mark.parametrize("name", ["llama-yarn", "gemma3", "mixtral", "phi3-long", "gpt2"])
+def test_whatever_the_metadata_says_it_runs_or_is_refused_by_name(name: str) -> None:
+    small = SMALL[name]
+    weights = Arrays(small.tensors())
+    refused = ran = 0
+    for key in small.hparams:
+        for value in WEIRD:
+            metadata = small.metadata | {f"{small.architecture}.{key}": value}
+            try:
+                logits = Transformer(metadata, weights).run(IDS[:3])
+            except GGUFScopeError:  # anything else is a defect
+                refused += 1
+            else:
+                assert logits.shape == (3, V)
+                ran += 1
+    assert refused > 20
+    assert ran > 10
