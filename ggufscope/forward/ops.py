@@ -47,13 +47,14 @@ def linear(
 def side_by_side(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Call ``work`` for each item, in threads where there is more than one; raise its error."""
     threads = min(blas.workers(), len(items))
-    if threads <= 1:
-        for item in items:
-            _quietly(work, item)
-        return
-    with blas.one_thread(), ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda item: _quietly(work, item), items):
-            pass
+    with blas.one_thread():
+        if threads <= 1:
+            for item in items:
+                _quietly(work, item)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(lambda item: _quietly(work, item), items):
+                pass
 
 
 def _quietly(work: Callable[[int], None], item: int) -> None:
