@@ -25,6 +25,8 @@ from ggufscope.model.rows import HEAD, TAIL, Kind, Row
 
 _HINT: Final = "llama.cpp would not load it either: the file was converted wrongly"
 _FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
+_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
+"""Ways to stretch the rotation of positions that llama.cpp knows."""
 _UNUSED_BY_LLAMA_CPP: Final = frozenset({"attn_rot_embd"})
 
 
@@ -65,6 +67,9 @@ def require_numbers(hparams: HParams, graph: Graph) -> None:
         if value is None:
             raise _unusable(f"{prefix}.{key}", value)
     _require_heads(hparams)
+    if hparams.rope_scaling_type not in _SCALINGS:
+        scaling = repr(hparams.rope_scaling_type)
+        raise _unusable(f"{prefix}.rope.scaling.type", scaling, f", not {', '.join(_SCALINGS)}")
     if hparams.rope_scaling_type == "yarn":
         context = hparams.rope_scaling_original_context_length
         if not context:

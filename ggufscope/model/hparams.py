@@ -17,9 +17,6 @@ from ggufscope.errors import HyperparameterError
 MAX_LAYERS: Final = 512
 """llama.cpp refuses a model of more layers than this (``LLAMA_MAX_LAYERS``)."""
 
-ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
-"""Ways to stretch the rotation of positions that llama.cpp knows."""
-
 
 @dataclass(frozen=True, slots=True)
 class PerLayer:
@@ -186,7 +183,7 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
         attn_logit_softcapping=read.real("attn_logit_softcapping"),
         final_logit_softcapping=read.real("final_logit_softcapping"),
         rope_freq_base_swa=read.real("rope.freq_base_swa"),
-        rope_scaling_type=read.one_of("rope.scaling.type", ROPE_SCALINGS, "linear"),
+        rope_scaling_type=read.text("rope.scaling.type", "linear"),
         rope_scaling_factor=read.real("rope.scaling.factor") or read.real("rope.scale_linear"),
         rope_scaling_attn_factor=read.real("rope.scaling.attn_factor"),
         rope_scaling_original_context_length=read.number(
@@ -230,12 +227,12 @@ class _Reader:
             return value
         raise _wrong(full, value, "a number")
 
-    def one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
+    def text(self, key: str, default: str) -> str:
         full = f"{self.prefix}.{key}"
         value = self.metadata.get(full, default)
-        if value not in choices:
-            raise _wrong(full, value, f"one of {', '.join(choices)}")
-        return str(value)
+        if not isinstance(value, str):
+            raise _wrong(full, value, "a text")
+        return value
 
     def per_layer(self, key: str) -> PerLayer | None:
         """Give a number, or an array with one number (or bool) a layer.

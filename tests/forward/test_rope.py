@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -144,7 +142,16 @@ def test_scaling_may_be_switched_off() -> None:
     assert _rotations("gpt2") == [None] * 3
 
 
-def test_far_positions_turn_as_ggml_forms_them(tmp_path: Path) -> None:
+def test_an_old_file_says_it_under_another_name() -> None:
+    old = _rotations("llama-mha", rope__scale_linear=8.0)[0]
+    both = _rotations("llama-linear", rope__scale_linear=8.0)[0]
+    assert old is not None
+    assert both is not None
+    assert old.scale == 0.125
+    assert both.scale == pytest.approx(1 / 3)
+
+
+def test_far_positions_turn_as_ggml_forms_them() -> None:
     """float32 products, pair after pair: the last one of a head is off by far more than an ulp."""
     rotation = Rotation("half-split", 128, base=10000.0)
     cosines, _ = rotation.angles(4000, 1)

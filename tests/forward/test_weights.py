@@ -158,6 +158,15 @@ def test_a_file_of_either_byte_order_is_read(order: str, tmp_path: Path) -> None
         assert np.array_equal(StoredWeights(file).matrix("w").rows(1, 2), weights[1:])
 
 
+def test_a_model_over_several_files_runs_as_one(sample: Path, tmp_path: Path) -> None:
+    quantize_model(sample, {tmp_path / "split.gguf": "COPY"}, split_max_size=3_000_000)
+    parts = sorted(tmp_path.glob("split-*.gguf"))
+    assert len(parts) > 1
+    with open_gguf(parts[0]) as split, open_gguf(sample) as whole:
+        got = Transformer.of(split).run(SAMPLE_IDS)
+        assert np.array_equal(got, Transformer.of(whole).run(SAMPLE_IDS))
+
+
 class Counting(Arrays):
     """Counts how often each row is read."""
 

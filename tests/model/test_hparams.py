@@ -41,6 +41,26 @@ def test_a_window_pattern_may_be_longer_than_the_model() -> None:
     assert hparams.sliding_window_pattern == PerLayer((1, 0, 1))
 
 
+def test_numbers_that_a_pass_needs() -> None:
+    hparams = read_hparams(_metadata())
+    assert (hparams.rope_scaling_type, hparams.rope_scaling_factor) == ("linear", None)
+    assert hparams.layer_norm_rms_epsilon is None
+    said = {
+        "context_length": 4096,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 4.0,
+        "final_logit_softcapping": 30.0,
+        "expert_shared_feed_forward_length": 40,
+    }
+    hparams = read_hparams(_metadata(**said))
+    assert (hparams.rope_scaling_type, hparams.rope_scaling_factor) == ("yarn", 4.0)
+    assert hparams.rope_scaling_original_context_length == 4096
+    assert hparams.layer_norm_rms_epsilon == 1e-6
+    assert hparams.final_logit_softcapping == 30.0
+    assert hparams.expert_shared_feed_forward_length == 40
+
+
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
@@ -51,6 +71,8 @@ def test_a_window_pattern_may_be_longer_than_the_model() -> None:
         ({"embedding_length": -1}, "llama.embedding_length"),
         ({"embedding_length": True}, "llama.embedding_length"),
         ({"rope.freq_base": "fast"}, "llama.rope.freq_base"),
+        ({"rope.scaling.type": 3}, "llama.rope.scaling.type"),
+        ({"attention.layer_norm_epsilon": True}, "llama.attention.layer_norm_epsilon"),
         ({"attention.head_count": _array(ValueType.INT32, 4, 4)}, "llama.attention.head_count"),
         ({"attention.head_count": _array(ValueType.INT32, *[4] * 4)}, "llama.attention.head_count"),
         ({"attention.head_count": _array(ValueType.INT32, 4, -4, 4)}, "llama.attention.head_count"),
