@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -165,26 +165,28 @@ def test_softmax_does_not_mind_a_shift(scores: list[float], shift: float) -> Non
 
 
 @pytest.fixture
-def threads_now() -> Callable[[], int]:
+def threads_now() -> Iterator[Callable[[], int]]:
     switch = blas._switch()
     assert switch is not None, "NumPy's wheels come with OpenBLAS: the tests run on those"
-    return switch[0]
+    getter, setter = switch
+    before = getter()
+    setter(2)
+    yield getter
+    setter(before)
 
 
 def test_the_matrix_library_has_its_threads_back(threads_now: Callable[[], int]) -> None:
-    before = threads_now()
     with blas.one_thread():
         assert threads_now() == 1
         with blas.one_thread():
             assert threads_now() == 1
         assert threads_now() == 1
-    assert threads_now() == before
+    assert threads_now() == 2
 
 
 def test_it_has_them_back_after_an_error_and_from_many_threads(
     threads_now: Callable[[], int],
 ) -> None:
-    before = threads_now()
     inside, leave = threading.Barrier(4), threading.Event()
 
     def hold() -> None:
@@ -202,7 +204,7 @@ def test_it_has_them_back_after_an_error_and_from_many_threads(
     leave.set()
     for holder in holders:
         holder.join()
-    assert threads_now() == before
+    assert threads_now() == 2
 
 
 def test_without_a_switch_products_stay_with_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:

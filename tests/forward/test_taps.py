@@ -15,7 +15,8 @@ from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.model.anatomy import Anatomy, anatomy_of
 from ggufscope.model.rows import Kind
-from tests.families import IDS, SMALL
+from tests.families import GELU, IDS, SMALL
+from tests.forward.golden import golden
 from tests.forward.running import opened, running
 
 
@@ -52,6 +53,37 @@ def test_every_quantity_computed_is_in_the_anatomy_and_the_other_way_round(
         Transformer.of(file).run(ids, trace=trace)
     assert not anatomy.not_derivable
     assert {key: array.shape for key, array in trace.items()} == shapes_of(anatomy)
+
+
+# Not named in llama.cpp's graph of some families; the experts chosen are no float32 there.
+UNNAMED = {"attn_out-1", "ffn_inp-1", "ffn_post_norm-1", "ffn_moe_topk-1"}
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-biased", "mixtral", "qwen2moe", "qwen3", "gemma2", "phi3", "gpt2"]
+)
+def test_what_llama_cpp_calls_so_is_the_same_there(name: str, tmp_path: Path) -> None:
+    theirs = golden(f"taps-{name}")
+    trace = Trace(layers=[1])
+    with running(tmp_path, name) as model:
+        model.run(IDS, trace=trace)
+    assert theirs.keys() <= trace.keys()
+    assert trace.keys() - theirs.keys() <= UNNAMED
+    for key, array in theirs.items():
+        assert trace[key].shape == array.shape, key
+        # ggml looks GELU up in a table of half floats
+        assert np.abs(trace[key] - array).max() < (2e-2 if name in GELU else 1e-4), key
+
+
+def test_the_experts_chosen_are_those_with_the_largest_shares(tmp_path: Path) -> None:
+    trace = Trace({"ffn_moe_topk", "ffn_moe_weights", "ffn_moe_probs"})
+    with running(tmp_path, "mixtral") as model:
+        model.run(IDS, trace=trace)
+    probs, chosen = trace["ffn_moe_probs-2"], trace["ffn_moe_topk-2"]
+    assert chosen.dtype == np.int32
+    for row, picked, weights in zip(probs, chosen, trace["ffn_moe_weights-2"], strict=True):
+        assert list(picked) == sorted(range(4), key=lambda expert: -row[expert])[:2]
+        assert list(weights) == [row[expert] for expert in picked]
 
 
 def test_scores_cover_all_tokens_in_windowed_layers_too(tmp_path: Path) -> None:
