@@ -6,6 +6,7 @@ A family's file says in which order a layer does things; this is what it says it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ggufscope.forward.trace import Array, Trace
 from ggufscope.forward.weights import Floats, Weights
 from ggufscope.model.hparams import HParams
 
-_SCORES = ("kq", "kq_soft_max", "kqv")
+_SCORES: Final = ("kq", "kq_soft_max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +140,12 @@ class Block:
             k, v = cache.extend(self.layer, k, v)
         keep = frozenset(name for name in _SCORES if self.trace.wants(name, self.layer))
         found = attend(q, k, v, scale=scale, window=self.window, cap=cap, keep=keep)
-        self.tap_scores(found.kq, found.kq_soft_max)
+        for name, scores in zip(_SCORES, (found.kq, found.kq_soft_max), strict=True):
+            if scores is not None:
+                self.tap(name, scores)
         out = found.out if cache is None else cache.result(found.out, self.heads.width)
-        if "kqv" in keep:
+        if self.trace.wants("kqv", self.layer):  # as it is once values of the cache are turned back
             per_head = out.reshape(len(q), self.heads.heads, self.heads.width)
             self.tap("kqv", np.ascontiguousarray(per_head.transpose(1, 0, 2)))
         self.tap("kqv_out", out)
         return self.tap("attn_out", self.project("attn_output", out))
-
-    def tap_scores(self, kq: Floats | None, kq_soft_max: Floats | None) -> None:
-        """Let the trace keep what was computed for it."""
-        for name, scores in (("kq", kq), ("kq_soft_max", kq_soft_max)):
-            if scores is not None:
-                self.tap(name, scores)
