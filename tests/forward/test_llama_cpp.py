@@ -43,7 +43,7 @@ def test_each_next_token_is_as_likely_as_in_llama_cpp(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("preset", "tolerance"), [("F32", 1e-4), ("COPY", 2e-2), ("Q8_0", 0.1), ("Q4_K_M", 0.1)]
+    ("preset", "tolerance"), [("F32", 1e-4), ("COPY", 2e-3), ("Q8_0", 0.05), ("Q4_K_M", 0.2)]
 )
 def test_the_sample_and_what_quantizing_makes_of_it(
     preset: str, tolerance: float, sample: Path, tmp_path: Path
@@ -54,4 +54,4 @@ def test_the_sample_and_what_quantizing_makes_of_it(
     quantize_model(sample, {path: preset})
     difference = np.abs(of_ours(path, ids) - of_llama_cpp(path, ids, 0))
     assert difference.max() < tolerance
-    assert np.median(difference) < tolerance / 10
+    assert np.median(difference) < 1e-4
