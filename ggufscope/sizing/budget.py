@@ -14,7 +14,7 @@ from typing import Any, Final
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import NotDerivable
 from ggufscope.model.hparams import HParams, PerLayer, read_hparams
-from ggufscope.sizing.kv_cache import Holding, KVCache, cache_of
+from ggufscope.sizing.kv_cache import CacheSizes, Holding, cache_of
 from ggufscope.sizing.settings import RunSettings
 
 _FLOAT: Final = LAYOUTS["F32"].block_bytes
@@ -38,7 +38,7 @@ class RunMemory:
     """What a run takes beside the weights."""
 
     settings: RunSettings
-    cache: KVCache
+    cache: CacheSizes
     logits: int
     """Bytes of scores handed out, one set for each sequence; always in the host's memory."""
     compute: Range
@@ -71,13 +71,13 @@ def run_memory(hparams: HParams, settings: RunSettings) -> RunMemory:
     return RunMemory(settings, cache, logits, _compute(hparams, cache))
 
 
-def _compute(hparams: HParams, cache: KVCache) -> Range:
+def _compute(hparams: HParams, cache: CacheSizes) -> Range:
     """Estimate the compute buffers, of one device that holds the whole graph.
 
     At least: the logits of a batch, or a feed-forward at its widest. At most: both, the queries
     twice, four vectors a token, a mask, and with recurrent states those twice and, for each head, a
-    weight for every pair of tokens. Without flash attention the
-    scores of all heads come on top, for as many tokens as the cache has cells.
+    weight for every pair of tokens. Without flash attention the scores of all heads come on top,
+    for as many tokens as the cache has cells.
     """
     settings = cache.settings
     tokens, seen = settings.tokens_at_once, settings.cells * settings.streams

@@ -62,7 +62,7 @@ class CacheTotal:
 
 
 @dataclass(frozen=True, slots=True)
-class KVCache:
+class CacheSizes:
     """The cache of a whole model; a layer with attention and a state beside it has two parts."""
 
     settings: RunSettings
@@ -128,7 +128,7 @@ _SHARED_FROM: Final = {"gemma3n": 20}
 """The first layer that has no keys and values of its own, where the file does not say."""
 
 
-def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> KVCache:
+def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> CacheSizes:
     """Tell what llama.cpp keeps of each token of a model, by its metadata alone.
 
     Raises ``HyperparameterError`` for metadata that contradicts itself, ``NotDerivable`` where it
@@ -137,10 +137,10 @@ def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> KVCache:
     return cache_of(read_hparams(metadata), settings)
 
 
-def cache_of(hparams: HParams, settings: RunSettings) -> KVCache:
+def cache_of(hparams: HParams, settings: RunSettings) -> CacheSizes:
     """Tell the same of hyperparameters."""
     if hparams.architecture in _NOTHING_KEPT:
-        return KVCache(settings, ())
+        return CacheSizes(settings, ())
     _check_architecture(hparams)
     parts: list[CachePart] = []
     for layer in range(hparams.block_count - hparams.nextn_predict_layers):
@@ -148,7 +148,7 @@ def cache_of(hparams: HParams, settings: RunSettings) -> KVCache:
             parts.append(_keys_and_values(hparams, layer, settings))
         if keeps_state(hparams, layer):
             parts.append(_state(hparams, layer, settings))
-    return KVCache(settings, tuple(parts))
+    return CacheSizes(settings, tuple(parts))
 
 
 def _check_architecture(hparams: HParams) -> None:
