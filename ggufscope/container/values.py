@@ -105,7 +105,7 @@ class Array(Sequence[Any]):
             return iter(self._items)
         if self.element_type in _CODES:
             return iter(self.numpy().tolist())
-        return self._walk()
+        return self._strings() if self.element_type is ValueType.STRING else self._walk()
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -143,6 +143,14 @@ class Array(Sequence[Any]):
         dtype = np.dtype(self._order + code)
         found = np.frombuffer(self._raw, dtype, self._length, _ARRAY_HEAD)
         return found != 0 if self.element_type is ValueType.BOOL else found
+
+    def _strings(self) -> Iterator[str]:
+        """Decode strings: their extents were checked when the header was read."""
+        raw, position, length_at = bytes(self._raw), _ARRAY_HEAD, struct.Struct(self._order + "Q")
+        for _ in range(self._length):
+            begin = position + 8
+            position = begin + length_at.unpack_from(raw, position)[0]
+            yield raw[begin:position].decode("utf-8", "surrogateescape")
 
     def _walk(self) -> Iterator[Any]:
         position = _ARRAY_HEAD
