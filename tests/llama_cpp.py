@@ -1,17 +1,18 @@
 """Real llama.cpp, with a model loaded, in a process of its own.
 
 The process is a child because llama.cpp may take its host down with it. It answers one JSON line
-for each JSON line it is sent: `{"complete": {...}}` or `{"tokenize": {...}}`, as llama.cpp's HTTP
-API has them. Flash attention is off, the KV cache in float32, no weights repacked.
+for each JSON line it is sent: `{"complete": {...}}`, `{"tokenize": {...}}` or
+`{"detokenize": {...}}`, as llama.cpp's HTTP API has them, or with a list of such bodies. Flash
+attention is off, the KV cache in float32, no weights repacked.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,6 +64,16 @@ class LlamaCpp:
         found: list[int] = self._ask({"tokenize": {"content": text} | options})["tokens"]
         return found
 
+    def tokenize_all(self, texts: list[str], **options: bool) -> list[list[int]]:
+        """Token ids of many texts, in one round trip."""
+        answers = self._ask({"tokenize": [{"content": text} | options for text in texts]})
+        return [answer["tokens"] for answer in answers]
+
+    def detokenize(self, ids: list[int]) -> str:
+        """Text of token ids."""
+        found: str = self._ask({"detokenize": {"tokens": ids}})["content"]
+        return found
+
     def losses(self, prompt: list[int], target: list[int], end: int) -> list[float]:
         """Negative log-probability, in nats, of each token of `target` after those before it.
 
@@ -111,14 +122,10 @@ def _serve(model: str, context: int) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def _tokenize(server: Any, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        server.listening_address + "/tokenize",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-        return json.load(answer)
+def _post(connection: http.client.HTTPConnection, what: str, body: dict[str, Any]) -> Any:
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", f"/{what}", json.dumps(body).encode(), headers)
+    return json.load(connection.getresponse())
 
 
 def _main(model: str, context: int) -> None:
@@ -126,9 +133,16 @@ def _main(model: str, context: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = _serve(model, context)
+    host = server.listening_address.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=SECONDS)
     for line in sys.stdin:
         ((what, body),) = json.loads(line).items()
-        answer = server.handle_completions(body) if what == "complete" else _tokenize(server, body)
+        if what == "complete":
+            answer = server.handle_completions(body)
+        elif isinstance(body, list):
+            answer = [_post(connection, what, each) for each in body]
+        else:
+            answer = _post(connection, what, body)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
