@@ -31,6 +31,11 @@
     │   ├── ShardMissing              one of them is not there
     │   └── ShardMismatch             one of them belongs elsewhere, or comes twice
     ├── HyperparameterError       metadata that contradicts itself, or is of the wrong type
+    ├── TokenizerError            text cannot become tokens
+    │   ├── UnknownTokenizer          a kind of vocabulary that is not read here, or none
+    │   ├── BadVocabulary             a vocabulary that contradicts itself
+    │   ├── UnreadableText            text that is not Unicode
+    │   └── NoSuchToken               a token number that the vocabulary does not have
     ├── UnknownType               a type name that ggml does not have
     ├── CodecError                weights or blocks that cannot be converted
     │   ├── IndivisibleRow            a row of an array that does not divide into blocks
@@ -198,6 +203,26 @@ class ShardMismatch(ShardError):
 
 class HyperparameterError(GGUFScopeError):
     """Model metadata that contradicts itself, is absurd, or is of the wrong type."""
+
+
+class TokenizerError(GGUFScopeError):
+    """Text cannot become tokens, or tokens text."""
+
+
+class UnknownTokenizer(TokenizerError):
+    """A kind of vocabulary that is not read here, or a file that has none."""
+
+
+class BadVocabulary(TokenizerError):
+    """A vocabulary that contradicts itself, or is of the wrong type."""
+
+
+class UnreadableText(TokenizerError):
+    """Text that is not Unicode: it came from bytes that are not UTF-8."""
+
+
+class NoSuchToken(TokenizerError):
+    """A token number that the vocabulary does not have."""
 
 
 class UnknownType(GGUFScopeError):
