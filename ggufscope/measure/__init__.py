@@ -1,0 +1,1 @@
+"""Two of something, and the difference: weights, attention, distributions, whole runs."""

@@ -1,0 +1,67 @@
+"""Next-token distributions: what a model says, and how far another one says otherwise.
+
+Logits are (T, V): after each of T tokens, one number for each of V tokens that could follow.
+Logarithms are natural, so divergences and losses are in nats; all sums are in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.floating[Any]]
+Doubles = npt.NDArray[np.float64]
+
+
+def log_softmax(logits: Logits) -> Doubles:
+    """Logits (..., V) -> (..., V): ``x - log sum exp x``. Range -inf to 0."""
+    x = np.asarray(logits, np.float64)
+    x = x - x.max(axis=-1, keepdims=True)
+    logs: Doubles = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    return logs
+
+
+def kl_divergence(reference: Logits, candidate: Logits) -> Doubles:
+    """Logits (..., V) twice -> (...): ``sum P (log P - log Q)`` in nats. Range 0 to infinity.
+
+    P is the reference's distribution, Q the candidate's: the extra loss, in nats a token, of who
+    believes the candidate in a world that follows the reference.
+    """
+    p, q = log_softmax(reference), log_softmax(candidate)
+    weights = np.exp(p)
+    gap = np.subtract(p, q, out=np.zeros_like(p), where=weights > 0)
+    divergence: Doubles = (weights * gap).sum(axis=-1)
+    return np.maximum(divergence, 0.0)  # where they are equal rounding may leave -1e-17
+
+
+def top1_agrees(reference: Logits, candidate: Logits) -> npt.NDArray[np.bool_]:
+    """Logits (..., V) twice -> (...): whether both find the same token likeliest."""
+    agrees: npt.NDArray[np.bool_] = reference.argmax(axis=-1) == candidate.argmax(axis=-1)
+    return agrees
+
+
+def token_losses(logits: Logits, ids: Sequence[int]) -> Doubles:
+    """Logits (T, V), ids (T) -> (T - 1): ``-log P(id)`` of each token after those before it.
+
+    In nats. Range 0 to infinity. Nothing is said of the first token.
+    """
+    following = np.asarray(ids[1:], np.int64)
+    logs = log_softmax(logits[: len(following)])
+    losses: Doubles = -logs[np.arange(len(following)), following] + 0.0
+    return losses
+
+
+def perplexity(logits: Logits, ids: Sequence[int]) -> float | None:
+    """Logits (T, V), ids (T) -> ``exp(mean token loss)``. Range 1 to infinity.
+
+    Among how many tokens the model hesitates, so to speak. None for a single token: nothing was
+    predicted.
+    """
+    losses = token_losses(logits, ids)
+    if not losses.size:
+        return None
+    with np.errstate(over="ignore"):
+        return float(np.exp(losses.mean()))
