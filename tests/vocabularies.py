@@ -134,9 +134,14 @@ def _merges(tokenizer: Tokenizer) -> list[str]:
     return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
+UNMERGED = ["ĠHTTPServer", "Ġowner", "Ġspaces", "ĠÃľberraschungen", "helloWorld"]
+"""Words that are tokens, though no merges make them."""
+
+
 def bpe(pre: str, **more: Any) -> Vocabulary:
     """Byte-level BPE under a name of llama.cpp's for how words are cut."""
     tokens, merges = byte_level()
+    tokens = tokens + [word for word in UNMERGED if word not in tokens]
     specials = _specials("<mask>", "[MASK]")
     return {
         "model": "gpt2",

@@ -37,8 +37,8 @@ BYTE_OF: Final = {character: byte for byte, character in _CHARACTER_OF.items()}
 """The byte that each character of byte-level BPE stands for."""
 
 
-Encode = Callable[[str, bool], list[int]]
-"""Text without special tokens, and whether it begins the text or follows one: its ids."""
+Encode = Callable[[str], list[int]]
+"""Text between special tokens, or at an end of the text: its ids."""
 
 
 def _bpe(vocabulary: Vocabulary) -> Encode:
@@ -63,7 +63,7 @@ def _bpe(vocabulary: Vocabulary) -> Encode:
         cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
 
-    def encode(text: str, _: bool) -> list[int]:
+    def encode(text: str) -> list[int]:
         found = tokenizer.encode(text, add_special_tokens=False).ids
         if not spare:
             return found
@@ -72,15 +72,15 @@ def _bpe(vocabulary: Vocabulary) -> Encode:
     if pre.byte_level:
         return encode
 
-    def encode_escaped(text: str, _: bool) -> list[int]:
+    def encode_escaped(text: str) -> list[int]:
         escaped = text.replace(" ", SPACE)
         if not pre.whole_newlines:
-            return encode(escaped, True)
+            return encode(escaped)
         runs = (run for run in re.split("(\n+)", escaped) if run)
         return [
             id_
             for run in runs
-            for id_ in ([ids[run]] if run[0] == "\n" and run in ids else encode(run, True))
+            for id_ in ([ids[run]] if run[0] == "\n" and run in ids else encode(run))
         ]
 
     ids = vocabulary.ids
@@ -141,8 +141,8 @@ def _sentencepiece(vocabulary: Vocabulary) -> Encode:
             )
         return id_
 
-    def encode(text: str, after_special: bool) -> list[int]:
-        prefix = SPACE if vocabulary.add_space_prefix and after_special else ""
+    def encode(text: str) -> list[int]:
+        prefix = SPACE if vocabulary.add_space_prefix else ""
         pieces = join_pieces(prefix + text.replace(" ", SPACE), ids, vocabulary.scores)
         found: list[int] = []
         for piece in pieces:
@@ -169,7 +169,7 @@ def _wordpiece(vocabulary: Vocabulary) -> Encode:
         )
     )
 
-    def encode(text: str, _: bool) -> list[int]:
+    def encode(text: str) -> list[int]:
         words = split_words(
             text, lowercase=vocabulary.lowercase, strip_accents=vocabulary.strip_accents
         )
@@ -197,7 +197,7 @@ def _unigram(vocabulary: Vocabulary) -> Encode:
     tokenizer = Tokenizer(models.Unigram(pieces, unknown, byte_fallback=False))
     normalize = normalizer(vocabulary)
 
-    def encode(text: str, _: bool) -> list[int]:
+    def encode(text: str) -> list[int]:
         return tokenizer.encode(normalize(text), add_special_tokens=False).ids
 
     return encode

@@ -45,10 +45,8 @@ class TextTokenizer:
         vocabulary = self.vocabulary
         parts = split_at_special(text, vocabulary, vocabulary.special(control=parse_special))
         ids: list[int] = []
-        after_special = True
         for part in parts:
-            ids += [part] if isinstance(part, int) else self._encode(part, after_special)
-            after_special = isinstance(part, int)
+            ids += [part] if isinstance(part, int) else self._encode(part)
         return self._framed(ids) if add_special else ids
 
     def _framed(self, ids: list[int]) -> list[int]:
@@ -93,14 +91,21 @@ class TextTokenizer:
         """Give the text of ids, control tokens by their names; U+FFFD for what is not UTF-8."""
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
-    def piece(self, id_: int) -> str:
-        r"""Give a printable label of one token.
+    def text(self, id_: int) -> str:
+        """Give the text of one token; a byte that is no character by itself as ``<0xE2>``."""
+        text = self.token_bytes(id_).decode("utf-8", "surrogateescape")
+        return "".join(
+            f"<0x{ord(character) - 0xDC00:02X}>" if "\udc80" <= character <= "\udcff" else character
+            for character in text
+        )
 
-        A space is U+2581, a newline or another control character its escape (``\n``), a byte
-        that is no character by itself ``<0xE2>``.
-        """
-        text = self.token_bytes(id_).decode("utf-8", "surrogateescape").replace(" ", SPACE)
-        return "".join(map(_shown, text))
+    def piece(self, id_: int) -> str:
+        r"""Give a printable label of one token: a space is U+2581, a newline ``\n``."""
+        text = self.text(id_).replace(" ", SPACE)
+        return "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode()
+            for character in text
+        )
 
 
 def read_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
@@ -109,11 +114,3 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
     Raises ``UnknownTokenizer`` (its hint says what to do instead) or ``BadVocabulary``.
     """
     return TextTokenizer(read_vocabulary(metadata))
-
-
-def _shown(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":
-        return f"<0x{ord(character) - 0xDC00:02X}>"
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode()
