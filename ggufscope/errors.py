@@ -43,6 +43,7 @@
     │   ├── NonFiniteWeight           a NaN or an infinity among the weights
     │   └── MismatchedArray           blocks, type, shape or output do not fit together
     ├── NotInModel                a key, tensor or layer was asked for that the model has not
+    ├── DifferentModels           two files to be compared are not the same model
     ├── BadUsage                  options that contradict each other, or make no sense
     ├── BadPattern                a filter that is not a valid regex
     ├── WriteError                a file cannot be written as asked
@@ -251,6 +252,10 @@ class MismatchedArray(CodecError):
 
 class NotInModel(GGUFScopeError):
     """A key, tensor or layer was asked for that the model does not have."""
+
+
+class DifferentModels(GGUFScopeError):
+    """Two files to be compared that are not the same model: shapes, vocabulary or architecture."""
 
 
 class BadUsage(GGUFScopeError):

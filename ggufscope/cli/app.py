@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ggufscope import __version__
+from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.list import list_model
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
@@ -38,6 +39,7 @@ app.command("list")(list_model)
 app.command("size")(size_command)
 app.command("quantize")(quantize_command)
 app.command("dequantize")(dequantize_command)
+app.command("compare-attention")(compare_attention_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -78,14 +78,15 @@ def shades_for(console: Console) -> str:
 def heatmap(
     weights: Matrix, tokens: Sequence[str], *, width: int = DEFAULT_WIDTH, shades: str = SHADES
 ) -> Iterator[Text]:
-    """Weights (T, T), row t what token t attends to; tokens (T) -> the lines of a picture.
+    """Weights (R, R), row by row what a token attends to; tokens (T) -> the lines of a picture.
 
     Nothing is drawn where a token cannot look: right of the diagonal, and where a share is
     exactly 0. Of a prompt too long for ``width`` the last tokens are shown, and what they give to
-    all the others together in a first column.
+    all the others together in a first column. The weights may be cut so already: (R, R + 1) for
+    the last R of T tokens, as ``html.window`` does it.
     """
-    grid = _grid(tokens, width, shades)
-    shown = _window(np.asarray(weights, np.float64), grid.first)
+    grid = _grid(tokens, width, shades, len(tokens) - len(weights))
+    shown = _window(np.asarray(weights, np.float64), grid.first - len(tokens) + len(weights))
     yield from _head(grid)
     for row, label in enumerate(grid.labels):
         line = Text(set_cell_size(label, grid.indent))
@@ -107,13 +108,13 @@ def difference_map(
     width: int = DEFAULT_WIDTH,
     shades: str = SHADES,
 ) -> Iterator[Text]:
-    """Two matrices (T, T) as for ``heatmap`` -> a picture of candidate minus reference.
+    """Two matrices as for ``heatmap`` -> a picture of candidate minus reference.
 
     Every cell has a sign; the darkest shade is the largest difference, which the last line gives.
     """
-    grid = _grid(tokens, width, shades)
+    grid = _grid(tokens, width, shades, len(tokens) - len(reference))
     gap = np.asarray(candidate, np.float64) - np.asarray(reference, np.float64)
-    shown = _window(gap, grid.first)
+    shown = _window(gap, grid.first - len(tokens) + len(gap))
     largest = float(np.abs(shown).max(initial=0.0))
     factor, unit = next((u for u in _UNITS if u[0] * largest >= 1), _UNITS[-1])
     decimals = 2 if factor * largest < 9.995 else 1 if factor * largest < 99.95 else 0
@@ -138,14 +139,16 @@ def difference_map(
     yield Text(f"{said}, in {unit}" if largest else "no difference", "dim")
 
 
-def _grid(tokens: Sequence[str], width: int, shades: str) -> _Grid:
+def _grid(tokens: Sequence[str], width: int, shades: str, cut: int) -> _Grid:
+    """``cut``: how many of the first tokens share a column already."""
     names = [_name(token) for token in tokens]
     digits = len(str(len(names) - 1))
     longest = max((cell_len(name) for name in names), default=0)
     indent = min(digits + 1 + longest, _LABEL)
-    numbers = indent + _NUMBER * len(names) <= width
+    numbers = not cut and indent + _NUMBER * len(names) <= width
     room = max(2, (width - indent - 1) // _SHADE)
     first = 0 if numbers or len(names) <= room else len(names) - (room - 1)
+    first = max(first, cut)
     labels = [f"{n:>{digits}} {names[n]}" for n in range(first, len(names))]
     headings = ([_EARLIER] if first else []) + names[first:]
     return _Grid(first, labels, headings, numbers, shades, indent if numbers else indent + 1)
@@ -157,11 +160,13 @@ def _name(token: str) -> str:
 
 
 def _window(matrix: npt.NDArray[np.float64], first: int) -> npt.NDArray[np.float64]:
-    """(T, T) -> the rows from ``first`` on; the columns before it as one, their sum."""
-    if not first:
+    """(R, C), C is R or R + 1 -> the rows from ``first`` on; all columns before it as one."""
+    before = first + matrix.shape[1] - matrix.shape[0]
+    if not before:
         return matrix
     rows = matrix[first:]
-    return np.concatenate([rows[:, :first].sum(axis=1, keepdims=True), rows[:, first:]], axis=1)
+    earlier = rows[:, :before].sum(axis=1, keepdims=True)
+    return np.concatenate([earlier, rows[:, before:]], axis=1)
 
 
 def _head(grid: _Grid) -> Iterator[Text]:

@@ -1,0 +1,224 @@
+"""What is held against the reference: types in memory, recipes, another file, a quantized cache.
+
+Nothing here opens a tensor. What a plan would do to a file is what a candidate does in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ggufscope.blocks.codec import CODECS
+from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
+from ggufscope.container.file import GGUFFile
+from ggufscope.errors import (
+    BadUsage,
+    DifferentModels,
+    NotConvertible,
+    NotInModel,
+    UnknownType,
+)
+from ggufscope.model.roles import role_of
+from ggufscope.recipes.jobs import require_makeable
+from ggufscope.recipes.mixes import MIXES
+from ggufscope.recipes.options import PlanOptions, TypeRule
+from ggufscope.recipes.plan import Plan, plan
+
+Part = Literal["all", "attention", "ffn"]
+"""Which weights are quantized."""
+
+DEFAULT_TYPES: Final = ("Q8_0", "Q4_K", "Q2_K")
+_GROUPS: Final[dict[str, frozenset[str]]] = {
+    "attention": frozenset({"attention"}),
+    "ffn": frozenset({"feed-forward", "experts"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One thing to compare: what it is called, and what of it is not the reference's."""
+
+    name: str
+    types: Mapping[str, str]
+    """Tensor -> the type it gets in memory; none where a file is compared."""
+    file: GGUFFile | None = None
+    cache_types: tuple[str, str] | None = None
+    """Types of the K and V cache; float32 where None."""
+
+    def graded_by(self) -> set[str]:
+        """Give the types that its tolerances go by: all it is made of."""
+        types = set(self.types.values())
+        if self.file is not None:
+            matrices = (t for t in self.file.tensors.values() if len(t.shape) > 1)
+            types |= {t.type.name for t in matrices if isinstance(t.type, Layout)}
+        return types | {type_ for type_ in self.cache_types or () if type_ != "F32"}
+
+
+def of_types(file: GGUFFile, types: Iterable[str], part: Part = "all") -> list[Candidate]:
+    """Give a candidate for each type: every eligible matrix of that type, as ``--pure`` makes it.
+
+    Rows that do not divide fall back as in llama-quantize. What is quantized already is quantized
+    again, from the numbers it stands for.
+    Raises ``UnknownType``, ``ImportanceNeeded``, ``NotConvertible``, ``NoFallback``.
+    """
+    return [_candidate(file, _type_named(type_).name, *_pure(type_), part) for type_ in types]
+
+
+def of_recipes(file: GGUFFile, recipes: Iterable[str], part: Part = "all") -> list[Candidate]:
+    """Give a candidate for each of llama-quantize's presets, with its mixture of types.
+
+    Raises ``UnknownPreset``, ``ImportanceNeeded``, ``NotConvertible``, ``NoFallback``.
+    """
+    options = PlanOptions(allow_requantize=True)
+    return [_candidate(file, recipe.upper(), recipe, options, part) for recipe in recipes]
+
+
+def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
+    """Give another file as a candidate. Raises ``DifferentModels`` where it is another model."""
+    require_same_model(file, other)
+    return Candidate(other.path.name, {}, other)
+
+
+def of_cache(keys: str, values: str) -> list[Candidate]:
+    """Give the K cache alone in its type, the V cache alone, and both; weights stay in float32.
+
+    Raises ``UnknownType`` and ``NotConvertible``.
+    """
+    keys, values = (_cache_type(type_) for type_ in (keys, values))
+    both = keys if keys == values else f"{keys}/{values}"
+    return [
+        Candidate(f"K {keys}", {}, cache_types=(keys, "F32")),
+        Candidate(f"V {values}", {}, cache_types=("F32", values)),
+        Candidate(f"KV {both}", {}, cache_types=(keys, values)),
+    ]
+
+
+def with_cache(candidate: Candidate, keys: str, values: str) -> Candidate:
+    """Give a candidate that runs with a quantized cache as well."""
+    cache = (_cache_type(keys), _cache_type(values))
+    said = cache[0] if cache[0] == cache[1] else "/".join(cache)
+    return Candidate(f"{candidate.name}, KV {said}", candidate.types, candidate.file, cache)
+
+
+def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
+    """Raise ``DifferentModels`` at the first thing that two quantizations of a model share.
+
+    Architecture, hyperparameters, vocabulary, then names and shapes of the tensors.
+    """
+    hint = "--against takes another quantization of the same model"
+    mine, theirs = file.metadata, other.metadata
+    architecture = mine.get("general.architecture")
+    keys = ["general.architecture"]
+    keys += [k for k in {**mine, **theirs} if k.startswith((f"{architecture}.", "tokenizer.ggml."))]
+    for key in keys:
+        if not _equal(mine.get(key), theirs.get(key)):
+            raise DifferentModels(
+                f"{other.path} is not the same model as {file.path}: {key} is "
+                f"{_said(theirs, key)}, not {_said(mine, key)}",
+                hint=hint,
+            )
+    for name in {**file.tensors, **other.tensors}:
+        shapes = [
+            "x".join(map(str, model.tensors[name].shape)) if name in model.tensors else "absent"
+            for model in (file, other)
+        ]
+        if shapes[0] != shapes[1]:
+            raise DifferentModels(
+                f"{other.path} is not the same model as {file.path}: tensor {name!r} is "
+                f"{shapes[1]}, not {shapes[0]}",
+                hint=hint,
+            )
+
+
+def require_layer(layers: int, heads: Sequence[int], layer: int | None, head: int | None) -> None:
+    """Raise ``NotInModel`` for a layer or a head that there is not; ``heads`` of each layer."""
+    if layer is not None and not 0 <= layer < layers:
+        raise NotInModel(f"there is no layer {layer}", hint=f"the layers are 0 to {layers - 1}")
+    most = max(heads) if layer is None else heads[layer]
+    if head is not None and not 0 <= head < most:
+        raise NotInModel(f"there is no head {head}", hint=f"the heads are 0 to {most - 1}")
+
+
+def parse_cache_types(text: str) -> tuple[str, str]:
+    """Read ``q8_0`` for both, or ``q8_0,q4_0`` for K and V. Raises ``BadUsage``."""
+    keys, comma, values = text.partition(",")
+    if not keys or (comma and not values) or "," in values:
+        raise BadUsage(
+            f"--kv-type {text!r} is no type of a cache",
+            hint="write one type for both, such as q8_0, or K's and V's: q8_0,q4_0",
+        )
+    return keys, values or keys
+
+
+def _candidate(
+    file: GGUFFile, name: str, preset: str, options: PlanOptions, part: Part
+) -> Candidate:
+    planned = plan(file.tensors.values(), file.metadata, preset, options)
+    planned.require_runnable()
+    types = _types(planned, part)
+    for tensor, type_ in types.items():
+        require_makeable(type_, tensor)
+    return Candidate(name if part == "all" else f"{name} ({part})", types)
+
+
+def _types(planned: Plan, part: Part) -> dict[str, str]:
+    """Give what the plan converts, of the part asked for."""
+    groups = _GROUPS.get(part)
+    return {
+        tensor.source_name: tensor.target.name
+        for tensor in planned.tensors
+        if tensor.converted and (groups is None or role_of(tensor.source_name).group in groups)
+    }
+
+
+def _pure(type_: str) -> tuple[str, PlanOptions]:
+    """Give the preset of which a type is the main one, to be applied with ``--pure``.
+
+    For a type of no preset (NVFP4) a rule for every name stands in.
+    """
+    layout = _type_named(type_)
+    for preset, mix in MIXES.items():
+        if mix.type == layout:
+            return preset, PlanOptions(pure=True, allow_requantize=True)
+    rule = TypeRule(re.compile(""), layout)
+    return "Q8_0", PlanOptions(pure=True, allow_requantize=True, tensor_types=(rule,))
+
+
+def _type_named(type_: str) -> Layout:
+    try:
+        return layout_named(type_)
+    except UnknownType as error:
+        if type_.upper() in MIXES:
+            raise UnknownType(
+                f"{type_} is a mixture of types", hint=f"ask for it with --recipe {type_}"
+            ) from None
+        raise UnknownType(error.message, hint=error.hint) from None
+
+
+def _cache_type(type_: str) -> str:
+    layout = layout_named(type_)
+    if CODECS[layout.name].quantize is None:
+        raise NotConvertible(
+            f"a cache cannot be {layout.name}, which this program does not make",
+            hint=CODECS[layout.name].missing,
+        )
+    return LAYOUTS[layout.name].name
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if a is None or b is None or isinstance(a, str | int | float):
+        return bool(a == b)
+    return len(a) == len(b) and all(x == y for x, y in zip(a, b, strict=True))
+
+
+def _said(metadata: Mapping[str, Any], key: str) -> str:
+    data = metadata.get(key)
+    if data is None:
+        return "absent"
+    if isinstance(data, str | int | float):
+        return repr(data)
+    return f"another list of {len(data)}"

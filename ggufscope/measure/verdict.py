@@ -1,0 +1,180 @@
+"""Does a candidate still match? And which layer and head leave their tolerances.
+
+A tolerance is a limit on one metric. The verdict looks at every head, every layer and the model as
+a whole. Errors flow from layer to layer, so what names the place of a fault is the first layer that
+is out of tolerance, and there the head that is furthest out; what is furthest out of all is told
+as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ggufscope.errors import BadUsage
+
+if TYPE_CHECKING:
+    from ggufscope.measure.comparison import HeadDifference, LayerDifference, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Something that a tolerance can be set for."""
+
+    words: str
+    of_head: Callable[[HeadDifference], float] | None = None
+    of_layer: Callable[[LayerDifference], float] | None = None
+    of_model: Callable[[Prediction], float] | None = None
+    at_least: bool = False
+    """Whether the tolerance is the least it may be, and not the most."""
+    bounded: bool = True
+    """Whether it cannot exceed 1."""
+
+
+METRICS: Final[dict[str, Metric]] = {
+    "total_variation": Metric(
+        "attention gone elsewhere", of_head=lambda head: head.total_variation
+    ),
+    "head_output_error": Metric(
+        "error of a head's output", of_head=lambda head: head.output_error, bounded=False
+    ),
+    "layer_output_error": Metric(
+        "error of a layer's output", of_layer=lambda layer: layer.output_error, bounded=False
+    ),
+    "kl_divergence": Metric(
+        "KL divergence of the next token",
+        of_model=lambda model: sum(model.kl_divergence) / len(model.kl_divergence),
+        bounded=False,
+    ),
+    "largest_difference": Metric(
+        "largest difference of a probability", of_head=lambda head: head.largest_difference
+    ),
+    "jensen_shannon": Metric(
+        "Jensen-Shannon divergence of rows", of_head=lambda head: head.jensen_shannon
+    ),
+    "top_changed": Metric("most attended token another one", of_head=lambda head: head.top_changed),
+    "top1_agreement": Metric(
+        "same next token", of_model=lambda model: model.top1_agreement, at_least=True
+    ),
+}
+"""By the names that ``--tolerance`` and ``--json`` use. The first four have defaults
+(``tolerances.py``)."""
+
+Tolerances = Mapping[str, float]
+"""Metric -> limit."""
+
+
+def parse_tolerances(texts: Iterable[str]) -> dict[str, float]:
+    """Read ``METRIC=LIMIT``, or a bare limit, which is that of ``total_variation``.
+
+    Raises ``BadUsage`` for an unknown metric, or a limit outside the metric's range.
+    """
+    found = {}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        name = name if equals else "total_variation"
+        metric = METRICS.get(name)
+        if metric is None:
+            raise BadUsage(
+                f"--tolerance {text!r} is for no known metric", hint=f"one of {', '.join(METRICS)}"
+            )
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = -1.0
+        if not 0 <= limit <= (1.0 if metric.bounded else float("inf")):
+            most = " to 1" if metric.bounded else " up"
+            raise BadUsage(
+                f"--tolerance {text!r} sets no limit", hint=f"{name} takes a number from 0{most}"
+            )
+        found[name] = limit
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One metric at one place, and the limit it is held to."""
+
+    metric: str
+    value: float
+    tolerance: float
+    layer: int | None = None
+    head: int | None = None
+
+    @property
+    def within(self) -> bool:
+        """Whether it is within tolerance. NaN is not."""
+        if METRICS[self.metric].at_least:
+            return self.value >= self.tolerance
+        return self.value <= self.tolerance
+
+    @property
+    def strain(self) -> float:
+        """How much of the tolerance is used up: above 1 it is exceeded. Range 0 to infinity."""
+        if METRICS[self.metric].at_least:
+            gap, room = 1 - self.value, 1 - self.tolerance
+        else:
+            gap, room = self.value, self.tolerance
+        if room:
+            return gap / room
+        return 0.0 if not gap else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a candidate matches, and where it is furthest from doing so."""
+
+    matches: bool
+    tolerances: Tolerances
+    worst: Finding | None
+    """What uses up most of its tolerance, or exceeds it most; None without any tolerance."""
+    first: Finding | None
+    """In the first layer out of tolerance the head, or the layer's output, furthest out."""
+    heads_out: int
+    """Heads out of tolerance in some metric, over all layers."""
+
+
+def judge(layers: Iterable[LayerDifference], model: Prediction, tolerances: Tolerances) -> Verdict:
+    """Hold a candidate to tolerances."""
+    findings = list(_findings(layers, model, tolerances))
+    out = [finding for finding in findings if not finding.within]
+    return Verdict(
+        matches=not out,
+        tolerances=dict(tolerances),
+        worst=max(findings, key=_strain, default=None),
+        first=_first(out),
+        heads_out=len({(f.layer, f.head) for f in out if f.head is not None}),
+    )
+
+
+def _findings(
+    layers: Iterable[LayerDifference], model: Prediction, tolerances: Tolerances
+) -> Iterable[Finding]:
+    for name, limit in tolerances.items():
+        metric = METRICS[name]
+        if metric.of_model:
+            yield Finding(name, metric.of_model(model), limit)
+        for layer in layers:
+            if metric.of_layer:
+                yield Finding(name, metric.of_layer(layer), limit, layer.layer)
+            if metric.of_head:
+                for head in layer.heads:
+                    yield Finding(name, metric.of_head(head), limit, layer.layer, head.head)
+
+
+def _first(out: list[Finding]) -> Finding | None:
+    if not out:
+        return None
+    in_layers = [finding.layer for finding in out if finding.layer is not None]
+    if not in_layers:
+        return max(out, key=_strain)
+    first = [finding for finding in out if finding.layer == min(in_layers)]
+    # A head that is out explains the output of its layer, not the other way round.
+    heads = [finding for finding in first if finding.head is not None]
+    return max(heads or first, key=_strain)
+
+
+def _strain(finding: Finding) -> float:
+    """Give a finding's strain; a NaN is out of every tolerance."""
+    return finding.strain if finding.strain == finding.strain else float("inf")
