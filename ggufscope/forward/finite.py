@@ -1,0 +1,76 @@
+"""A look through all weights for NaN and infinities, before a pass that may take minutes.
+
+Only the scales of blocks are looked at, and the numbers of types without blocks: what is not
+finite in a file shows there. Follows ``ggml_validate_row_data`` of ggml's ``ggml-quants.c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks.layouts import ForeignType, Layout
+from ggufscope.container.file import GGUFFile, Tensor
+from ggufscope.container.source import read_into
+from ggufscope.forward import blas
+from ggufscope.forward.weights import StoredWeights
+
+SLAB: Final = 8 << 20
+"""Bytes of a tensor that are looked at together."""
+
+_BF16: Final = 0x7F80
+"""The bits that are all set in a BF16 number that is not finite."""
+_NO_NUMBER: Final = 0xFF
+"""The exponent byte of MXFP4 that means NaN."""
+
+
+def require_finite_weights(
+    file: GGUFFile, progress: Callable[[int, int], object] | None = None
+) -> None:
+    """Raise ``NonFiniteWeight``, naming tensor and row, for a NaN or an infinity in a file.
+
+    ``progress`` is told how many bytes of how many are done.
+    """
+    weights = StoredWeights(file)
+    tensors = [t for t in file.tensors.values() if not isinstance(t.type, ForeignType)]
+    total, done = sum(tensor.nbytes for tensor in tensors), 0
+    with ThreadPoolExecutor(blas.workers()) as pool:
+        for tensor, suspect in zip(tensors, pool.map(_first_suspect, tensors), strict=True):
+            if suspect is not None:
+                matrix = weights.matrix(tensor.name)
+                # Decoded from there on, it says itself what is wrong, if anything is.
+                for row in range(suspect, matrix.shape[0]):
+                    matrix.rows(row, row + 1)
+            done += tensor.nbytes
+            if progress is not None:
+                progress(done, total)
+
+
+def _first_suspect(tensor: Tensor) -> int | None:
+    """Give the first row of the first slab that has a scale which is not finite."""
+    layout = tensor.type
+    assert isinstance(layout, Layout)
+    row_bytes = layout.row_bytes(tensor.shape[-1]) if tensor.shape else layout.block_bytes
+    step = max(1, SLAB // max(1, row_bytes)) * row_bytes
+    raw = np.empty(min(step, tensor.nbytes), np.uint8)
+    dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
+    for start in range(0, tensor.nbytes, step or 1):
+        part = raw[: min(step, tensor.nbytes - start)]
+        source = tensor.shard.source
+        read_into(source.path, tensor.offset + start, part.data, f"tensor {tensor.name!r}")
+        if _suspicious(part.view(dtype), layout.name):
+            return start // row_bytes
+    return None
+
+
+def _suspicious(blocks: npt.NDArray[Any], type_: str) -> bool:
+    if type_ == "BF16":
+        return bool((blocks & _BF16 == _BF16).any())
+    if type_ == "MXFP4":
+        return bool((blocks["e"] == _NO_NUMBER).any())
+    parts = [blocks[name] for name in blocks.dtype.names] if blocks.dtype.names else [blocks]
+    return any(part.dtype.kind == "f" and not np.isfinite(part).all() for part in parts)
