@@ -87,6 +87,9 @@ SPECIALS = [
     "[CLS] [SEP] [MASK] [UNK] a",
     "a  <mask>  b",
     "<|endoftext|>",
+    "<tool>x <tool>xx <tool",
+    "<|fim_prefix|>a <fim_prefix>b <|fim_suffix|>",
+    "我　好 世\u2003界　",
 ]
 
 
@@ -104,18 +107,22 @@ def texts() -> list[str]:
 
 
 def _specials(*more: str) -> list[str]:
-    return ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<tool>", "<|endoftext|>", *more]
+    named = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<tool>", "<|endoftext|>"]
+    return [*named, "<tool>x", "<|fim_prefix|>", *more]
 
 
 def _types(specials: list[str]) -> list[int]:
-    return [USER_DEFINED if text == "<tool>" else CONTROL for text in specials]
+    # What its text says of a token may be other than what its type says.
+    odd = {"<|endoftext|>": NORMAL, "<|fim_prefix|>": NORMAL}
+    own = {"<tool>": USER_DEFINED, "<tool>x": USER_DEFINED}
+    return [(odd | own).get(text, CONTROL) for text in specials]
 
 
 @functools.cache
 def byte_level() -> tuple[list[str], list[str]]:
     """Tokens and merges of a byte-level BPE, trained without words: merges go across anything."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     trainer = trainers.BpeTrainer(
         vocab_size=900,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

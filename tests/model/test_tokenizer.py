@@ -21,6 +21,7 @@ from ggufscope.errors import (
 )
 from ggufscope.model.pretokenizers import PRE_TOKENIZERS
 from ggufscope.model.tokenizer import TextTokenizer, read_tokenizer
+from ggufscope.model.unigram import Charsmap
 from tests import vocabularies
 from tests.llama_cpp import LlamaCpp
 from tests.vocabularies import Vocabulary
@@ -155,7 +156,7 @@ def test_labels_are_printable_and_tell_bytes_from_text(tmp_path: Path) -> None:
     labels = [tokenizer.piece(id_) for id_ in range(tokenizer.vocab_size)]
     assert all(label.isprintable() and label for label in labels)
     ids = tokenizer.vocabulary.ids
-    assert labels[ids["Ġthe"]] == "▁the"
+    assert labels[ids["Ġowner"]] == "▁owner"
     assert labels[ids["Ċ"]] == r"\n"
     assert labels[ids["ð"]] == "<0xF0>"
     assert labels[ids["<s>"]] == "<s>"
@@ -166,6 +167,24 @@ def test_a_token_that_is_not_there_is_named(tmp_path: Path) -> None:
     for id_ in (-1, tokenizer.vocab_size):
         with pytest.raises(NoSuchToken, match=str(id_)):
             tokenizer.piece(id_)
+
+
+def test_a_bos_that_is_wanted_and_not_named_is_refused(tmp_path: Path) -> None:
+    """llama.cpp ends its process there."""
+    vocabulary = vocabularies.bpe("chatglm-bpe", add_bos_token=True)
+    whole = metadata(vocabularies.without("bos_token_id", vocabulary), tmp_path)
+    with pytest.raises(BadVocabulary, match="bos"):
+        read_tokenizer(whole).encode("a")
+    assert read_tokenizer(whole).encode("a", add_special=False)
+
+
+def test_a_charsmap_tells_children_from_replacements() -> None:
+    """An entry with bit 31 holds the place of a string, whatever its low byte."""
+    nodes = [256 << 10] + [0] * 511
+    nodes[256 ^ ord("a")] = 1 << 31 | ord("a")
+    table = b"".join(node.to_bytes(4, "little") for node in nodes)
+    charsmap = Charsmap(len(table).to_bytes(4, "little") + table + b"b\0")
+    assert charsmap.longest(b"a", 0) == (0, None)
 
 
 def test_half_a_surrogate_is_no_text(tmp_path: Path) -> None:
