@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ggufscope import __version__
+from ggufscope.cli.attention import attention_command
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.list import list_model
 from ggufscope.cli.quantize import dequantize_command, quantize_command
@@ -39,6 +40,7 @@ app.command("list")(list_model)
 app.command("size")(size_command)
 app.command("quantize")(quantize_command)
 app.command("dequantize")(dequantize_command)
+app.command("attention")(attention_command)
 app.command("compare-attention")(compare_attention_command)
 
 

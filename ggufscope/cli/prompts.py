@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ggufscope.errors import BadUsage, SourceUnreadable
+from ggufscope.errors import BadUsage, GGUFScopeError, SourceUnreadable
+
+if TYPE_CHECKING:
+    from ggufscope.model.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Prompt:
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
     """A printable label of each token."""
+    label: Callable[[int], str]
+    """The label of any token: its text, or its number where the file has no text for it."""
 
 
 def read_prompt(
@@ -42,23 +47,23 @@ def read_prompt(
     ]
     if len(given) > 1:
         raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
-    if ids is not None:
-        numbers = parse_ids(ids)
-        return Prompt(None, numbers, _labels(metadata, numbers))
+    numbers = parse_ids(ids) if ids is not None else None
     if path is not None:
         text = _read(path)
-    from ggufscope.model.tokenizer import read_tokenizer
-
-    tokenizer = read_tokenizer(metadata)
     said = default if text is None else text
     if not said:
         raise BadUsage("the prompt is empty: there is nothing to run", hint="give some text")
-    encoded = tuple(tokenizer.encode(said))
-    labels = [
-        tokenizer.piece(id_) if id_ < min(vocabulary, tokenizer.vocab_size) else str(id_)
-        for id_ in encoded
-    ]
-    return Prompt(said, encoded, tuple(labels))
+    tokenizer = _tokenizer(metadata, needed=numbers is None)
+    if numbers is None and tokenizer is not None:
+        numbers = tuple(tokenizer.encode(said))
+
+    def label(id_: int) -> str:
+        if tokenizer is None or not 0 <= id_ < min(vocabulary, tokenizer.vocab_size):
+            return str(id_)
+        return tokenizer.piece(id_)
+
+    found = numbers or ()
+    return Prompt(said if ids is None else None, found, tuple(map(label, found)), label)
 
 
 def parse_ids(text: str) -> tuple[int, ...]:
@@ -72,23 +77,21 @@ def parse_ids(text: str) -> tuple[int, ...]:
         raise BadUsage(f"--ids {text!r} is no list of ids", hint="write --ids 1,5,9") from None
 
 
-def _labels(metadata: Mapping[str, Any], ids: tuple[int, ...]) -> tuple[str, ...]:
-    """Name ids where the vocabulary can be read; a model without one is run by ids all the same."""
-    from ggufscope.errors import GGUFScopeError
+def _tokenizer(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | None:
+    """Read the vocabulary; a model without one is run by ids all the same."""
     from ggufscope.model.tokenizer import read_tokenizer
 
     try:
-        tokenizer = read_tokenizer(metadata)
+        return read_tokenizer(metadata)
     except GGUFScopeError:
-        return tuple(map(str, ids))
-    return tuple(
-        tokenizer.piece(id_) if 0 <= id_ < tokenizer.vocab_size else str(id_) for id_ in ids
-    )
+        if needed:
+            raise
+        return None
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()  # its line ends as they are: they are tokens, too
     except (OSError, UnicodeDecodeError) as error:
         raise SourceUnreadable(
             f"{path} cannot be read: {error}", hint="check --prompt-file"

@@ -1,0 +1,162 @@
+"""``ggufscope attention``: what each token of a prompt attends to, computed and shown."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ggufscope.errors import BadUsage
+
+if TYPE_CHECKING:
+    from ggufscope.forward.transformer import Transformer
+    from ggufscope.measure.watching import OnLayer, Spotlight
+    from ggufscope.report.attention import Subject
+
+DEFAULT_PROMPT = "The cat sat on the mat"
+
+
+def attention_command(
+    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help=f"The text.  [default: {DEFAULT_PROMPT}]")
+    ] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompt-file", help="A file that holds the text.")
+    ] = None,
+    ids: Annotated[
+        str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
+    head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check what must hold; exit 1 where it does not.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page of all heads.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Run a prompt through a model and show what its tokens attend to.
+
+    Without --layer and --head: the head that attends to the previous token
+    most. With --layer alone: the mean of the layer's heads.
+
+    For example: ggufscope attention model.gguf --prompt "Hello" --layer 3
+    """
+    from ggufscope.cli.prompts import read_prompt
+    from ggufscope.container.file import open_gguf
+    from ggufscope.forward.finite import require_finite_weights
+    from ggufscope.forward.transformer import Transformer
+    from ggufscope.measure.watching import Spotlight
+    from ggufscope.model.summary import summarize
+    from ggufscope.report.attention import Subject
+    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.saving import check_target
+    from ggufscope.report.units import printable
+
+    if verify and (html or save or layer is not None or head is not None):
+        raise BadUsage(
+            "--verify checks all layers and heads, and shows no picture",
+            hint="leave out --layer, --head, --html and --save",
+        )
+    for path in (html, save):
+        if path is not None:
+            check_target(path, overwrite=force)
+    if html is not None and save is not None and html.absolute() == save.absolute():
+        raise BadUsage("--html and --save name one file", hint="name two files")
+    with open_gguf(model) as file:
+        for warning in file.warnings():
+            sys.stderr.write(f"warning: {printable(warning)}\n")
+        runnable = Transformer.of(file)
+        spotlight = Spotlight(runnable, layer, head)
+        text = read_prompt(
+            file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
+        )
+        runnable.require_runnable(text.ids)
+        with steps_bar("checking weights") as advance:
+            require_finite_weights(file, advance)
+        subject = Subject(
+            file.path.name, summarize(file), text.text, text.ids, text.tokens, text.label
+        )
+        if verify:
+            _verify(runnable, subject, as_json=as_json)
+        else:
+            _show(runnable, subject, spotlight, html, save, as_json=as_json)
+
+
+def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
+    from ggufscope.cli.app import ExitCode
+    from ggufscope.measure.verifying import verify
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.attention import head_views, verify_json, verify_views
+    from ggufscope.report.console import make_console, show
+    from ggufscope.report.progress import steps_bar
+
+    with steps_bar("layers") as advance:
+        findings = verify(model, subject.ids, lambda done: advance(done, model.n_layers + 1))
+    if as_json:
+        typer.echo(dumps(verify_json(findings, subject)))
+    else:
+        show(make_console(), head_views(subject))
+        show(make_console(), verify_views(findings))
+    if not all(each.holds for each in findings):
+        raise typer.Exit(ExitCode.NO)
+
+
+def _show(
+    model: Transformer,
+    subject: Subject,
+    spotlight: Spotlight,
+    html: Path | None,
+    save: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    import numpy as np
+
+    from ggufscope.measure.watching import watch
+    from ggufscope.report import attention as report
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.console import make_console, show
+    from ggufscope.report.heatmap import map_width, shades_for
+    from ggufscope.report.html import page_html, tokens_shown
+    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.saving import ArraysFile, write_text
+    from ggufscope.report.units import printable
+
+    heads = sum(model.block(layer).heads.heads for layer in range(model.n_layers))
+    maps = report.PageMaps(tokens_shown(len(subject.ids), heads, 1))
+    told: list[OnLayer] = [spotlight, maps] if html else [spotlight]
+    with ExitStack() as stack:
+        if save is not None:
+            arrays = stack.enter_context(ArraysFile(save))
+            arrays.add("ids", np.array(subject.ids, np.int32))
+            told.append(lambda layer, weights, _: arrays.add(f"kq_soft_max-{layer}", weights))
+        advance = stack.enter_context(steps_bar("layers"))
+        steps = model.n_layers + 1
+        watched = watch(
+            model, subject.ids, on_layer=told, progress=lambda done: advance(done, steps)
+        )
+        if save is not None:
+            arrays.add("result_output", watched.logits)
+    if html is not None:
+        page = report.page(watched, spotlight, subject, maps.maps)
+        write_text(html, page_html(page))
+    if as_json:
+        typer.echo(dumps(report.result_json(watched, spotlight, subject)))
+        return
+    console = make_console()
+    show(console, report.head_views(subject))
+    width, shades = map_width(console), shades_for(console)
+    show(console, report.views(watched, spotlight, subject, width=width, shades=shades))
+    for what, path in (("page", html), ("arrays", save)):
+        if path is not None:
+            typer.echo(f"{what:<10} {printable(str(path))}")

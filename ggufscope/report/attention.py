@@ -1,0 +1,263 @@
+"""What ``ggufscope attention`` shows: one head's matrix, what tokens look at, what heads do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from rich.console import RenderableType
+
+from ggufscope.measure.heads import HABITS, Habits, most_attended, sorted_heads
+from ggufscope.measure.verifying import Finding
+from ggufscope.measure.watching import Map, Spotlight, Watched
+from ggufscope.model.summary import Summary
+from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
+from ggufscope.report.heatmap import SHADES, heatmap
+from ggufscope.report.html import Page, PageRun, PageScore, window
+from ggufscope.report.units import count
+
+SCHEMA: Final = "ggufscope.attention/1"
+TOKENS_NAMED: Final = 48
+"""Tokens of the prompt that are printed; ``--json`` has all."""
+_NAMED: Final = 0.005
+"""The least share that is named: what rounds to 0% says nothing."""
+_HABITS_NOTE: Final = "L2 H5 is head 5 of layer 2; mean over all tokens but the first"
+ROWS: Final = 24
+"""Tokens whose favourites are printed: the last ones."""
+HEADS: Final = 8
+"""Heads that are printed for each thing that heads do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was run: a model's name and facts, and a prompt."""
+
+    file_name: str
+    summary: Summary
+    text: str | None
+    """None where token numbers were given."""
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    """A printable label of each."""
+    label: Callable[[int], str]
+    """The label of any token of the vocabulary."""
+
+
+def head_views(subject: Subject) -> Iterator[RenderableType]:
+    """Give the model and the tokens."""
+    yield facts([*_model_facts(subject), ("prompt", _prompt(subject))])
+
+
+def _model_facts(subject: Subject) -> list[tuple[str, str]]:
+    summary = subject.summary
+    named = f"{summary.name}, " if summary.name else ""
+    words = f"{named}{summary.architecture}, {count(summary.n_elements)} parameters"
+    rows = [("model", f"{subject.file_name}: {words}")]
+    if summary.hparams:
+        rows.append(("attention", f"{summary.hparams.block_count} layers; {summary.attention}"))
+    return rows
+
+
+def _prompt(subject: Subject) -> str:
+    named = " ".join(subject.tokens[:TOKENS_NAMED])
+    more = len(subject.tokens) - TOKENS_NAMED
+    tail = f" ... and {more} more" if more > 0 else ""
+    return f"{_counted(subject)}: {named}{tail}"
+
+
+def _counted(subject: Subject) -> str:
+    return f"{len(subject.ids)} token{'s' if len(subject.ids) > 1 else ''}"
+
+
+def views(
+    watched: Watched,
+    spotlight: Spotlight,
+    subject: Subject,
+    *,
+    width: int,
+    shades: str = SHADES,
+) -> Iterator[RenderableType]:
+    """Give the matrix, what each token attends to most, what the heads do, and what comes next."""
+    yield title(f"{_whose(spotlight)}: what each token attends to")
+    yield from heatmap(spotlight.matrix, subject.tokens, width=width, shades=shades)
+    yield title("What each token attends to most, in this picture")
+    yield _favourites(spotlight.matrix, subject)
+    yield title("What the heads do: how much of their attention goes to ...")
+    yield _habits_table(_chosen(watched, spotlight))
+    yield paragraph(_HABITS_NOTE, "dim")
+    yield title("What the model holds likely to come next")
+    yield paragraph(
+        ", ".join(f"{subject.label(t)} {_percent(share)}" for t, share in next_tokens(watched))
+    )
+    yield ""
+
+
+def next_tokens(watched: Watched) -> list[tuple[int, float]]:
+    """Give the likeliest tokens after the prompt."""
+    return watched.next_tokens(5)
+
+
+def _whose(spotlight: Spotlight) -> str:
+    if spotlight.head is None:
+        return f"Layer {spotlight.layer}, mean of its heads"
+    return f"Layer {spotlight.layer}, head {spotlight.head}"
+
+
+def _chosen(watched: Watched, spotlight: Spotlight) -> Mapping[int, Habits]:
+    """Give the layers whose heads are compared: one that was asked for, or all."""
+    if spotlight.head is None:
+        return {spotlight.layer: watched.habits[spotlight.layer]}
+    return watched.habits
+
+
+def _favourites(matrix: Map, subject: Subject) -> RenderableType:
+    table = plain_table(right("#"), left("token"), left("most"), left("then"), left("then"))
+    first = max(0, len(subject.ids) - ROWS)
+    if first:
+        table.add_row("", cell(f"({first} before)", "dim"))
+    for n, best in enumerate(most_attended(matrix[first:], 3), first):
+        worth = [(m, share) for m, share in best if share >= _NAMED]
+        named = [f"{_percent(share):>4} {m} {subject.tokens[m]}" for m, share in worth]
+        cells = [cell(each) for each in (*named, *[""] * (3 - len(named)))]
+        table.add_row(str(n), cell(subject.tokens[n]), *cells)
+    return table
+
+
+def _habits_table(habits: Mapping[int, Habits]) -> RenderableType:
+    table = plain_table(*(left(words) for words in HABITS.values()))
+    columns = [sorted_heads(dict(habits), name)[:HEADS] for name in HABITS]
+    for n in range(max(map(len, columns))):
+        table.add_row(*(_head(column[n]) if n < len(column) else "" for column in columns))
+    if not any(columns):
+        table.add_row("(one token alone)")
+    return table
+
+
+def _head(found: tuple[int, int, float]) -> str:
+    layer, head, share = found
+    return f"L{layer} H{head} {_percent(share):>4}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dict[str, Any]:
+    """Give the result for machines; ``--save`` has all the matrices."""
+    return {
+        **_head_json(subject),
+        "layers": [
+            {
+                "layer": layer,
+                "heads": [
+                    {"head": head, **_habits_json(habits, head)}
+                    for head in range(len(habits.previous))
+                ],
+            }
+            for layer, habits in watched.habits.items()
+        ],
+        "shown": {
+            "layer": spotlight.layer,
+            "head": spotlight.head,
+            "kq_soft_max": [[float(share) for share in row] for row in spotlight.matrix],
+            "attends_most_to": [
+                [{"position": position, "share": share} for position, share in best]
+                for best in most_attended(spotlight.matrix, 3)
+            ],
+        },
+        "next": [
+            {"id": id_, "token": subject.label(id_), "probability": share}
+            for id_, share in next_tokens(watched)
+        ],
+    }
+
+
+def _head_json(subject: Subject) -> dict[str, Any]:
+    tokens = [{"id": i, "text": t} for i, t in zip(subject.ids, subject.tokens, strict=True)]
+    return {"schema": SCHEMA, "model": subject.file_name, "prompt": subject.text, "tokens": tokens}
+
+
+def _habits_json(habits: Habits, head: int) -> dict[str, float | None]:
+    """Give what a head does; null where no token of the prompt has such a token to look at."""
+    names = [*HABITS, "entropy"]
+    numbers = {name: float(habits.of(name)[head]) for name in names}
+    return {name: None if np.isnan(number) else number for name, number in numbers.items()}
+
+
+def verify_views(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    """Give the identities, how far the model is from each, and the verdict."""
+    yield title("What must hold, held against this model")
+    table = plain_table(left("identity"), right("residual"), right("at most"), left(""))
+    for each in findings:
+        verdict = "holds" if each.holds else "FAILS"
+        if not each.holds and each.layer is not None:
+            verdict += f" in L{each.layer}"
+        style = "green" if each.holds else "bold red"
+        limit = f"{each.tolerance:.0e}" if each.tolerance else "0"
+        residual = f"{each.residual:.1e}" if each.residual else "0"
+        table.add_row(each.statement, residual, limit, cell(verdict, style))
+    yield table
+    yield ""
+    failed = sum(not each.holds for each in findings)
+    yield paragraph(f"{failed} of {len(findings)} fail" if failed else f"all {len(findings)} hold")
+    yield ""
+
+
+def verify_json(findings: Sequence[Finding], subject: Subject) -> dict[str, Any]:
+    """Give the identities for machines."""
+    return {
+        **_head_json(subject),
+        "holds": all(each.holds for each in findings),
+        "identities": [
+            {
+                "name": each.name,
+                "statement": each.statement,
+                "residual": each.residual if np.isfinite(each.residual) else str(each.residual),
+                "layer": each.layer,
+                "tolerance": each.tolerance,
+                "holds": each.holds,
+            }
+            for each in findings
+        ],
+    }
+
+
+class PageMaps:
+    """Keeps what a page shows of each layer."""
+
+    def __init__(self, shown: int) -> None:
+        self._shown = shown
+        self.maps: dict[int, Map] = {}
+
+    def __call__(self, layer: int, weights: Map, habits: Habits) -> None:
+        """Keep a layer, as ``report.html.window`` cuts it."""
+        self.maps[layer] = np.array(window(weights, self._shown), np.float32)
+
+
+def page(
+    watched: Watched,
+    spotlight: Spotlight,
+    subject: Subject,
+    maps: Mapping[int, Map],
+) -> Page:
+    """Give every head of the run as a page."""
+    scores = [
+        PageScore(f"attends to {words}", f"share of attention to {words}", _scores(watched, name))
+        for name, words in HABITS.items()
+    ]
+    scores.append(PageScore("entropy", "bits", _scores(watched, "entropy"), percent=False))
+    start = (0, spotlight.layer, spotlight.head or 0)
+    return Page(
+        title=f"Attention of {subject.file_name}",
+        lead="What each token attends to, in every head of every layer.",
+        facts=[*_model_facts(subject), ("prompt", _counted(subject))],
+        tokens=subject.tokens,
+        runs=[PageRun(subject.file_name, maps, scores)],
+        start=start,
+    )
+
+
+def _scores(watched: Watched, name: str) -> dict[int, list[float]]:
+    return {layer: habits.of(name).tolist() for layer, habits in watched.habits.items()}
