@@ -181,7 +181,7 @@ def test_a_bos_that_is_wanted_and_not_named_is_refused(tmp_path: Path) -> None:
 def test_a_charsmap_tells_children_from_replacements() -> None:
     """An entry with bit 31 holds the place of a string, whatever its low byte."""
     nodes = [256 << 10] + [0] * 511
-    nodes[256 ^ ord("a")] = 1 << 31 | ord("a")
+    nodes[256 ^ ord("a")] = 1 << 31 | 1 << 8 | ord("a")
     table = b"".join(node.to_bytes(4, "little") for node in nodes)
     charsmap = Charsmap(len(table).to_bytes(4, "little") + table + b"b\0")
     assert charsmap.longest(b"a", 0) == (0, None)
