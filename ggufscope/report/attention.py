@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
 
 from ggufscope.measure.heads import HABITS, Habits, most_attended, sorted_heads
@@ -23,6 +25,7 @@ TOKENS_NAMED: Final = 48
 """Tokens of the prompt that are printed; ``--json`` has all."""
 _NAMED: Final = 0.005
 """The least share that is named: what rounds to 0% says nothing."""
+_SHARE: Final = len("100%")
 _HABITS_NOTE: Final = "L2 H5 is head 5 of layer 2; mean over all tokens but the first"
 ROWS: Final = 24
 """Tokens whose favourites are printed: the last ones."""
@@ -83,13 +86,18 @@ def views(
     yield title(f"{_whose(spotlight)}: what each token attends to")
     yield from heatmap(spotlight.matrix, subject.tokens, width=width, shades=shades)
     yield title("What each token attends to most, in this picture")
-    yield _favourites(spotlight.matrix, subject)
+    yield _favourites(spotlight.matrix, subject, width)
     yield title("What the heads do: how much of their attention goes to ...")
     yield _habits_table(_chosen(watched, spotlight))
     yield paragraph(_HABITS_NOTE, "dim")
     yield title("What the model holds likely to come next")
     yield paragraph(
-        ", ".join(f"{subject.label(t)} {_percent(share)}" for t, share in next_tokens(watched))
+        ", ".join(
+            f"{subject.label(token)} {_percent(share)}"
+            for token, share in next_tokens(watched)
+            if share >= _NAMED
+        )
+        or "nothing more than anything else"
     )
     yield ""
 
@@ -112,26 +120,36 @@ def _chosen(watched: Watched, spotlight: Spotlight) -> Mapping[int, Habits]:
     return watched.habits
 
 
-def _favourites(matrix: Map, subject: Subject) -> RenderableType:
+def _favourites(matrix: Map, subject: Subject, width: int) -> RenderableType:
     table = plain_table(right("#"), left("token"), left("most"), left("then"), left("then"))
     first = max(0, len(subject.ids) - ROWS)
     if first:
         table.add_row("", cell(f"({first} before)", "dim"))
+    digits = len(str(len(subject.ids) - 1))
+    token_room = min(16, max(map(cell_len, subject.tokens[first:])))
+    room = max(4, (width - digits - token_room - 3 * (_SHARE + digits + 2) - 8) // 3)
     for n, best in enumerate(most_attended(matrix[first:], 3), first):
-        worth = [(m, share) for m, share in best if share >= _NAMED]
-        named = [f"{_percent(share):>4} {m} {subject.tokens[m]}" for m, share in worth]
-        cells = [cell(each) for each in (*named, *[""] * (3 - len(named)))]
-        table.add_row(str(n), cell(subject.tokens[n]), *cells)
+        named = [
+            f"{_percent(share):>{_SHARE}} {m:>{digits}} {_cut(subject.tokens[m], room)}"
+            for m, share in best
+            if share >= _NAMED
+        ]
+        token = cell(_cut(subject.tokens[n], token_room))
+        table.add_row(str(n), token, *map(cell, (*named, *[""] * (3 - len(named)))))
     return table
+
+
+def _cut(label: str, room: int) -> str:
+    """Give a label that takes no more than ``room`` columns."""
+    return label if cell_len(label) <= room else set_cell_size(label, room - 1).rstrip() + "…"
 
 
 def _habits_table(habits: Mapping[int, Habits]) -> RenderableType:
     table = plain_table(*(left(words) for words in HABITS.values()))
     columns = [sorted_heads(dict(habits), name)[:HEADS] for name in HABITS]
-    for n in range(max(map(len, columns))):
-        table.add_row(*(_head(column[n]) if n < len(column) else "" for column in columns))
-    if not any(columns):
-        table.add_row("(one token alone)")
+    cells = [[_head(found) for found in column] or ["(none here)"] for column in columns]
+    for row in zip_longest(*cells, fillvalue=""):
+        table.add_row(*row)
     return table
 
 

@@ -115,9 +115,13 @@ def test_it_is_legible_at_80_columns(prompt: str, run: Run, sample: Path) -> Non
     assert "\u202e" not in out
     for words in ("what each token attends to", "What the heads do", "to come next"):
         assert words in out
+    favourites = out[out.index("What each token attends to most") : out.index("What the heads do")]
+    counted = int(re.findall(r"^prompt +(\d+) token", out, re.MULTILINE)[0])
+    rows = [int(n) for n in re.findall(r"^ *(\d+)  ", favourites, re.MULTILINE)]
+    assert rows == list(range(counted))[-24:]
     if prompt == LONG:
-        assert "(earlier)" in out.replace("\n", "") or "before)" in out
-        assert re.search(r" more$", out, re.MULTILINE) or "more" in out
+        assert f"({counted - 24} before)" in favourites
+        assert re.search(r"\.\.\. and \d+\s+more", out)
 
 
 def test_the_page_holds_every_head(run: Run, sample: Path, tmp_path: Path) -> None:
