@@ -32,6 +32,7 @@ SENTENCES = [
     "नमस्ते दुनिया, यह एक परीक्षण है। কেমন আছেন? สวัสดีชาวโลก កាន់តែពិសេសអាចខលចេញ",
     "🚀 (normal) 😶‍🌫️ (joined) ✅ 👩‍👩‍👧‍👦 🇩🇪 e\u0301 e\u0323\u0301 ½ ² Ⅷ ٣ ৪ ǅ ʰ ª º",
     "it'S WE'LL helloWorld HTTPServer XMLHttpRequest iPhone's McDonald’s “quoted” —dash…",
+    "我　好　世\u2003界，我　好　世\u2003界！　我　好　世\u2003界　。　Ａ　!　?",
     " leading,   many    spaces\t\ttabs \n \n\n newlines\r\n\r\nand trailing   ",
 ]
 """What vocabularies are trained on, and what they are tried on."""
