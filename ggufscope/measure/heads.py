@@ -54,26 +54,24 @@ def habits_of(weights: Weights, ids: Sequence[int]) -> Habits:
     if tokens < 2:
         nothing = np.full(heads, np.nan)
         return Habits(nothing, nothing, nothing, nothing, nothing)
-    later = np.arange(1, tokens)
     known = np.asarray(ids)
     equal = (known[:, None] == known[None, :]) & np.tri(tokens, k=-1, dtype=np.bool_)
+    # Head by head: the sums are in float64, and a copy of a long text's layer takes gigabytes.
+    return Habits(*np.array([_habits_of_head(head, equal) for head in weights]).T)
+
+
+def _habits_of_head(weights: Weights, equal: npt.NDArray[np.bool_]) -> list[float]:
+    """Weights (T, T), equal (T, T) which earlier tokens are a token's equals -> five numbers."""
+    later = np.arange(1, len(weights))
     repeated = np.flatnonzero(equal.any(axis=1))
-    rows = np.where(equal[repeated], weights[:, repeated], 0)
-    return Habits(
-        previous=_mean(weights[:, later, later - 1]),
-        first=_mean(weights[:, 1:, 0]),
-        itself=_mean(weights[:, later, later]),
-        equal=_mean(rows.sum(axis=-1, dtype=np.float64)),
-        entropy=_mean(entropy(weights[:, 1:])),
-    )
-
-
-def _mean(shares: Weights) -> Doubles:
-    """(H, n) -> (H,), NaN for none."""
-    if not shares.shape[1]:
-        return np.full(len(shares), np.nan)
-    mean: Doubles = shares.mean(axis=1, dtype=np.float64)
-    return mean
+    to_equal = weights.sum(axis=-1, dtype=np.float64, where=equal)[repeated]
+    return [
+        float(weights[later, later - 1].mean(dtype=np.float64)),
+        float(weights[1:, 0].mean(dtype=np.float64)),
+        float(weights[later, later].mean(dtype=np.float64)),
+        float(to_equal.mean()) if repeated.size else np.nan,
+        float(entropy(weights[1:]).mean()),
+    ]
 
 
 def sorted_heads(habits: dict[int, Habits], name: str) -> list[tuple[int, int, float]]:
