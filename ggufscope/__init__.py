@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
     from ggufscope.model.summary import summarize as summarize
+    from ggufscope.model.tokenizer import TextTokenizer as TextTokenizer
+    from ggufscope.model.tokenizer import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
@@ -63,6 +65,7 @@ _HOMES: Final = {
     "StoredWeights": "forward.weights",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
+    "TextTokenizer": "model.tokenizer",
     "Trace": "forward.trace",
     "Transformer": "forward.transformer",
     "Value": "container.values",
@@ -78,6 +81,7 @@ _HOMES: Final = {
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
+    "read_tokenizer": "model.tokenizer",
     "role_of": "model.roles",
     "shape_named": "sizing.shapes",
     "summarize": "model.summary",
