@@ -98,6 +98,14 @@ def test_a_share_of_a_later_token_is_seen() -> None:
     assert identities.nothing_from_the_future(np.tri(2, 5, 4)[None]) == 1
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_heads_add_up_whatever_their_size_and_a_lost_one_is_seen(size: float) -> None:
+    out, w_o = numbers(5, 8) * np.float32(size), Whole(numbers(600, 8, seed=1))
+    assert identities.heads_add_up(out, w_o, 4) < 1e-5
+    assert identities.heads_add_up(out, w_o, 3) > 0.1  # three heads of two leave two numbers out
+    assert identities.heads_add_up(out * 0, w_o, 4) == 0
+
+
 def test_heads_given_to_the_wrong_group_are_seen() -> None:
     (q, k, v), found = attention(6, 4, 2, 8, 8)
     wrong = attend(q[:, [0, 2, 1, 3]], k, v, scale=8**-0.5).out
