@@ -50,15 +50,15 @@ def heads_add_up(kqv_out: Floats, w_o: Matrix, heads: int) -> float:
     """
     rows, row_length = w_o.shape
     step, width = tile_rows(row_length), row_length // heads
-    gap = size = 0.0
+    gap, size = np.zeros(()), np.zeros(())
     for start in range(0, rows, step):
         tile = w_o.rows(start, min(start + step, rows))
         joined = kqv_out @ tile.T
         parts = [slice(head * width, (head + 1) * width) for head in range(heads)]
         summed = sum((kqv_out[:, part] @ tile[:, part].T for part in parts), np.float32(0))
-        gap = max(gap, float(np.abs(joined - summed).max(initial=0.0)))
-        size = max(size, float(np.abs(joined).max(initial=0.0)))
-    return gap / size if size else gap
+        gap = np.maximum(gap, np.abs(joined - summed).max(initial=0.0))  # which keeps a NaN
+        size = np.maximum(size, np.abs(joined).max(initial=0.0))
+    return float(gap / size if size else gap)
 
 
 def groups_are_copies(

@@ -88,8 +88,15 @@ def verify(
     a KV cache, so that each layer's weights are read once. ``progress`` is told how many steps of
     ``n_layers + 1`` are done. Raises what ``Transformer.run`` raises.
     """
-    held = LayerWeights(model.weights)
-    model = model.with_weights(held)
+    with np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
+        return _verify(model.with_weights(LayerWeights(model.weights)), ids, progress)
+
+
+def _verify(
+    model: Transformer, ids: Sequence[int], progress: Callable[[int], Any] | None
+) -> list[Finding]:
+    held = model.weights
+    assert isinstance(held, LayerWeights)
     found = _Findings(model, ids)
     whole = single = model.embed(ids)
     cache = KVCache()
@@ -98,8 +105,7 @@ def verify(
     for layer in range(model.n_layers):
         trace = Trace({"kq_soft_max", "kqv", "kqv_out"})
         block = _watched(model.block(layer, trace=trace))
-        with np.errstate(all="ignore"):
-            whole = model.graph.layer(block, whole)
+        whole = model.graph.layer(block, whole)
         found.take(block, trace)
         steps = [model.layer(layer, single[t : t + 1], cache=cache) for t in range(len(single))]
         single = np.concatenate(steps)

@@ -36,8 +36,9 @@ class Watched:
     def next_tokens(self, count: int) -> list[tuple[int, float]]:
         """Give the ``count`` tokens that the model holds likeliest to follow, and how likely."""
         last = self.logits[-1].astype(np.float64)
-        shares = np.exp(last - last.max())
-        shares /= shares.sum()
+        with np.errstate(all="ignore"):  # a model whose numbers overflow gives NaN
+            shares = np.exp(last - last.max())
+            shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:count]
         return [(int(token), float(shares[token])) for token in best]
 
@@ -58,7 +59,8 @@ def watch(
             for told in on_layer:
                 told(layer, weights, seen.habits[layer])
 
-    seen.logits = model.run(ids, trace=Trace("kq_soft_max", sink=sink), progress=progress)
+    with np.errstate(all="ignore"):
+        seen.logits = model.run(ids, trace=Trace("kq_soft_max", sink=sink), progress=progress)
     return seen
 
 

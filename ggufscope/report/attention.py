@@ -15,6 +15,7 @@ from ggufscope.measure.heads import HABITS, Habits, most_attended, sorted_heads
 from ggufscope.measure.verifying import Finding
 from ggufscope.measure.watching import Map, Spotlight, Watched
 from ggufscope.model.summary import Summary
+from ggufscope.report.as_json import value_json
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
 from ggufscope.report.heatmap import SHADES, heatmap
 from ggufscope.report.html import Page, PageRun, PageScore, window
@@ -85,6 +86,8 @@ def views(
     """Give the matrix, what each token attends to most, what the heads do, and what comes next."""
     yield title(f"{_whose(spotlight)}: what each token attends to")
     yield from heatmap(spotlight.matrix, subject.tokens, width=width, shades=shades)
+    if np.isnan(spotlight.matrix).any():
+        yield paragraph("Some shares are no numbers: what the model computes overflows float32.")
     yield title("What each token attends to most, in this picture")
     yield _favourites(spotlight.matrix, subject, width)
     yield title("What the heads do: how much of their attention goes to ...")
@@ -179,14 +182,16 @@ def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dic
         "shown": {
             "layer": spotlight.layer,
             "head": spotlight.head,
-            "kq_soft_max": [[float(share) for share in row] for row in spotlight.matrix],
+            "kq_soft_max": [
+                [value_json(float(share)) for share in row] for row in spotlight.matrix
+            ],
             "attends_most_to": [
                 [{"position": position, "share": share} for position, share in best]
                 for best in most_attended(spotlight.matrix, 3)
             ],
         },
         "next": [
-            {"id": id_, "token": subject.label(id_), "probability": share}
+            {"id": id_, "token": subject.label(id_), "probability": value_json(share)}
             for id_, share in next_tokens(watched)
         ],
     }
@@ -232,7 +237,7 @@ def verify_json(findings: Sequence[Finding], subject: Subject) -> dict[str, Any]
             {
                 "name": each.name,
                 "statement": each.statement,
-                "residual": each.residual if np.isfinite(each.residual) else str(each.residual),
+                "residual": value_json(each.residual),
                 "layer": each.layer,
                 "tolerance": each.tolerance,
                 "holds": each.holds,

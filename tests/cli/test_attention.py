@@ -188,6 +188,7 @@ def test_without_a_tokenizer_ids_run(run: Run, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--prompt", ""], "the prompt is empty"),
+        (["--prompt", "a\udce4"], "the text is not Unicode"),
         (["--ids", ""], "the prompt is empty"),
         (["--ids", "1,x"], "'1,x'"),
         (["--ids", "0,99999"], "token 99999 at position 1 is not in the vocabulary"),
@@ -266,6 +267,22 @@ def test_a_run_that_fails_leaves_no_file(
     monkeypatch.setattr(Transformer, "logits", broken)
     assert run(sample, "--save", tmp_path / "a.npz")[0] == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_whose_numbers_overflow_is_shown_all_the_same(run: Run, tmp_path: Path) -> None:
+    small = SMALL["llama-gqa"]
+    tensors = small.tensors()
+    for name, weights in tensors.items():
+        if name.startswith("output.") or "attn_q" in name or "attn_k" in name:
+            weights *= np.float32(1e37)
+    model = write(tmp_path / "m.gguf", small, tensors)
+    for more in ([], ["--json"], ["--html", tmp_path / "a.html"], ["--save", tmp_path / "a.npz"]):
+        code, out, err = run(model, "--ids", "1,2,3,2", *more)
+        assert (code, err) == (0, "")
+        assert "nan" in out or "overflows float32" in out.replace("\n", " ")
+    code, out, err = run(model, "--ids", "1,2,3,2", "--verify")
+    assert (code, err) == (1, "")
+    assert run(model, "--ids", "1,2,3,2", "--verify", "--json")[0] == 1
 
 
 def test_unequal_layers_are_no_problem(run: Run, tmp_path: Path) -> None:

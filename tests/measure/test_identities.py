@@ -104,6 +104,8 @@ def test_heads_add_up_whatever_their_size_and_a_lost_one_is_seen(size: float) ->
     assert identities.heads_add_up(out, w_o, 4) < 1e-5
     assert identities.heads_add_up(out, w_o, 3) > 0.1  # three heads of two leave two numbers out
     assert identities.heads_add_up(out * 0, w_o, 4) == 0
+    out[2, 3] = np.nan
+    assert math.isnan(identities.heads_add_up(out, w_o, 4))
 
 
 def test_heads_given_to_the_wrong_group_are_seen() -> None:
