@@ -13,7 +13,7 @@ from ggufscope.container.file import open_gguf
 from ggufscope.forward import attention, block
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.transformer import Transformer
-from ggufscope.measure import verifying
+from ggufscope.measure import identities, verifying
 from ggufscope.measure.verifying import Finding, loop_tokens, verify
 from tests.families import IDS, SMALL
 from tests.forward.running import running
@@ -88,6 +88,27 @@ def test_wrong_attention_is_found_out(
         found = verify(model, IDS)
     assert {each.name for each in found if not each.holds} == fails
     assert all(each.layer is not None for each in found if not each.holds)
+
+
+@pytest.mark.parametrize(
+    ("function", "fails"),
+    [
+        ("rows_sum_to_one", "rows"),
+        ("nothing_from_the_future", "future"),
+        ("heads_side_by_side", "shapes"),
+        ("heads_add_up", "heads"),
+        ("groups_are_copies", "groups"),
+    ],
+)
+def test_each_identity_counts_in_every_layer(
+    function: str, fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residuals = iter([0.0, 0.5, 0.25])  # of the three layers
+    monkeypatch.setattr(identities, function, lambda *_, **__: next(residuals))
+    with running(tmp_path, "phi3") as model:
+        found = verify(model, IDS)
+    failed = {each.name: (each.residual, each.layer) for each in found if not each.holds}
+    assert failed == {fails: (0.5, 1)}
 
 
 def test_a_cache_that_forgets_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
