@@ -89,9 +89,14 @@ def comparison_views(
     yield ""
     yield _verdicts(comparison)
     yield title("Candidates")
-    yield _attention_table("", [(each.name, *_means(each)) for each in comparison.candidates])
+    short = _short_names(comparison)
+    named = zip(short, comparison.candidates, strict=True)
+    yield _attention_table("", [(name, *_means(each)) for name, each in named])
     yield ""
-    yield _model_table(comparison)
+    yield _model_table(comparison, short)
+    for name, each in zip(short, comparison.candidates, strict=True):
+        if name != each.name:
+            yield paragraph(f"{name} {each.name}", "dim")
     for candidate in comparison.candidates:
         layers = selection.layers(candidate)
         yield title(f"{candidate.name}, layer by layer")
@@ -201,6 +206,8 @@ def small(number: float) -> str:
     )
 
 
+_NAME: Final = 8
+"""The widest name of a row."""
 _HEADS: Final = (
     "mean\ndiff",
     "max\ndiff",
@@ -212,7 +219,7 @@ _HEADS: Final = (
     "cosine",
     "layer\nerror",
     "cosine",
-    "weights\nerror",
+    "weight\nerror",
 )
 
 
@@ -280,7 +287,13 @@ def _percent(number: float) -> str:
     return f"{100 * number:.2f}" if number < 0.09995 else f"{100 * number:.1f}"
 
 
-def _model_table(comparison: Comparison) -> Table:
+def _short_names(comparison: Comparison) -> list[str]:
+    """Give names that leave a table its room: a long one is a number, explained below it."""
+    names = [each.name for each in comparison.candidates]
+    return [name if len(name) <= _NAME else f"({n})" for n, name in enumerate(names, 1)]
+
+
+def _model_table(comparison: Comparison, names: Sequence[str]) -> Table:
     table = Table(
         Column("", no_wrap=True),
         *(
@@ -293,9 +306,9 @@ def _model_table(comparison: Comparison) -> Table:
         header_style="bold",
     )
     table.add_row("reference", "32", "", "", "", perplexity_text(comparison.perplexity))
-    for each in comparison.candidates:
+    for name, each in zip(names, comparison.candidates, strict=True):
         table.add_row(
-            cell(each.name),
+            cell(name),
             bits(round(each.bits_per_weight, 2)),
             small(each.mean_kl_divergence),
             small(max(each.kl_divergence)),

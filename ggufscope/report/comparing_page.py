@@ -22,7 +22,7 @@ from ggufscope.report.units import bits
 
 Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
 
-WORST: Final = 12
+WORST: Final = 8
 """Heads that each candidate's table of the worst has."""
 
 # name, what it says, the number of a head, whether it is a share

@@ -1,0 +1,331 @@
+"""`ggufscope compare-attention`, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ggufscope.cli import app
+from ggufscope.container.file import open_gguf
+from ggufscope.recipes.apply import quantize_model
+from tests import makers
+from tests.measure.altered import altered, head_rows, twice
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process at 80 columns; gives the exit code."""
+
+    def run(*arguments: str | Path) -> int:
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["ggufscope", "compare-attention", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def test_it_says_the_verdict_first_and_fits_eighty_columns(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sample) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0].startswith("model      stories-f16.gguf")
+    verdicts = [line for line in lines[:12] if " matches " in line]
+    assert [line.split()[0] for line in verdicts] == ["Q8_0", "Q4_K", "Q2_K"]
+    assert max(map(len, lines)) <= 80
+    assert "…" not in said.out
+    assert "\x1b" not in said.out
+    for part in ("Q4_K, layer by layer", "layer / head", "Q2_K minus FP32", "4_K", "perplexity"):
+        assert part in said.out
+
+
+def test_long_names_leave_the_tables_their_room(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "a-name-that-is-far-too-long-for-a-table-Q8_0.gguf"
+    quantize_model(sample, {target: "Q8_0"})
+    assert run(sample, "--against", target, "--types", "Q8_0") == 0
+    out = capsys.readouterr().out
+    assert f"(2) {target.name}" in out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def _json(run: Run, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
+    code = run(*arguments, "--json")
+    data = json.loads(capsys.readouterr().out)
+    assert code == (0 if data["matches"] else 1)
+    return data
+
+
+def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _json(run, capsys, sample, "--types", "Q4_K", "--recipe", "Q4_K_M")
+    assert data["schema"] == "ggufscope.compare-attention/1"
+    assert data["prompt"]["text"] == "The cat sat on the mat"
+    assert len(data["prompt"]["ids"]) == len(data["prompt"]["tokens"]) == 7
+    assert [each["name"] for each in data["candidates"]] == ["Q4_K", "Q4_K_M"]
+    for each in data["candidates"]:
+        assert len(each["kl_divergence"]["by_token"]) == 7
+        assert len(each["layers"]) == 4
+        heads = [head for layer in each["layers"] for head in layer["heads"]]
+        assert len(heads) == 32
+        assert all(isinstance(number, float | int) for head in heads for number in head.values())
+        tensors = [t["name"] for layer in each["layers"] for t in layer["tensors"]]
+        tensors += [t["name"] for t in each["other_tensors"]]
+        assert len(tensors) == len(set(tensors)) == 30
+        assert each["verdict"]["worst"]["value"] <= each["verdict"]["worst"]["tolerance"]
+
+
+def test_a_tolerance_decides_the_exit_code(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sample, "--types", "Q4_K", "--tolerance", "0.5") == 0
+    assert run(sample, "--types", "Q8_0,Q4_K", "--tolerance", "0.005") == 1
+    out = capsys.readouterr().out
+    assert "Q4_K  DOES NOT MATCH  first in layer 0, head" in out
+    assert "Q8_0  matches" in out
+    # What does not match is what is drawn.
+    assert "Q4_K minus FP32" in out
+
+
+def test_a_fault_is_named_on_the_first_line(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_gguf(sample) as file:
+        fault = {"blk.2.attn_q.weight": twice(head_rows(3), "Q2_K")}
+        other = altered(file, tmp_path / "fault.gguf", fault)
+    assert run(sample, "--against", other) == 1
+    out = capsys.readouterr().out
+    assert "DOES NOT MATCH  first in layer 2, head 3" in " ".join(out.split("\n", 6)[4:6])
+    assert "fault.gguf minus FP32: layer 2, head 3" in out
+
+
+def test_a_prompt_in_each_form_is_the_same_prompt(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "Ben found a small cup"
+    path = tmp_path / "prompt.txt"
+    path.write_text(text)
+    common = (sample, "--types", "Q8_0")
+    said = _json(run, capsys, *common, "--prompt", text)
+    read = _json(run, capsys, *common, "--prompt-file", path)
+    numbers = _json(run, capsys, *common, "--ids", ",".join(map(str, said["prompt"]["ids"])))
+    assert said["candidates"] == read["candidates"] == numbers["candidates"]
+    assert numbers["prompt"]["text"] is None
+    assert numbers["prompt"]["tokens"] == said["prompt"]["tokens"]
+
+
+def test_layer_and_head_choose_what_is_shown(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sample, "--types", "Q2_K", "--layer", "3", "--head", "6") == 0
+    out = capsys.readouterr().out
+    assert "Q2_K minus FP32: layer 3, head 6" in out
+    assert "layer 3 " in out
+    assert "layer 1 " not in out
+    assert "3 / 6 " in out
+    assert "3 / 5 " not in out
+
+
+def test_the_cache_keys_and_values_apart(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = _json(run, capsys, sample, "--kv-type", "q8_0,q4_0")
+    assert [c["name"] for c in alone["candidates"]] == ["K Q8_0", "V Q4_0", "KV Q8_0/Q4_0"]
+    assert alone["candidates"][1]["cache_types"] == ["F32", "Q4_0"]
+    both = _json(run, capsys, sample, "--kv-type", "q8_0", "--types", "Q4_K")
+    (candidate,) = both["candidates"]
+    assert candidate["name"] == "Q4_K, KV Q8_0"
+    assert candidate["types"] == {"Q4_K": 30}
+
+
+def test_only_a_part_is_quantized(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {
+        part: _json(run, capsys, sample, "--types", "Q2_K", "--only", part)["candidates"][0]
+        for part in ("attention", "ffn", "all")
+    }
+    counts = {part: sum(each["types"].values()) for part, each in found.items()}
+    assert counts == {"attention": 16, "ffn": 12, "all": 30}
+    assert found["ffn"]["layers"][0]["heads"][0]["total_variation"] == 0
+
+
+def test_one_token_is_a_prompt(run: Run, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _json(run, capsys, sample, "--types", "Q2_K", "--ids", "5")
+    assert data["reference"]["perplexity"] is None
+    assert [each["perplexity"] for each in data["candidates"]] == [None]
+    assert run(sample, "--types", "Q8_0", "--ids", "5") == 0
+    assert "nothing" not in capsys.readouterr().err
+
+
+def test_a_model_that_is_quantized_already_is_its_own_reference(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tmp_path / "small.gguf"
+    quantize_model(sample, {small: "Q4_K_S"})
+    data = _json(run, capsys, small, "--types", "Q8_0")
+    assert data["model"]["types"] == {"Q4_K": 25, "Q5_K": 4, "Q6_K": 1}
+    assert data["candidates"][0]["matches"]
+
+
+def test_the_page_is_written_once(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert run(sample, "--types", "Q8_0", "--html", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "Q8_0, layer by layer" in text
+    before = page.stat().st_mtime_ns
+    assert run(sample, "--types", "Q8_0", "--html", page) == 2
+    assert page.stat().st_mtime_ns == before
+    assert run(sample, "--types", "Q8_0", "--html", page, "--force") == 0
+    assert run(sample, "--html", tmp_path / "nowhere" / "page.html") == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prompt", ""], "the prompt is empty"),
+        (["--ids", ""], "the prompt is empty"),
+        (["--ids", "1,x"], "no list of ids"),
+        (["--ids", "1,1024"], "1024"),
+        (["--ids", "-1"], "-1"),
+        (["--ids", ",".join(["1"] * 257)], "256"),
+        (["--prompt", "a", "--ids", "1"], "beside"),
+        (["--prompt-file", "nowhere.txt"], "nowhere.txt"),
+        (["--layer", "99"], "no layer 99"),
+        (["--layer", "-1"], "no layer -1"),
+        (["--head", "8"], "no head 8"),
+        (["--types", "Q9_9"], "Q9_9"),
+        (["--types", ","], "names no type"),
+        (["--types", "Q4_K,q4_k"], "twice"),
+        (["--types", "IQ1_S"], "IQ1_S"),
+        (["--recipe", "Q9_K"], "Q9_K"),
+        (["--kv-type", "q8_0,"], "q8_0,"),
+        (["--kv-type", "q9"], "q9"),
+        (["--tolerance", "much"], "much"),
+        (["--against", "nowhere.gguf"], "nowhere.gguf"),
+    ],
+    ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_one_clear_error_before_any_work(
+    arguments: list[str],
+    said: str,
+    run: Run,
+    sample: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ggufscope.forward import weights
+
+    def no_work(*_: object) -> None:
+        raise AssertionError("a weight was read")
+
+    monkeypatch.setattr(weights._StoredMatrix, "rows", no_work)
+    assert run(sample, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert "\nhint: " in error
+    assert len(error.splitlines()) == 2
+
+
+@pytest.mark.parametrize("which", ["reference", "candidate"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_no_number_is_found_before_the_first_layer(
+    which: str,
+    value: float,
+    run: Run,
+    sample: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ggufscope.forward.transformer import Transformer
+
+    def damage(weights: Any) -> Any:
+        weights[17, 5] = value
+        return weights
+
+    with open_gguf(sample) as file:
+        bad = altered(file, tmp_path / "bad.gguf", {"blk.3.ffn_down.weight": damage})
+    monkeypatch.setattr(Transformer, "embed", lambda *_, **__: pytest.fail("it began"))
+    arguments = [bad] if which == "reference" else [sample, "--against", bad]
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert "'blk.3.ffn_down.weight' has a NaN or an infinity in row 17" in error
+
+
+def test_two_files_that_are_not_the_same_model(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = makers.make(tmp_path / "other.gguf", "llama-gqa")
+    assert run(sample, "--against", other) == 2
+    assert "is not the same model as" in capsys.readouterr().err
+
+
+def test_an_architecture_without_a_forward_pass(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(makers.make(tmp_path / "m.gguf", "mamba"), "--ids", "1") == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_model_without_a_tokenizer_is_run_by_ids(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = makers.make(tmp_path / "m.gguf", "llama-gqa")
+    assert run(model, "--types", "Q8_0", "--ids", "1,2,3") in {0, 1}
+    assert "3 tokens" in capsys.readouterr().out
+    assert run(model, "--types", "Q8_0") == 2
+    assert "--ids" in capsys.readouterr().err
+
+
+def test_hostile_tokens_reach_no_terminal(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = makers.RECIPES["llama-gqa"]()
+    tokens = ["\x1b[31m", "\u202e", "\n", "</script>"] + [f"t{n}" for n in range(36)]
+    recipe.metadata |= {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * 40,
+        "tokenizer.ggml.token_type": [1] * 40,
+    }
+    model = makers.write_recipe(tmp_path / "m.gguf", recipe)
+    page = tmp_path / "page.html"
+    run(model, "--types", "Q8_0", "--ids", "0,1,2,3", "--html", page)
+    out = capsys.readouterr().out
+    for text in (out, page.read_text(encoding="utf-8")):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert page.read_text(encoding="utf-8").count("</script>") == 2
+
+
+def test_a_pipe_gets_it_without_colour_or_bar(sample: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ggufscope", "compare-attention", str(sample), "--types", "Q8_0"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout

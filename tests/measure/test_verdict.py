@@ -1,0 +1,134 @@
+"""Verdicts and tolerances: by hand."""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import Any
+
+import pytest
+
+from ggufscope.blocks.layouts import LAYOUTS
+from ggufscope.errors import BadUsage
+from ggufscope.measure.comparison import HeadDifference, LayerDifference, Prediction
+from ggufscope.measure.tolerances import EXACT, LIMITS, default_tolerances, limits_of_type
+from ggufscope.measure.verdict import METRICS, Finding, judge, parse_tolerances
+
+
+def _head(layer: int, head: int, **numbers: float) -> HeadDifference:
+    fields = dict.fromkeys(HeadDifference.__dataclass_fields__, 0.0)
+    return HeadDifference(**{**fields, **numbers, "layer": layer, "head": head})  # type: ignore[arg-type]
+
+
+def _layer(layer: int, heads: list[HeadDifference], error: float = 0.0) -> LayerDifference:
+    return LayerDifference(layer, tuple(heads), 1.0, error, ())
+
+
+_SAME = Prediction((0.0, 0.0), 1.0, 2.0)
+
+
+def test_all_within() -> None:
+    layers = [_layer(0, [_head(0, 0, total_variation=0.1), _head(0, 1, total_variation=0.05)])]
+    verdict = judge(layers, _SAME, {"total_variation": 0.1})
+    assert verdict.matches
+    assert verdict.first is None
+    assert verdict.heads_out == 0
+    assert verdict.worst == Finding("total_variation", 0.1, 0.1, 0, 0)
+
+
+def test_the_first_layer_out_of_tolerance_is_named_and_the_furthest_one_too() -> None:
+    layers = [
+        _layer(0, [_head(0, 0, total_variation=0.05), _head(0, 1)]),
+        _layer(1, [_head(1, 0, total_variation=0.2), _head(1, 1, total_variation=0.3)]),
+        _layer(2, [_head(2, 0, total_variation=0.9), _head(2, 1)]),
+    ]
+    verdict = judge(layers, _SAME, {"total_variation": 0.1})
+    assert verdict.first == Finding("total_variation", 0.3, 0.1, 1, 1)
+    assert verdict.worst == Finding("total_variation", 0.9, 0.1, 2, 0)
+    assert verdict.heads_out == 3
+
+
+def test_a_head_explains_the_output_of_its_layer() -> None:
+    layers = [_layer(0, [_head(0, 0, output_error=0.3)], error=9.0)]
+    limits = {"head_output_error": 0.2, "layer_output_error": 0.1}
+    verdict = judge(layers, _SAME, limits)
+    assert verdict.first == Finding("head_output_error", 0.3, 0.2, 0, 0)
+    assert verdict.worst == Finding("layer_output_error", 9.0, 0.1, 0)
+
+
+def test_the_whole_model_may_be_what_is_out() -> None:
+    model = Prediction((0.1, 0.5), 0.5, None)
+    limits = {"kl_divergence": 0.2, "top1_agreement": 0.9, "total_variation": 0.1}
+    verdict = judge([_layer(0, [_head(0, 0)])], model, limits)
+    assert not verdict.matches
+    assert verdict.first == verdict.worst
+    assert verdict.worst is not None
+    assert verdict.worst.metric == "top1_agreement"  # five times its tolerance
+    assert verdict.worst.strain == pytest.approx(5)
+    assert judge([], model, {"top1_agreement": 0.5, "kl_divergence": 0.31}).matches
+
+
+def test_no_tolerance_no_objection() -> None:
+    verdict = judge([_layer(0, [_head(0, 0, total_variation=1)])], _SAME, {})
+    assert verdict.matches
+    assert verdict.worst is None
+
+
+def test_a_tolerance_of_nothing_lets_nothing_pass() -> None:
+    layers = [_layer(0, [_head(0, 0), _head(0, 1, total_variation=1e-9)])]
+    verdict = judge(layers, _SAME, {"total_variation": 0})
+    assert verdict.heads_out == 1
+    assert verdict.worst is not None
+    assert verdict.worst.strain == inf
+    assert Finding("total_variation", 0, 0).strain == 0
+
+
+def test_what_is_not_a_number_is_out() -> None:
+    layers = [_layer(0, [_head(0, 0, total_variation=0.5), _head(0, 1, total_variation=nan)])]
+    verdict = judge(layers, _SAME, {"total_variation": 1.0})
+    assert not verdict.matches
+    assert verdict.worst is not None
+    assert verdict.worst.head == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_can_be_limited(metric: str) -> None:
+    far = dict.fromkeys(("total_variation", "largest_difference", "jensen_shannon"), 1.0)
+    heads = [_head(0, 0, **far, top_changed=1.0, output_error=1.0)]
+    model = Prediction((1.0,), 0.0, None)
+    layers = [_layer(0, heads, error=1.0)]
+    assert not judge(layers, model, {metric: 0.5}).matches
+    assert judge([_layer(0, [_head(0, 0)])], _SAME, {metric: 0.5}).matches
+
+
+def test_tolerances_as_they_are_typed() -> None:
+    assert parse_tolerances([]) == {}
+    assert parse_tolerances(["0.05"]) == {"total_variation": 0.05}
+    assert parse_tolerances(["kl_divergence=2", "top1_agreement=1"]) == {
+        "kl_divergence": 2.0,
+        "top1_agreement": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "nan", "nonsense=1", "total_variation=1.5", "kl_divergence=", "1e"]
+)
+def test_what_is_no_tolerance(text: str) -> None:
+    with pytest.raises(BadUsage) as caught:
+        parse_tolerances([text])
+    assert caught.value.hint
+
+
+def test_every_type_has_limits() -> None:
+    for name in LAYOUTS:
+        limits = limits_of_type(name)
+        assert limits.total_variation > 0
+    assert limits_of_type("F32") == EXACT
+    assert limits_of_type("Q5_0") == LIMITS["Q5_0"]
+    assert limits_of_type("IQ3_S") == LIMITS["Q3_K"]
+    assert limits_of_type("IQ1_S") == LIMITS["Q2_K"]
+
+
+def test_the_widest_limit_counts() -> None:
+    assert default_tolerances(["Q6_K", "Q4_K"]) == default_tolerances(["Q4_K"])
+    exact: dict[str, Any] = default_tolerances([])
+    assert exact["total_variation"] == EXACT.total_variation
