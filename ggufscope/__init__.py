@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer as Transformer
     from ggufscope.forward.weights import PlannedWeights as PlannedWeights
     from ggufscope.forward.weights import StoredWeights as StoredWeights
+    from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.lockstep import compare as compare
     from ggufscope.model.anatomy import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: Final = {
+    "Comparison": "measure.comparison",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
@@ -71,6 +74,7 @@ _HOMES: Final = {
     "Value": "container.values",
     "ValueType": "container.values",
     "anatomy_of": "model.anatomy",
+    "compare": "measure.lockstep",
     "dequantize": "blocks.codec",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",

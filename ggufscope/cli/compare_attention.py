@@ -93,17 +93,19 @@ def compare_attention_command(
     """
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
+    from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.candidates import require_layer
-    from ggufscope.measure.lockstep import compare, require_finite_weights
+    from ggufscope.measure.lockstep import compare
     from ggufscope.measure.verdict import parse_tolerances
     from ggufscope.report.comparing import Selection
     from ggufscope.report.progress import steps_bar
+    from ggufscope.report.saving import check_target
     from ggufscope.report.units import printable
 
     limits = parse_tolerances(tolerance or [])
     if html is not None:
-        _check_target(html, force=force)
+        check_target(html, overwrite=force)
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
@@ -131,8 +133,12 @@ def compare_attention_command(
         if html is not None:
             _write_page(html, subject, comparison, selection, maps)
         _print(subject, comparison, selection, maps, as_json=as_json)
+        if html is not None and not as_json:
+            typer.echo(f"page       {printable(str(html))}")
     if not comparison.matches:
-        raise typer.Exit(1)
+        from ggufscope.cli.app import ExitCode
+
+        raise typer.Exit(ExitCode.NO)
 
 
 class _Maps:
@@ -220,32 +226,16 @@ def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
     )
 
 
-def _check_target(path: Path, *, force: bool) -> None:
-    """Refuse a page that could not be written, before any work."""
-    from ggufscope.errors import TargetExists, TargetUnwritable
-
-    if path.exists() and not force:
-        raise TargetExists(f"{path} exists", hint="remove it, or overwrite it with --force")
-    if path.is_dir() or not path.parent.is_dir():
-        raise TargetUnwritable(f"{path} cannot be written", hint="name a file in a directory")
-
-
 def _write_page(
     path: Path, subject: Subject, comparison: Comparison, selection: Selection, maps: _Maps
 ) -> None:
-    from ggufscope.errors import TargetUnwritable
     from ggufscope.report.comparing import place_to_show
     from ggufscope.report.comparing_page import comparison_page
     from ggufscope.report.html import page_html
+    from ggufscope.report.saving import write_text
 
     start = place_to_show(comparison, selection)
-    text = page_html(comparison_page(subject, comparison, maps.runs, start))
-    try:
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise TargetUnwritable(
-            f"{path} cannot be written: {error.strerror}", hint="check --html"
-        ) from None
+    write_text(path, page_html(comparison_page(subject, comparison, maps.runs, start)))
 
 
 def _print(

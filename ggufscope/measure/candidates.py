@@ -75,6 +75,15 @@ def of_recipes(file: GGUFFile, recipes: Iterable[str], part: Part = "all") -> li
     return [_candidate(file, recipe.upper(), recipe, options, part) for recipe in recipes]
 
 
+def of_name(file: GGUFFile, name: str) -> Candidate:
+    """Give the candidate of a type or, where there is no type of that name, of a preset."""
+    try:
+        layout_named(name)
+    except UnknownType:
+        return of_recipes(file, [name])[0]
+    return of_types(file, [name])[0]
+
+
 def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
     """Give another file as a candidate. Raises ``DifferentModels`` where it is another model."""
     require_same_model(file, other)

@@ -14,11 +14,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.held import LayerWeights
-from ggufscope.forward.ops import side_by_side
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import (
@@ -27,9 +26,8 @@ from ggufscope.forward.weights import (
     PlannedWeights,
     StoredWeights,
     Weights,
-    tile_rows,
 )
-from ggufscope.measure.candidates import Candidate
+from ggufscope.measure.candidates import Candidate, of_name
 from ggufscope.measure.comparison import (
     CandidateDifference,
     Comparison,
@@ -53,7 +51,7 @@ _KEPT: Final = frozenset({"kq_soft_max", "kqv", "l_out"})
 def compare(
     file: GGUFFile,
     ids: Sequence[int],
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Candidate | str],
     *,
     tolerances: Tolerances | None = None,
     keep: Keep | None = None,
@@ -61,15 +59,17 @@ def compare(
 ) -> Comparison:
     """Run a prompt, ids (T,), through a model and its candidates; give all differences.
 
-    ``tolerances`` go before those that each candidate's types have by default. ``progress`` is told
-    how many steps of how many are done.
+    A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
+    (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
+    ``progress`` is told how many steps of how many are done.
     Raises, before it reads a weight, what ``Transformer`` and ``require_runnable`` raise; then
     ``NonFiniteWeight``, naming tensor and row.
     """
     held = LayerWeights(StoredWeights(file))
     reference = Transformer(file.metadata, held)
     reference.require_runnable(ids)
-    runs = [_Run.of(candidate, reference, held) for candidate in candidates]
+    made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
+    runs = [_Run.of(candidate, reference, held) for candidate in made]
     steps = reference.n_layers + 1
     x = reference.embed(ids)
     for run in runs:
@@ -232,27 +232,3 @@ class _MeasuredMatrix:
                 self._reference.rows(start, stop), weights
             )
         return weights
-
-
-def require_finite_weights(
-    file: GGUFFile, progress: Callable[[int, int], object] | None = None
-) -> None:
-    """Raise ``NonFiniteWeight``, naming tensor and row, for the first NaN or infinity of a file.
-
-    One reading of the file, a small part of what a comparison takes, so that hours of it are not
-    spent before the last layer turns out to be damaged.
-    """
-    weights = StoredWeights(file)
-    total, done = file.nbytes, 0
-    for name, tensor in file.tensors.items():
-        if isinstance(tensor.type, Layout):
-            matrix = weights.matrix(name)
-            step = tile_rows(matrix.shape[1])
-
-            def check(start: int, matrix: Matrix = matrix, step: int = step) -> None:
-                matrix.rows(start, min(start + step, matrix.shape[0]))
-
-            side_by_side(check, range(0, matrix.shape[0], step))
-        done += tensor.nbytes
-        if progress:
-            progress(done, total)

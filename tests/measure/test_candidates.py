@@ -90,6 +90,16 @@ def test_a_part_is_no_more_than_that(part: Any, groups: set[str], sample: Path) 
         assert all(head.total_variation == 0 for head in difference.layers[0].heads)
 
 
+def test_a_name_is_a_type_or_a_preset(sample: Path) -> None:
+    with open_gguf(sample) as file:
+        assert candidates.of_name(file, "q4_k") == candidates.of_types(file, ["Q4_K"])[0]
+        assert candidates.of_name(file, "Q4_K_M") == candidates.of_recipes(file, ["Q4_K_M"])[0]
+        by_name = compare(file, IDS, ["Q8_0"])
+        assert by_name == compare(file, IDS, candidates.of_types(file, ["Q8_0"]))
+        with pytest.raises(UnknownPreset):
+            candidates.of_name(file, "Q9")
+
+
 def test_rows_that_do_not_divide_fall_back(make: Any) -> None:
     with open_gguf(make("llama-gqa")) as file:  # rows of 32 and 48
         (found,) = candidates.of_types(file, ["Q4_K"])

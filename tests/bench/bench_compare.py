@@ -1,0 +1,143 @@
+"""Comparing quantized attention: against one `attention` run, and in a small memory.
+
+    python -m tests.bench.bench_compare [--directory D] [--rounds 3] [--only sample|small|large]
+
+*sample* is the model that the project ships, *small* a llama of 124 million random weights in F16,
+*large* Llama-2-7B's shape in F16, 13.5 GB, made once in the directory. Whole commands, seconds and
+peak resident memory: `ggufscope attention`, and `ggufscope compare-attention` with three candidates,
+in turn. Then one comparison more with a clock in it: thread-seconds by what was done in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bench_forward import LARGE, LARGE_IDS, SMALL, make_model
+from tests.bench.bench_quantize import measure
+from tests.bench.common import where
+
+TYPES = "Q8_0,Q4_K,Q2_K"
+SAMPLE = Path(__file__).parents[2] / "samples" / "stories-f16.gguf"
+
+
+def commands(path: Path, ids: list[int]) -> tuple[list[str], list[str]]:
+    """One run, and one comparison."""
+    head = [sys.executable, "-m", "ggufscope"]
+    text = ["--ids", ",".join(map(str, ids))]
+    attention = [*head, "attention", str(path), *text]
+    # Random weights are no trained ones: any verdict will do.
+    wide = ["--tolerance", "1", "--tolerance", "top1_agreement=0"]
+    for metric in ("head_output_error", "layer_output_error", "kl_divergence"):
+        wide += ["--tolerance", f"{metric}=inf"]
+    compare = [*head, "compare-attention", str(path), *text, "--types", TYPES, *wide]
+    return attention, compare
+
+
+def bench(path: Path, ids: list[int], rounds: int) -> None:
+    print(f"\n{path.name}: {path.stat().st_size:,} bytes, {len(ids)} tokens, {TYPES}")
+    attention, compare = commands(path, ids)
+    runs = [(measure(attention), measure(compare)) for _ in range(rounds)]
+    medians = [statistics.median(run[side][0] for run in runs) for side in (0, 1)]
+    for name, side in (("attention", 0), ("compare-attention", 1)):
+        peak = max(run[side][1] for run in runs)
+        print(f"{name:20}{medians[side]:9.2f} s {peak:8.0f} MiB")
+    print(f"ratio {medians[1] / medians[0]:.2f}")
+    clocked = [sys.executable, "-m", "tests.bench.bench_compare", "--clocked", *compare[3:]]
+    done = subprocess.run(clocked, capture_output=True, text=True, check=True)
+    spent = json.loads(done.stderr.splitlines()[-1])
+    total = spent.pop("whole command, seconds")
+    print(f"once more, with a clock in it: {total:.1f} s; in thread-seconds:")
+    for what, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f"  {what:44}{seconds:9.1f}")
+
+
+def clocked(arguments: list[str]) -> None:
+    """Run the command with its functions timed; the last line on standard error is JSON."""
+    start = time.perf_counter()
+    from ggufscope.cli import app
+    from ggufscope.forward import finite, weights
+    from ggufscope.measure import comparison, lockstep
+
+    spent: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def timed(name: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*positional: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*positional, **named)
+            finally:
+                with lock:
+                    spent[name(*positional)] += time.perf_counter() - began
+
+        return call
+
+    def after(text: str) -> Callable[..., str]:
+        return lambda *_: text
+
+    modules: Any = weights
+    modules.quantize = timed(lambda _, type_: f"quantize to {type_}", weights.quantize)
+    modules._StoredMatrix.rows = timed(
+        after("read and dequantize the file"), weights._StoredMatrix.rows
+    )
+    measured: Any = lockstep
+    measured.weight_error = timed(after("measure the error of weights"), lockstep.weight_error)
+    measured.layer_difference = timed(
+        after("compare attention and outputs"), comparison.layer_difference
+    )
+    whole: Any = finite
+    whole.require_finite_weights = timed(
+        after("look for NaN before the run"), finite.require_finite_weights
+    )
+    read = weights.dequantize
+
+    def dequantize(blocks: Any, type_: Any, *positional: Any, **named: Any) -> Any:
+        if not isinstance(type_, str):  # the file's own: counted where it is read
+            return read(blocks, type_, *positional, **named)
+        return timed(after("dequantize candidates"), read)(blocks, type_, *positional, **named)
+
+    modules.dequantize = dequantize
+    sys.argv = ["ggufscope", *arguments]
+    try:
+        app.main()
+    except SystemExit as end:
+        if end.code not in (0, None):
+            raise
+    spent["whole command, seconds"] = time.perf_counter() - start  # type: ignore[assignment]
+    sys.stderr.write(json.dumps(spent) + "\n")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--clocked"]:
+        clocked(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["sample", "small", "large"])
+    options = parser.parse_args()
+    print(f"{where()}: two or more are used here")
+    if options.only in (None, "sample"):
+        bench(SAMPLE, [0, 896, 317, 260, 462, 451, 285], options.rounds)
+    for name, shape in (("small", SMALL), ("large", LARGE)):
+        if options.only not in (None, name):
+            continue
+        path = options.directory / f"bench-compare-{name}-f16.gguf"
+        if not path.exists():
+            make_model(path, shape, "F16")
+        bench(path, LARGE_IDS, 1 if name == "large" else options.rounds)
+
+
+if __name__ == "__main__":
+    main()
