@@ -7,7 +7,8 @@ Nothing of a layer outlives it but the numbers of the comparison, and what ``kee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
+from ggufscope.forward import blas
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace, key_of
@@ -81,8 +83,7 @@ def compare(
         mine = _of_layer(trace, layer)
         if keep:
             keep(0, layer, mine["kq_soft_max"])
-        for number, run in enumerate(runs, 1):
-            theirs = run.step(layer, mine)
+        for number, theirs in enumerate(_step_all(runs, layer, mine), 1):
             if keep:
                 keep(number, layer, theirs["kq_soft_max"])
         held.release()
@@ -94,6 +95,14 @@ def compare(
     if progress:
         progress(steps, steps)
     return Comparison(tuple(map(int, ids)), perplexity(logits, ids), found)
+
+
+def _step_all(
+    runs: Sequence[_Run], layer: int, reference: Mapping[str, Array]
+) -> Iterator[dict[str, Array]]:
+    """Take all candidates through a layer, side by side: small matrices are one tile each."""
+    with blas.one_thread(), ThreadPoolExecutor(blas.workers()) as pool:
+        yield from pool.map(lambda run: run.step(layer, reference), runs)
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 Weights = npt.NDArray[np.floating[Any]]
 
-_STEP = 1 << 18
-"""Weights looked at in one go: in float64 they fill 2 MiB, not twice the tensor."""
+_STEP = 1 << 15
+"""Weights looked at in one go: in float64 they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,13 @@ NONE = WeightError(0.0, 0.0, 0.0, 0)
 
 def weight_error(reference: Weights, candidate: Weights) -> WeightError:
     """Two arrays of weights, of one shape -> the error of all of them together."""
-    total = NONE
     r, c = reference.reshape(-1), candidate.reshape(-1)
+    squared_error = squared_weights = largest = 0.0
     for start in range(0, r.size, _STEP):
         part = r[start : start + _STEP].astype(np.float64)
         gap = c[start : start + _STEP] - part
-        total += WeightError(
-            float(np.vdot(gap, gap)),
-            float(np.vdot(part, part)),
-            float(np.abs(gap).max()),
-            part.size,
-        )
-    return total
+        # Not by BLAS, which would start threads of its own within those of the caller.
+        squared_error += float(np.einsum("i,i->", gap, gap))
+        squared_weights += float(np.einsum("i,i->", part, part))
+        largest = max(largest, float(gap.max()), -float(gap.min()))
+    return WeightError(squared_error, squared_weights, largest, r.size)

@@ -1,10 +1,10 @@
 """How far from the reference a well-made quantization may be, by type.
 
 For attention, heads and layers: three times the worst that any head, layer or prompt showed when
-the sample was quantized to the type, over its held-out stories at 8, 24 and 64 tokens each. For the
-KL divergence: about twice what llama.cpp publishes for Llama 3 8B (``tools/perplexity/README.md``);
-the sample's is a hundredth of that. ``tests/measure/test_tolerances.py`` measures again, the README
-shows the figures. The sample has four layers: what a deeper model may lose is for its user to say.
+the sample was quantized to the type: "The cat sat on the mat", and the eight windows of its
+held-out stories at 8, 24 and 64 tokens. For the KL divergence: about twice what llama.cpp publishes
+for Llama 3 8B (``tools/perplexity/README.md``); the sample's is a hundredth of that.
+``tests/measure/test_tolerances.py`` measures again, the README shows the figures. The sample has four layers: what a deeper model may lose is for its user to say.
 """
 
 from __future__ import annotations

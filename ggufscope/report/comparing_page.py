@@ -117,8 +117,8 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         facts=[
             ("bits per weight", bits(round(candidate.bits_per_weight, 2))),
             ("weights off by", percent(candidate.weight_error.relative)),
-            ("attention elsewhere, mean", percent(float(np.mean(variations)))),
-            ("... worst head", percent(max(variations))),
+            ("attention elsewhere", percent(float(np.mean(variations)))),
+            ("in the worst head", percent(max(variations))),
             ("KL divergence", metric_text("kl_divergence", candidate.mean_kl_divergence)),
             ("same next token", percent(candidate.top1_agreement)),
         ],

@@ -3,9 +3,10 @@
     python -m tests.bench.bench_compare [--directory D] [--rounds 3] [--only sample|small|large]
 
 *sample* is the model that the project ships, *small* a llama of 124 million random weights in F16,
-*large* Llama-2-7B's shape in F16, 13.5 GB, made once in the directory. Whole commands, seconds and
-peak resident memory: `ggufscope attention`, and `ggufscope compare-attention` with three candidates,
-in turn. Then one comparison more with a clock in it: thread-seconds by what was done in them.
+*large* Llama-2-7B's shape in F16, 13.5 GB, made once in the directory. Whole commands, seconds
+and peak resident memory: `ggufscope attention`, and `ggufscope compare-attention` with three
+candidates, in turn. Then one comparison more with a clock in it: thread-seconds, by what was done
+in them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def clocked(arguments: list[str]) -> None:
     from ggufscope.forward import finite, weights
     from ggufscope.measure import comparison, lockstep
 
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     lock = threading.Lock()
 
     def timed(name: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,12 +88,12 @@ def clocked(arguments: list[str]) -> None:
         return lambda *_: text
 
     modules: Any = weights
-    modules.quantize = timed(lambda _, type_: f"quantize to {type_}", weights.quantize)
+    modules.quantize = timed(lambda _, type_: f"quantize to {type_}", modules.quantize)
     modules._StoredMatrix.rows = timed(
         after("read and dequantize the file"), weights._StoredMatrix.rows
     )
     measured: Any = lockstep
-    measured.weight_error = timed(after("measure the error of weights"), lockstep.weight_error)
+    measured.weight_error = timed(after("measure the error of weights"), measured.weight_error)
     measured.layer_difference = timed(
         after("compare attention and outputs"), comparison.layer_difference
     )
@@ -100,7 +101,7 @@ def clocked(arguments: list[str]) -> None:
     whole.require_finite_weights = timed(
         after("look for NaN before the run"), finite.require_finite_weights
     )
-    read = weights.dequantize
+    read = modules.dequantize
 
     def dequantize(blocks: Any, type_: Any, *positional: Any, **named: Any) -> Any:
         if not isinstance(type_, str):  # the file's own: counted where it is read
@@ -114,7 +115,7 @@ def clocked(arguments: list[str]) -> None:
     except SystemExit as end:
         if end.code not in (0, None):
             raise
-    spent["whole command, seconds"] = time.perf_counter() - start  # type: ignore[assignment]
+    spent["whole command, seconds"] = time.perf_counter() - start
     sys.stderr.write(json.dumps(spent) + "\n")
 
 

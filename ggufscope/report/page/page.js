@@ -7,6 +7,7 @@ const rows = data.tokens.length;
 const columns = rows + lead;
 const state = { run: compared ? 1 : 0, layer: 0, head: 0, row: rows - 1, column: 0, score: 0 };
 const unpacked = new Map();
+const MONO = 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -153,9 +154,17 @@ for (const kind of kinds) {
   for (const type of ["pointermove", "pointerdown"]) canvas.addEventListener(type, point);
 }
 
+// As wide as the longest token, as far as there is room.
+const measure = document.createElement("canvas").getContext("2d");
+function labelWidth(room) {
+  measure.font = `13px ${MONO}`;
+  const names = [...data.tokens.map(shown), ...(lead ? [columnName(0)] : [])];
+  return Math.min(room, 12 + Math.max(...names.map((name) => measure.measureText(name).width)));
+}
+
 function metrics(canvas) {
   const width = canvas.clientWidth || 300;
-  const label = Math.min(110, width * 0.26);
+  const label = labelWidth(Math.min(110, width * 0.26));
   const side = (width - label - 1) / columns;
   return { width, label, side, height: label + side * rows + 1 };
 }
@@ -195,7 +204,7 @@ function drawMap(kind, levels, other) {
 function drawLabels(paint, label, side) {
   const size = Math.max(9, Math.min(13, side * 0.8));
   const step = Math.max(1, Math.ceil((size + 1) / side));
-  paint.font = `${size}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace`;
+  paint.font = `${size}px ${MONO}`;
   paint.textBaseline = "middle";
   const ink = css(colour("--ink"));
   const bright = css(colour("--cursor"));
