@@ -4,7 +4,8 @@ For attention, heads and layers: three times the worst that any head, layer or p
 the sample was quantized to the type: "The cat sat on the mat", and the eight windows of its
 held-out stories at 8, 24 and 64 tokens. For the KL divergence: about twice what llama.cpp publishes
 for Llama 3 8B (``tools/perplexity/README.md``); the sample's is a hundredth of that.
-``tests/measure/test_tolerances.py`` measures again, the README shows the figures. The sample has four layers: what a deeper model may lose is for its user to say.
+``tests/measure/test_tolerances.py`` measures again, the README shows the figures. The sample has
+four layers: what a deeper model may lose is for its user to say.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 *sample* is the model that the project ships, *small* a llama of 124 million random weights in F16,
 *large* Llama-2-7B's shape in F16, 13.5 GB, made once in the directory. Whole commands, seconds
 and peak resident memory: `ggufscope attention`, and `ggufscope compare-attention` with three
-candidates, in turn. Then one comparison more with a clock in it: thread-seconds, by what was done
-in them.
+candidates, in turn; the same with `--against` three files, where they are not too large. Then one
+comparison more with a clock in it: thread-seconds, by what was done in them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ggufscope.recipes.apply import quantize_model
+from ggufscope.recipes.options import PlanOptions
 from tests.bench.bench_forward import LARGE, LARGE_IDS, SMALL, make_model
 from tests.bench.bench_quantize import measure
 from tests.bench.common import where
 
+MOST_TO_WRITE = 1 << 30
 TYPES = "Q8_0,Q4_K,Q2_K"
 SAMPLE = Path(__file__).parents[2] / "samples" / "stories-f16.gguf"
 
@@ -54,6 +57,8 @@ def bench(path: Path, ids: list[int], rounds: int) -> None:
         peak = max(run[side][1] for run in runs)
         print(f"{name:20}{medians[side]:9.2f} s {peak:8.0f} MiB")
     print(f"ratio {medians[1] / medians[0]:.2f}")
+    if path.stat().st_size < MOST_TO_WRITE:
+        against(path, ids, rounds)
     clocked = [sys.executable, "-m", "tests.bench.bench_compare", "--clocked", *compare[3:]]
     done = subprocess.run(clocked, capture_output=True, text=True, check=True)
     spent = json.loads(done.stderr.splitlines()[-1])
@@ -61,6 +66,19 @@ def bench(path: Path, ids: list[int], rounds: int) -> None:
     print(f"once more, with a clock in it: {total:.1f} s; in thread-seconds:")
     for what, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"  {what:44}{seconds:9.1f}")
+
+
+def against(path: Path, ids: list[int], rounds: int) -> None:
+    """The same comparison with files that were quantized beforehand: no searching for scales."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = {Path(directory) / f"{type_}.gguf": type_ for type_ in TYPES.split(",")}
+        quantize_model(path, dict(files), options=PlanOptions(pure=True))
+        attention, compare = commands(path, ids)
+        at = compare.index("--types")
+        compare[at : at + 2] = [word for file in files for word in ("--against", str(file))]
+        runs = [(measure(attention)[0], measure(compare)[0]) for _ in range(rounds)]
+    medians = [statistics.median(run[side] for run in runs) for side in (0, 1)]
+    print(f"{'--against':20}{medians[1]:9.2f} s, ratio {medians[1] / medians[0]:.2f}")
 
 
 def clocked(arguments: list[str]) -> None:
