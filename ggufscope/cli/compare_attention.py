@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -192,6 +193,11 @@ def _candidates(
     found += [make.of_file(file, other) for other in others]
     if cache is not None:
         found = [make.with_cache(each, *cache) for each in found]
+    names = Counter(each.name for each in found)
+    found = [
+        replace(each, name=str(each.file.path)) if each.file and names[each.name] > 1 else each
+        for each in found
+    ]
     if len({each.name for each in found}) < len(found):
         raise BadUsage("a candidate is named twice", hint="name each type, recipe and file once")
     return found

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, fields
+from typing import Final, Literal, NoReturn
 
 from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
@@ -20,6 +20,7 @@ from ggufscope.errors import (
     NotInModel,
     UnknownType,
 )
+from ggufscope.model.hparams import PerLayer, read_hparams
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.mixes import MIXES
@@ -114,31 +115,40 @@ def with_cache(candidate: Candidate, keys: str, values: str) -> Candidate:
 def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
     """Raise ``DifferentModels`` at the first thing that two quantizations of a model share.
 
-    Architecture, hyperparameters, vocabulary, then names and shapes of the tensors.
+    Architecture, hyperparameters, vocabulary, then names and shapes of the tensors. What one of two
+    converters left out of the metadata, and what has no part in a pass, may differ.
     """
-    hint = "--against takes another quantization of the same model"
-    mine, theirs = file.metadata, other.metadata
-    architecture = mine.get("general.architecture")
-    keys = ["general.architecture"]
-    keys += [k for k in {**mine, **theirs} if k.startswith((f"{architecture}.", "tokenizer.ggml."))]
-    for key in keys:
-        if not _equal(mine.get(key), theirs.get(key)):
-            raise DifferentModels(
-                f"{other.path} is not the same model as {file.path}: {key} is "
-                f"{_said(theirs, key)}, not {_said(mine, key)}",
-                hint=hint,
-            )
+    ours, theirs = read_hparams(file.metadata), read_hparams(other.metadata)
+    for field in fields(ours):
+        mine, its = getattr(ours, field.name), getattr(theirs, field.name)
+        if mine != its and None not in (mine, its):
+            _refuse(file, other, field.name.replace("_", " "), _said(mine), _said(its))
+    tokens = [model.metadata.get("tokenizer.ggml.tokens") for model in (file, other)]
+    if tokens[0] != tokens[1]:
+        said = ["none" if each is None else f"{len(each)} tokens" for each in tokens]
+        if said[0] == said[1]:
+            said = [said[0], "as many others"]
+        _refuse(file, other, "vocabulary", *said)
     for name in {**file.tensors, **other.tensors}:
         shapes = [
             "x".join(map(str, model.tensors[name].shape)) if name in model.tensors else "absent"
             for model in (file, other)
         ]
         if shapes[0] != shapes[1]:
-            raise DifferentModels(
-                f"{other.path} is not the same model as {file.path}: tensor {name!r} is "
-                f"{shapes[1]}, not {shapes[0]}",
-                hint=hint,
-            )
+            _refuse(file, other, f"tensor {name!r}", *shapes)
+
+
+def _refuse(file: GGUFFile, other: GGUFFile, what: str, mine: str, its: str) -> NoReturn:
+    raise DifferentModels(
+        f"{other.path} is not the same model as {file.path}: {what} is {its}, not {mine}",
+        hint="--against takes another quantization of the same model",
+    )
+
+
+def _said(value: object) -> str:
+    if isinstance(value, PerLayer):
+        return ", ".join(map(str, value.distinct()))
+    return str(value)
 
 
 def require_layer(layers: int, heads: Sequence[int], layer: int | None, head: int | None) -> None:
@@ -214,20 +224,3 @@ def _cache_type(type_: str) -> str:
             hint=CODECS[layout.name].missing,
         )
     return LAYOUTS[layout.name].name
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if a is None or b is None or isinstance(a, str | int | float):
-        return bool(a == b)
-    return len(a) == len(b) and all(x == y for x, y in zip(a, b, strict=True))
-
-
-def _said(metadata: Mapping[str, Any], key: str) -> str:
-    data = metadata.get(key)
-    if data is None:
-        return "absent"
-    if isinstance(data, str | int | float):
-        return repr(data)
-    return f"another list of {len(data)}"
