@@ -64,6 +64,9 @@ def test_weights_by_hand() -> None:
     error = weight_error(np.array([[3.0, 4]], np.float32), np.array([[3.0, 4.5]], np.float32))
     assert error.relative == pytest.approx(0.1)
     assert (error.largest, error.n) == (0.5, 2)
+    for sign in (1, -1):  # the largest one may go down as well as up
+        moved = weight_error(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 0.25 * sign]))
+        assert moved.largest == 0.25
     assert NONE.relative == 0
     assert weight_error(np.zeros(2), np.ones(2)).relative == inf
     assert weight_error(np.zeros(2), -np.zeros(2)).relative == 0
