@@ -247,3 +247,22 @@ def test_one_reading_serves_all(sample: Path, monkeypatch: pytest.MonkeyPatch) -
     matrices = [place for place in read if ".attn_" in place[0] or ".ffn_" in place[0]]
     matrices = [place for place in matrices if "norm" not in place[0]]
     assert len(matrices) == len(set(matrices)) > 20
+
+
+def test_no_more_than_a_layer_is_held(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ggufscope.forward.held import LayerWeights
+
+    held: list[int] = []
+    release = LayerWeights.release
+
+    def counted(self: LayerWeights) -> None:
+        held.append(self.nbytes)
+        release(self)
+
+    monkeypatch.setattr(LayerWeights, "release", counted)
+    with open_gguf(sample) as file:
+        compare(file, IDS, ["Q8_0"])
+        layer = [t for t in file.tensors.values() if t.name.startswith("blk.0.")]
+        most = 4 * sum(tensor.info.n_elements for tensor in layer)
+    assert len(held) == 4 + 2  # the embeddings, each layer, the output
+    assert most / 2 < max(held) <= most
