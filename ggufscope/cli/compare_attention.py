@@ -42,7 +42,9 @@ def compare_attention_command(
     model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
     types: Annotated[
         str | None,
-        typer.Option("--types", metavar="T1,T2,...", help="Every matrix in this type, in memory."),
+        typer.Option(
+            "--types", metavar="T1,T2,...", help="Every matrix in this type; else Q8_0,Q4_K,Q2_K."
+        ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
@@ -58,7 +60,7 @@ def compare_attention_command(
     ] = None,
     only: Annotated[Only, typer.Option("--only", help="Which weights are quantized.")] = Only.ALL,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help=f"The text.  [default: {DEFAULT_PROMPT}]")
+        str | None, typer.Option("--prompt", help=f"The text, else '{DEFAULT_PROMPT}'.")
     ] = None,
     prompt_file: Annotated[
         Path | None, typer.Option("--prompt-file", help="The text, from a file.")
@@ -212,7 +214,7 @@ def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
     types = ", ".join(name for name, _ in stored.most_common())
     heads = sorted({model.block(n).heads.heads for n in range(model.n_layers)})
     counted = f"{model.n_layers} layers of {' or '.join(map(str, heads))} heads"
-    said = "" if prompt.text is None else f'"{prompt.text}", '
+    said = "" if prompt.text is None else f'"{_cut(prompt.text)}", '
     number = len(prompt.ids)
     return Subject(
         facts=[
@@ -230,6 +232,10 @@ def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
             "types": dict(stored),
         },
     )
+
+
+def _cut(text: str, most: int = 240) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _write_page(

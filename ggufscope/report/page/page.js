@@ -144,6 +144,7 @@ const clamp = (x, end) => Math.max(0, Math.min(end - 1, x));
 
 const kinds = compared ? ["reference", "candidate", "difference"] : ["reference"];
 $("maps").classList.toggle("single", !compared);
+$("maps").style.setProperty("--room", `${110 + 10 * columns}px`); // squares of ten pixels, if there is room
 for (const kind of kinds) {
   const canvas = make("canvas", { id: `map-${kind}`, tabIndex: 0 });
   canvas.setAttribute("role", "img");
