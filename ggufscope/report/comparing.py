@@ -28,6 +28,10 @@ WORST: Final = 5
 """Heads that the table of the worst shows; ``--json`` has all of them."""
 
 
+MEANING: Final = "A candidate matches that is as near to FP32 as its types allow."
+"""What the verdict says, and what it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What was compared, in words."""
@@ -68,7 +72,9 @@ def place_to_show(comparison: Comparison, selection: Selection) -> tuple[int, in
     """
     candidates = comparison.candidates
     out = [n for n, each in enumerate(candidates) if not each.verdict.matches]
-    chosen = out[0] if out else max(range(len(candidates)), key=lambda n: _distance(candidates[n]))
+    chosen = (
+        out[0] if out else max(range(len(candidates)), key=lambda n: moved_attention(candidates[n]))
+    )
     first = candidates[chosen].verdict.first
     if selection.layer is None and selection.head is None and first and first.head is not None:
         assert first.layer is not None
@@ -77,7 +83,8 @@ def place_to_show(comparison: Comparison, selection: Selection) -> tuple[int, in
     return chosen, worst.layer, worst.head
 
 
-def _distance(candidate: CandidateDifference) -> float:
+def moved_attention(candidate: CandidateDifference) -> float:
+    """Give the share of attention that went elsewhere, over all heads."""
     return float(np.mean([head.total_variation for head in candidate.heads]))
 
 
@@ -88,6 +95,8 @@ def comparison_views(
     yield facts(subject.facts)
     yield ""
     yield _verdicts(comparison)
+    yield ""
+    yield paragraph(f"{MEANING} --tolerance holds all to one limit.", "dim")
     yield title("Candidates")
     short = _short_names(comparison)
     named = zip(short, comparison.candidates, strict=True)
@@ -135,12 +144,13 @@ def _verdicts(comparison: Comparison) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for candidate in comparison.candidates:
-        matches = candidate.verdict.matches
-        table.add_row(
-            cell(candidate.name),
-            cell("matches" if matches else "DOES NOT MATCH", "green" if matches else "red"),
-            paragraph(verdict_words(candidate)),
-        )
+        words = verdict_words(candidate)
+        if candidate.verdict.matches:
+            verdict = cell("matches", "green")
+            words = f"{percent(moved_attention(candidate))} of attention moved; {words}"
+        else:
+            verdict = cell("DOES NOT MATCH", "red")
+        table.add_row(cell(candidate.name), verdict, paragraph(words))
     return table
 
 

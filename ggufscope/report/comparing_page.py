@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison, HeadDifference
 from ggufscope.report.comparing import (
+    MEANING,
     Subject,
     metric_text,
+    moved_attention,
     percent,
     perplexity_text,
     small,
@@ -85,7 +87,7 @@ def comparison_page(
     return Page(
         title=f"{name}: does quantized attention still match?",
         lead="Every head of the model in FP32 and of each candidate, on one prompt: which tokens "
-        "each token attends to, and what changed.",
+        f"each token attends to, and what changed. {MEANING}",
         facts=subject.facts,
         tokens=subject.tokens,
         runs=[reference, *runs],
@@ -117,7 +119,7 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         facts=[
             ("bits per weight", bits(round(candidate.bits_per_weight, 2))),
             ("weights off by", percent(candidate.weight_error.relative)),
-            ("attention elsewhere", percent(float(np.mean(variations)))),
+            ("attention moved", percent(moved_attention(candidate))),
             ("in the worst head", percent(max(variations))),
             ("KL divergence", metric_text("kl_divergence", candidate.mean_kl_divergence)),
             ("same next token", percent(candidate.top1_agreement)),

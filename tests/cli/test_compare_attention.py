@@ -43,8 +43,9 @@ def test_it_says_the_verdict_first_and_fits_eighty_columns(
     assert said.err == ""
     lines = said.out.splitlines()
     assert lines[0].startswith("model      stories-f16.gguf")
-    verdicts = [line for line in lines[:12] if " matches " in line]
+    verdicts = [line for line in lines[:12] if " matches  " in line]
     assert [line.split()[0] for line in verdicts] == ["Q8_0", "Q4_K", "Q2_K"]
+    assert all("% of attention moved; closest" in line for line in verdicts)
     assert max(map(len, lines)) <= 80
     assert "…" not in said.out
     assert "\x1b" not in said.out
