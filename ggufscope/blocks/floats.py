@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ggufscope.blocks.ordered import (
     Blocks,
     Floats,
@@ -10,6 +12,16 @@ from ggufscope.blocks.ordered import (
     to_bfloat,
     to_half,
 )
+
+
+def row_not_finite(x: Floats) -> int | None:
+    """X (rows, n) -> the first row that holds a NaN or an infinity, or None where none does."""
+    with np.errstate(all="ignore"):
+        total = np.add.reduce(x, axis=None)
+    if np.isfinite(total):  # with one of them it would not be: one pass, nothing to allocate
+        return None
+    rows = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    return int(rows[0]) if rows.size else None  # none: it was the sum alone that overflowed
 
 
 def dequantize_plain(blocks: Blocks, out: Floats) -> None:

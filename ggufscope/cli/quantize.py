@@ -178,6 +178,7 @@ def _run(
     from ggufscope.report import quantizing
     from ggufscope.report.as_json import dumps
     from ggufscope.report.console import make_console, show
+    from ggufscope.report.progress import steps_bar
     from ggufscope.report.units import printable
 
     for warning in file.warnings():
@@ -197,7 +198,7 @@ def _run(
             for outlook in outlooks:
                 show(make_console(), quantizing.outlook_views(outlook))
         return
-    with quantizing.progress_bar() as advance, _workers(file, threads or processors()) as pool:
+    with steps_bar("") as advance, _workers(file, threads or processors()) as pool:
         results = quantize_model(
             file,
             targets,
@@ -206,7 +207,7 @@ def _run(
             executor=pool,
             threads=threads,
             buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
-            progress=advance,
+            progress=lambda done: advance(done.done, done.total, done.tensor),
         )
     if as_json:
         typer.echo(dumps([quantizing.result_json(each) for each in results]))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
@@ -137,7 +138,7 @@ class _StoredMatrix:
         read_into(source.path, tensor.offset + start * row_bytes, raw.data, f"tensor {self.name!r}")
         dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
         weights = dequantize(raw.view(dtype), layout, (stop - start, length), threads=1)
-        require_finite(weights, self.name, start)
+        _require_finite(weights, self.name, start)
         return weights
 
 
@@ -204,16 +205,11 @@ class _PlannedMatrix:
         return dequantize(blocks, self._type, weights.shape, threads=1)
 
 
-def require_finite(weights: Floats, name: str, first_row: int) -> None:
-    """Raise ``NonFiniteWeight``, naming tensor and row, for a NaN or an infinity."""
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(weights, axis=None)
-    if np.isfinite(total):  # with a NaN or an infinity among them it would not be
-        return
-    rows = np.flatnonzero(~np.isfinite(weights).all(axis=1))
-    if rows.size:  # else it was the sum alone that overflowed
+def _require_finite(weights: Floats, name: str, first_row: int) -> None:
+    row = row_not_finite(weights)
+    if row is not None:
         raise NonFiniteWeight(
-            f"tensor {name!r} has a NaN or an infinity in row {first_row + int(rows[0])}",
+            f"tensor {name!r} has a NaN or an infinity in row {first_row + row}",
             hint="the file is damaged, or was converted from a damaged model",
         )
 

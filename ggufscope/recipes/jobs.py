@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.source import read_into
 from ggufscope.errors import NonFiniteWeight, NotConvertible
@@ -124,15 +125,10 @@ def _blocks(raw: bytearray, job: Job) -> npt.NDArray[Any]:
 
 
 def _check_finite(weights: npt.NDArray[np.float32], job: Job) -> None:
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(weights, axis=None)
-    if np.isfinite(total):  # with a NaN or an infinity among them it would not be
-        return
-    rows = np.flatnonzero(~np.isfinite(weights).all(axis=1))
-    if rows.size:  # else it was the sum alone that overflowed
-        row = job.first_row + int(rows[0])
+    row = row_not_finite(weights)
+    if row is not None:
         raise NonFiniteWeight(
-            f"tensor {job.tensor!r} has a NaN or an infinity in row {row}",
+            f"tensor {job.tensor!r} has a NaN or an infinity in row {job.first_row + row}",
             hint="the source is damaged, or was converted from a damaged model",
         )
 

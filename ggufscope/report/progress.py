@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ggufscope.report.console import make_console
+from ggufscope.report.units import printable
 
 
 @contextmanager
-def steps_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function to be told (done, total); nothing is shown in a pipe."""
+def steps_bar(description: str) -> Iterator[Callable[..., None]]:
+    """Give a function to be told (done, total) and, where it changes, what is under way.
+
+    Nothing is shown in a pipe.
+    """
     console = make_console(stderr=True)
     bar = Progress(
         BarColumn(bar_width=30),
@@ -25,4 +29,9 @@ def steps_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     )
     with bar:
         task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def advance(done: int, total: int, under_way: str | None = None) -> None:
+            words = description if under_way is None else printable(under_way)
+            bar.update(task, completed=done, total=total, description=words)
+
+        yield advance

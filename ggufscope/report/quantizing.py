@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.apply import Outlook, Result
-from ggufscope.recipes.apply import Progress as Done
 from ggufscope.recipes.files import free_bytes
 from ggufscope.recipes.jobs import Misfit
 from ggufscope.recipes.plan import Plan
@@ -20,7 +17,6 @@ from ggufscope.report.console import (
     cell,
     facts,
     left,
-    make_console,
     name_cell,
     paragraph,
     plain_table,
@@ -28,35 +24,11 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import bits, extents, printable, size
+from ggufscope.report.units import bits, extents, size
 
 SCHEMA: Final = "ggufscope.quantize/1"
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[Done], None]]:
-    """Give a function that moves a bar on standard error; nothing is shown in a pipe."""
-    console = make_console(stderr=True)
-    bar = Progress(
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=None)
-
-        def advance(done: Done) -> None:
-            bar.update(
-                task, total=done.total, completed=done.done, description=printable(done.tensor)
-            )
-
-        yield advance
 
 
 def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
