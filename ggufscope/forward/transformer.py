@@ -135,6 +135,10 @@ class Transformer:
 
     def logits(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
         """X (T, E) as it leaves the last layer -> logits (T, V)."""
+        with np.errstate(all="ignore"):  # numbers overflow as they do in C
+            return self._logits(x, trace)
+
+    def _logits(self, x: Floats, trace: Trace) -> Floats:
         hparams, weights = self.hparams, self.weights
         scale = weights.vector("output_norm.weight")
         if self.graph.norm == "rms":

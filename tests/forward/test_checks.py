@@ -17,6 +17,7 @@ from ggufscope.errors import (
     TooManyTokens,
 )
 from ggufscope.forward.cache import KVCache
+from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from tests.families import IDS, SMALL, Tensors, V
 from tests.forward.arrays import ArrayMatrix, Arrays, Floats
@@ -205,3 +206,15 @@ def test_whatever_the_metadata_says_it_runs_or_is_refused_by_name(name: str) -> 
                 ran += 1
     assert refused > 20
     assert ran > 10
+
+
+def test_numbers_that_overflow_make_no_noise() -> None:
+    small = SMALL["llama-gqa"]
+    tensors = small.tensors()
+    for layer in range(3):
+        tensors[f"blk.{layer}.ffn_down.weight"] *= np.float32(1e30)
+    trace = Trace({"l_out"})
+    # A warning would be an error here.
+    logits = Transformer(small.metadata, Arrays(tensors)).run(IDS, trace=trace)
+    assert np.abs(trace["l_out-2"]).max() > 1e25
+    assert logits.shape == (len(IDS), V)
