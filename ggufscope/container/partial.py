@@ -20,7 +20,7 @@ from ggufscope.errors import TargetBusy, TargetUnwritable
 try:
     import fcntl
 except ImportError:  # Windows: an open file cannot be opened for writing twice there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 _LONGEST_NAME: Final = 200
 

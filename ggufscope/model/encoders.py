@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
@@ -89,7 +89,8 @@ def _bpe(vocabulary: Vocabulary) -> Encode:
 
 def _pairs(merges: list[str]) -> list[tuple[str, str]]:
     """Give the two parts of each merge; of one that comes twice the first, as llama.cpp."""
-    pairs: list[tuple[str, str]] = [tuple(merge.split(" ", 1)) for merge in merges]  # type: ignore[misc]
+    split = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = cast("list[tuple[str, str]]", split)  # most are; the odd ones are looked at next
     odd = [n for n, pair in enumerate(pairs) if len(pair) != 2 or not pair[0]]
     for n in odd:  # a part that begins with a space, or no pair at all
         at = merges[n].find(" ", 1)

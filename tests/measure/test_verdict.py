@@ -15,8 +15,8 @@ from ggufscope.measure.verdict import METRICS, Finding, judge, parse_tolerances
 
 
 def _head(layer: int, head: int, **numbers: float) -> HeadDifference:
-    fields = dict.fromkeys(HeadDifference.__dataclass_fields__, 0.0)
-    return HeadDifference(**{**fields, **numbers, "layer": layer, "head": head})  # type: ignore[arg-type]
+    fields: dict[str, Any] = dict.fromkeys(HeadDifference.__dataclass_fields__, 0.0)
+    return HeadDifference(**{**fields, **numbers, "layer": layer, "head": head})
 
 
 def _layer(layer: int, heads: list[HeadDifference], error: float = 0.0) -> LayerDifference:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -93,9 +94,9 @@ def test_what_is_not_worth_making_is_not_proposed(sizes: PresetSizes) -> None:
     ],
 )
 def test_a_target_takes_the_preset_nearest_below(
-    target: dict[str, float], nearest: str | None, larger: str | None
+    target: dict[str, Any], nearest: str | None, larger: str | None
 ) -> None:
-    overview = overview_of_shape(SHAPE, Question(**target))  # type: ignore[arg-type]
+    overview = overview_of_shape(SHAPE, Question(**target))
     ((_, found),) = overview.targets
     assert (found.nearest.preset if found.nearest else None) == nearest
     assert (found.next_larger.preset if found.next_larger else None) == larger
