@@ -1,6 +1,7 @@
 """The command line: which commands there are, and what an error becomes.
 
-Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it cannot be done.
+Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it cannot be done, 141
+the reader of a pipe left before all was said.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class ExitCode(IntEnum):
     DONE = 0
     NO = 1
     FAILED = 2
+    UNREAD = 141
+    """As a shell has it: 128 and the number of SIGPIPE."""
 
 
 app = typer.Typer(
@@ -72,6 +75,12 @@ def main() -> None:
     except GGUFScopeError as error:
         _report(error)
         sys.exit(ExitCode.FAILED)
+    except SystemExit as end:
+        # Typer ends with 1 when nobody reads on, and leaves this in place of the stream. Here 1 is
+        # an answer, and what asked for it must not get it by accident.
+        if end.code == ExitCode.NO and type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            sys.exit(ExitCode.UNREAD)
+        raise
 
 
 def _terminated(number: int, frame: object) -> None:

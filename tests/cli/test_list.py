@@ -110,6 +110,15 @@ def test_the_reader_of_a_pipe_may_leave(make: Callable[[str], Path]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_that_left_is_told_apart_from_an_answer(make: Callable[[str], Path]) -> None:
+    command = [sys.executable, "-m", "ggufscope", "list", str(make("llama-gqa")), "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.close()
+    _, said = child.communicate()
+    assert (child.returncode, said) == (141, b"")
+
+
 def test_layers_that_are_alike_share_a_line(make: Callable[[str], Path]) -> None:
     output = _list(make("llama-gqa"), "--stored")
     assert len(re.findall("attn_q.weight", output)) == 1
