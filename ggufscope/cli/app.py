@@ -70,6 +70,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Ended from outside, a command cleans up after itself, as it does for Ctrl-C.
     signal.signal(signal.SIGTERM, _terminated)
+    _keep_what_signals_raise()
     try:
         app()
     except GGUFScopeError as error:
@@ -85,6 +86,30 @@ def main() -> None:
 
 def _terminated(number: int, frame: object) -> None:
     sys.exit(128 + number)
+
+
+def _keep_what_signals_raise() -> None:
+    """Raise once more what a signal raised where Python drops exceptions.
+
+    A signal may come while a weak reference's callback runs (an import has those); what its handler
+    raises there is reported and forgotten, and the command would go on as if nobody had asked.
+    """
+    if not hasattr(signal, "setitimer"):  # Windows, where nothing but Ctrl-C comes
+        return
+    lost: list[BaseException] = []
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if isinstance(what.exc_value, SystemExit | KeyboardInterrupt):
+            lost.append(what.exc_value)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(what)
+
+    def again(number: int, frame: object) -> None:
+        raise lost.pop()
+
+    sys.unraisablehook = dropped
+    signal.signal(signal.SIGALRM, again)
 
 
 def _report(error: GGUFScopeError) -> None:
