@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.forward.block import Block
+from ggufscope.forward.families import llama
 from ggufscope.forward.ffn import feed_forward
 from ggufscope.forward.graph import ATTENTION, Graph
 from ggufscope.forward.weights import Floats
@@ -37,14 +38,7 @@ def layer(block: Block, x: Floats) -> Floats:
 
 
 def _attend(block: Block, x: Floats) -> Floats:
-    q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
-    if block.has("attn_q_norm"):
-        q = block.norm("attn_q_norm", q)
-        k = block.norm("attn_k_norm", k)
-    q, k = block.turned(q, k)
-    block.tap("Qcur", q)
-    block.tap("Kcur", k)
-    block.tap("Vcur", v)
+    q, k, v = llama.queries_keys_values(block, x)
     hparams = block.hparams
     shared = block.heads.size
     if hparams.block_count == _LAYERS_OF_27B.get(hparams.architecture):

@@ -26,16 +26,18 @@ def layer(block: Block, x: Floats) -> Floats:
 
 def attend(block: Block, x: Floats) -> Floats:
     """X (T, E) -> what attention adds (T, E); heads are normed where the layer has such norms."""
-    normed = block.tap("attn_norm", block.norm("attn_norm", x))
-    q, k, v = block.queries_keys_values(normed)
+    q, k, v = queries_keys_values(block, x)
+    return block.attention(q, k, v, scale=block.heads.size**-0.5)
+
+
+def queries_keys_values(block: Block, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """X (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M): normed first, then turned."""
+    q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
     if block.has("attn_q_norm"):
         q = block.norm("attn_q_norm", q)
         k = block.norm("attn_k_norm", k)
     q, k = block.turned(q, k)
-    block.tap("Qcur", q)
-    block.tap("Kcur", k)
-    block.tap("Vcur", v)
-    return block.attention(q, k, v, scale=block.heads.size**-0.5)
+    return block.tap("Qcur", q), block.tap("Kcur", k), block.tap("Vcur", v)
 
 
 LLAMA: Final = Graph(
