@@ -7,7 +7,7 @@
     │   ├── SourceNotFound            no such path
     │   ├── NotAFile                  a directory, a pipe, a device
     │   ├── SourceUnreadable          the operating system refused
-    │   └── SourceChanged             it was cut while it was read
+    │   └── SourceChanged             another file, or another state of it, while it was read
     ├── FormatError               the file says something that cannot be true
     │   ├── EmptyFile                 zero bytes
     │   ├── NotGGUF                   another magic
@@ -18,6 +18,7 @@
     │   ├── DuplicateKey              a metadata key twice
     │   ├── UnknownValueType          a metadata type that GGUF does not have
     │   ├── NestedTooDeep             arrays within arrays within arrays
+    │   ├── BeyondLimit               sound perhaps, and more than this program reads
     │   ├── BadAlignment              not a UINT32, or not a power of two
     │   ├── TensorNameTooLong         64 bytes or more
     │   ├── DuplicateTensor           a tensor name twice
@@ -54,6 +55,7 @@
     │   ├── NoRoom                    the disk is too full for it
     │   ├── TargetUnwritable          the operating system refused
     │   ├── TargetBusy                another process is writing it
+    │   ├── OutputLost                standard output is closed, or full
     │   ├── TargetCorrupt             it reads back otherwise than it was written
     │   ├── UnencodableValue          a value that its metadata type cannot hold
     │   └── IncompleteTensor          more or fewer bytes than the tensor needs
@@ -73,16 +75,22 @@
     │   ├── UnknownShape              a name that is no shape, no count and no file
     │   ├── NotDerivable              the metadata, or this program, does not say enough
     │   └── CacheTypeDoesNotFit       a cache type that llama.cpp refuses for this model
-    └── RunError                  a model, or a text, cannot be run
-        ├── NotRunnable               a kind of model, or a tensor, that no pass is built for
-        ├── TokenUnknown              an id that the vocabulary does not have
-        └── TooManyTokens             more than the context holds, or none at all
+    ├── RunError                  a model, or a text, cannot be run
+    │   ├── NotRunnable               a kind of model, or a tensor, that no pass is built for
+    │   ├── TokenUnknown              an id that the vocabulary does not have
+    │   └── TooManyTokens             more than the context holds, or none at all
+    ├── TooMuchMemory             more than this machine has left
+    └── WorkersLost               processes that did the work were ended from outside
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 
 class GGUFScopeError(Exception):
@@ -92,6 +100,13 @@ class GGUFScopeError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def about(self, what: object) -> Self:
+        """Put the name of a file before the message, unless the message has it already."""
+        if str(what) not in self.message:
+            self.message = f"{what}: {self.message}"
+            self.args = (self.message,)
+        return self
 
 
 class SourceError(GGUFScopeError):
@@ -111,7 +126,7 @@ class SourceUnreadable(SourceError):
 
 
 class SourceChanged(SourceError):
-    """The file became shorter while it was read."""
+    """The file was replaced, changed, cut or removed while it was read."""
 
 
 class FormatError(GGUFScopeError):
@@ -152,6 +167,10 @@ class UnknownValueType(FormatError):
 
 class NestedTooDeep(FormatError):
     """Arrays within arrays, deeper than ``values.MAX_NESTING``."""
+
+
+class BeyondLimit(FormatError):
+    """More of something than this program reads, though the file may be sound."""
 
 
 class BadAlignment(FormatError):
@@ -298,6 +317,10 @@ class TargetBusy(WriteError):
     """Another process is writing the target."""
 
 
+class OutputLost(WriteError):
+    """Standard output is closed, or cannot take what is printed."""
+
+
 class TargetCorrupt(WriteError):
     """The target reads back otherwise than it was written."""
 
@@ -388,3 +411,37 @@ class TokenUnknown(RunError):
 
 class TooManyTokens(RunError):
     """A text longer than the model's context, or an empty one."""
+
+
+class TooMuchMemory(GGUFScopeError):
+    """More memory would be needed than this machine has left."""
+
+
+class WorkersLost(GGUFScopeError):
+    """Processes that did the work were ended from outside, again and again."""
+
+
+_OF_THE_ASKER = (
+    SourceError,
+    UnknownType,
+    BadUsage,
+    BadPattern,
+    WriteError,
+    UnknownPreset,
+    BadTypeRule,
+    BadOverride,
+    UnknownShape,
+    WorkersLost,
+)
+"""Errors that are about what was asked for, or that name their file anyway."""
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Name a file in every error about a model that is raised inside."""
+    try:
+        yield
+    except GGUFScopeError as error:
+        if not isinstance(error, _OF_THE_ASKER):
+            error.about(what)
+        raise
