@@ -9,12 +9,12 @@
         print(file.tensor("blk.0.attn_q.weight").shape)
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
-
+# Nothing is imported when this file is run: `python -m ggufscope` runs it while the working folder,
+# where a stranger's model may lie, is still first on Python's path.
+TYPE_CHECKING = False  # as type checkers know it from `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from ggufscope.blocks.codec import dequantize as dequantize
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile as GGUFFile
     from ggufscope.container.file import Tensor as Tensor
     from ggufscope.container.file import open_gguf as open_gguf
+    from ggufscope.container.value_types import ValueType as ValueType
     from ggufscope.container.values import Value as Value
-    from ggufscope.container.values import ValueType as ValueType
     from ggufscope.container.writer import GGUFWriter as GGUFWriter
     from ggufscope.container.writer import TensorSpec as TensorSpec
     from ggufscope.errors import GGUFScopeError as GGUFScopeError
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES: Final = {
+_HOMES = {
     "Comparison": "measure.comparison",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
@@ -72,7 +72,7 @@ _HOMES: Final = {
     "Trace": "forward.trace",
     "Transformer": "forward.transformer",
     "Value": "container.values",
-    "ValueType": "container.values",
+    "ValueType": "container.value_types",
     "anatomy_of": "model.anatomy",
     "compare": "measure.lockstep",
     "dequantize": "blocks.codec",
@@ -94,8 +94,10 @@ _HOMES: Final = {
 __all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name when it is first used, so that ``ggufscope --help`` waits for none."""
+    from importlib import import_module
+
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")

@@ -113,15 +113,11 @@ def _calls(path: Path) -> Iterator[str]:
 _COMMAND_LINE = ("cli/", "__main__.py")
 
 
-# A worker ends itself, and nothing else, when its parent is gone.
-_MAY_EXIT = {"recipes/workers.py": {"os._exit"}}
-
-
 @pytest.mark.parametrize(
     "path", [p for p in FILES if not _place(p).startswith(_COMMAND_LINE)], ids=_place
 )
 def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
-    calls = set(_calls(path)) - _MAY_EXIT.get(_place(path), set())
+    calls = set(_calls(path))
     assert {"print", "exit", "quit", "sys.exit", "os._exit", "sys.argv", "input"}.isdisjoint(calls)
 
 
@@ -140,3 +136,58 @@ def test_the_top_level_holds_nothing_else() -> None:
 def test_every_package_and_module_says_what_it_is() -> None:
     for path in FILES:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+# What of Rich reads markup whatever the console says, or makes a console of its own.
+_READS_MARKUP = {
+    *("Panel", "Spinner", "Status", "status", "Prompt", "Confirm", "track", "from_markup", "print"),
+    *("SpinnerColumn", "RenderableColumn", "get_console", "print_json", "inspect", "render"),
+}
+_MUST_BE_TOLD = {"Console", "TextColumn"}
+"""They read markup unless ``markup=False`` is said."""
+
+
+def markup_readers(code: str) -> list[str]:
+    """The calls of Rich in some code that would take text from a file for markup."""
+    tree = ast.parse(code)
+    names = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            last = called.split(".")[-1]
+            of_rich = names.get(called.split(".")[0], called).startswith("rich.")
+            told = any(ast.unparse(word) == "markup=False" for word in node.keywords)
+            if (of_rich and last in _READS_MARKUP) or last in {"from_markup", "status"}:
+                found.append(called)
+            if last in _MUST_BE_TOLD and not told:
+                found.append(called)
+            if any(word.arg == "markup" and not told for word in node.keywords):
+                found.append(called)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_no_text_passes_through_markup(path: Path) -> None:
+    assert markup_readers(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rich.console import Console\nConsole(stderr=True)",
+        "from rich.progress import TextColumn\nTextColumn('{task.description}')",
+        "from rich.text import Text\nText.from_markup(name)",
+        "from rich.panel import Panel\nPanel(name)",
+        "from rich import print as show\nimport rich\nrich.print(name)",
+        "console.print(name, markup=True)",
+        "console.status(name)",
+    ],
+)
+def test_what_reads_markup_is_seen(code: str) -> None:
+    assert markup_readers(code)

@@ -7,9 +7,7 @@ here: shapes, byte order, checks, chunks that stay in the cache, threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -21,6 +19,8 @@ from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, si
 from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.blocks.ordered import Blocks, Floats
 from ggufscope.errors import IndivisibleRow, MismatchedArray, NonFiniteWeight, UnmakeableType
+from ggufscope.machine import processors
+from ggufscope.threads import side_by_side
 
 BytesLike = bytes | bytearray | memoryview
 
@@ -255,17 +255,5 @@ def _run(convert: Callable[[int, int], None], blocks: int, step: int, threads: i
             convert(start, min(start + step, blocks))
 
     starts = range(0, blocks, step)
-    workers = min(threads or _processors(), len(starts))
-    if workers <= 1:
-        for start in starts:
-            one(start)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(one, starts):
-                pass
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    for _ in side_by_side(one, starts, threads or processors()):
+        pass

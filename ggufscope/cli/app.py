@@ -1,41 +1,35 @@
-"""The command line: which commands there are, and what an error becomes.
+"""The command line: which commands there are, and how each of them ends.
 
-Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it cannot be done, 141
-the reader of a pipe left before all was said.
+Exit codes: 0 done, 1 the answer is no (where a command asks a question), 2 it cannot be done, 70 a
+defect of this program, 141 the reader of a pipe left before all was said.
 """
 
 from __future__ import annotations
 
-import signal
+import gc
+import os
 import sys
-from enum import IntEnum
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Final
 
 import typer
 
 from ggufscope import __version__
+from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
+from ggufscope.cli.common import ExitCode, failure
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.list import list_model
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
-from ggufscope.errors import GGUFScopeError
+from ggufscope.errors import BadUsage, OutputLost
 
-
-class ExitCode(IntEnum):
-    """What the shell is told."""
-
-    DONE = 0
-    NO = 1
-    FAILED = 2
-    UNREAD = 141
-    """As a shell has it: 128 and the number of SIGPIPE."""
-
+_UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+"""What typer raises for words on the command line that it cannot use; it has no public name."""
 
 app = typer.Typer(
     name="ggufscope",
     help="Looks into GGUF model files: what is stored, what is only computed, what it weighs.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,74 +41,81 @@ app.command("attention")(attention_command)
 app.command("compare-attention")(compare_attention_command)
 
 
+_CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"ggufscope {__version__}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Hold the options that come before a command; their callbacks do the work."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help())  # with rich it prints by itself, and this is empty
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def main() -> None:
-    """Run the command line. An error becomes one line, a hint and exit code 2."""
+    """Run the command line, and end the process with its exit code."""
+    signals.install()
+    # Plans and tables are many small objects that stay: looking for garbage among them over and
+    # over took a third of the time of `size`.
+    gc.set_threshold(100_000, 20, 100)
+    if sys.stderr is None:  # nobody to tell; the exit code still does
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
             stream.reconfigure(errors="backslashreplace")
-    # Ended from outside, a command cleans up after itself, as it does for Ctrl-C.
-    signal.signal(signal.SIGTERM, _terminated)
-    _keep_what_signals_raise()
     try:
-        app()
-    except GGUFScopeError as error:
-        _report(error)
-        sys.exit(ExitCode.FAILED)
+        code = _run() if sys.stdout is not None else failure(_CLOSED)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    _let_go_of_output()
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
     except SystemExit as end:
         # Typer ends with 1 when nobody reads on, and leaves this in place of the stream. Here 1 is
         # an answer, and what asked for it must not get it by accident.
         if end.code == ExitCode.NO and type(sys.stdout).__name__ == "PacifyFlushWrapper":
-            sys.exit(ExitCode.UNREAD)
+            return ExitCode.UNREAD
         raise
+    except _UsageError as error:
+        return failure(_as_usage(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of a compiled library is no Exception
+        return failure(error)
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _terminated(number: int, frame: object) -> None:
-    sys.exit(128 + number)
+def _as_usage(error: BaseException) -> BadUsage:
+    """Say what typer says of a command line, with a hint where to look."""
+    words = getattr(error, "format_message", error.__str__)()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "ggufscope"
+    return BadUsage(words[:1].lower() + words[1:].rstrip("."), hint=f"try `{command} --help`")
 
 
-def _keep_what_signals_raise() -> None:
-    """Raise once more what a signal raised where Python drops exceptions.
-
-    A signal may come while a weak reference's callback runs (an import has those); what its handler
-    raises there is reported and forgotten, and the command would go on as if nobody had asked.
-    """
-    if not hasattr(signal, "setitimer"):  # Windows, where nothing but Ctrl-C comes
-        return
-    lost: list[BaseException] = []
-
-    def dropped(what: sys.UnraisableHookArgs) -> None:
-        if isinstance(what.exc_value, SystemExit | KeyboardInterrupt):
-            lost.append(what.exc_value)
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-        else:
-            sys.__unraisablehook__(what)
-
-    def again(number: int, frame: object) -> None:
-        raise lost.pop()
-
-    sys.unraisablehook = dropped
-    signal.signal(signal.SIGALRM, again)
-
-
-def _report(error: GGUFScopeError) -> None:
-    from ggufscope.report.units import printable
-
-    sys.stderr.write(f"error: {printable(error.message)}\n")
-    if error.hint:
-        sys.stderr.write(f"hint: {printable(error.hint)}\n")
+def _let_go_of_output() -> None:
+    """Keep Python from writing, and failing, once more when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

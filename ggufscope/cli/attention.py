@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ggufscope.errors import BadUsage
+from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.watching import OnLayer, Spotlight
+    from ggufscope.measure.watching import Map, Spotlight
     from ggufscope.report.attention import Subject
 
-DEFAULT_PROMPT = "The cat sat on the mat"
+DEFAULT_PROMPT: Final = "The cat sat on the mat"
+TERMINAL_TOKENS: Final = 120
+"""The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
 
 
 def attention_command(
@@ -59,24 +61,19 @@ def attention_command(
     from ggufscope.model.summary import summarize
     from ggufscope.report.attention import Subject
     from ggufscope.report.progress import steps_bar
-    from ggufscope.report.saving import check_target
-    from ggufscope.report.units import printable
 
     if verify and (html or save or layer is not None or head is not None):
         raise BadUsage(
             "--verify checks all layers and heads, and shows no picture",
             hint="leave out --layer, --head, --html and --save",
         )
-    for path in (html, save):
-        if path is not None:
-            check_target(path, overwrite=force)
     if html is not None and save is not None and html.absolute() == save.absolute():
         raise BadUsage("--html and --save name one file", hint="name two files")
-    with open_gguf(model) as file:
-        for warning in file.warnings():
-            sys.stderr.write(f"warning: {printable(warning)}\n")
+    with open_gguf(model) as file, naming(file.path):
+        check_results([html, save], [file], prompt_file, overwrite=force)
+        warn_about(file)
         runnable = Transformer.of(file)
-        spotlight = Spotlight(runnable, layer, head)
+        spotlight = Spotlight(runnable, layer, head, most=None if as_json else TERMINAL_TOKENS)
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
@@ -89,11 +86,11 @@ def attention_command(
         if verify:
             _verify(runnable, subject, as_json=as_json)
         else:
-            _show(runnable, subject, spotlight, html, save, as_json=as_json)
+            _show(runnable, subject, spotlight, html, save, force=force, as_json=as_json)
+        file.require_unchanged()
 
 
 def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
-    from ggufscope.cli.app import ExitCode
     from ggufscope.measure.verifying import verify
     from ggufscope.report.as_json import dumps
     from ggufscope.report.attention import head_views, verify_json, verify_views
@@ -118,6 +115,7 @@ def _show(
     html: Path | None,
     save: Path | None,
     *,
+    force: bool,
     as_json: bool,
 ) -> None:
     import numpy as np
@@ -134,22 +132,29 @@ def _show(
 
     heads = sum(model.block(layer).heads.heads for layer in range(model.n_layers))
     maps = report.PageMaps(tokens_shown(len(subject.ids), heads, 1))
-    told: list[OnLayer] = [spotlight, maps] if html else [spotlight]
     with ExitStack() as stack:
+        keep = None
         if save is not None:
-            arrays = stack.enter_context(ArraysFile(save))
+            arrays = stack.enter_context(ArraysFile(save, overwrite=force))
             arrays.add("ids", np.array(subject.ids, np.int32))
-            told.append(lambda layer, weights, _: arrays.add(f"kq_soft_max-{layer}", weights))
+
+            def keep(layer: int, weights: Map) -> None:
+                arrays.add(f"kq_soft_max-{layer}", weights)
+
         advance = stack.enter_context(steps_bar("layers"))
         steps = model.n_layers + 1
         watched = watch(
-            model, subject.ids, on_layer=told, progress=lambda done: advance(done, steps)
+            model,
+            subject.ids,
+            watchers=[spotlight, maps] if html else [spotlight],
+            keep=keep,
+            progress=lambda done: advance(done, steps),
         )
         if save is not None:
             arrays.add("result_output", watched.logits)
     if html is not None:
         page = report.page(watched, spotlight, subject, maps.maps)
-        write_text(html, page_html(page))
+        write_text(html, page_html(page), overwrite=force)
     if as_json:
         typer.echo(dumps(report.result_json(watched, spotlight, subject)))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.errors import BadUsage
+from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,18 +103,17 @@ def compare_attention_command(
     from ggufscope.measure.verdict import parse_tolerances
     from ggufscope.report.comparing import Selection
     from ggufscope.report.progress import steps_bar
-    from ggufscope.report.saving import check_target
+    from ggufscope.report.saving import write_text
     from ggufscope.report.units import printable
 
     limits = parse_tolerances(tolerance or [])
-    if html is not None:
-        check_target(html, overwrite=force)
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
+        stack.enter_context(naming(file.path))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
+        check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
-            for warning in opened.warnings():
-                sys.stderr.write(f"warning: {printable(warning)}\n")
+            warn_about(opened)
         runnable = Transformer.of(file)
         heads = [runnable.block(n).heads.heads for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
@@ -134,13 +133,14 @@ def compare_attention_command(
         subject = _subject(file, runnable, text)
         selection = Selection(layer, head)
         if html is not None:
-            _write_page(html, subject, comparison, selection, maps)
+            page = _page(subject, comparison, selection, maps)
+            write_text(html, page, overwrite=force)
         _print(subject, comparison, selection, maps, as_json=as_json)
         if html is not None and not as_json:
             typer.echo(f"page       {printable(str(html))}")
+        for opened in (file, *others):
+            opened.require_unchanged()
     if not comparison.matches:
-        from ggufscope.cli.app import ExitCode
-
         raise typer.Exit(ExitCode.NO)
 
 
@@ -238,16 +238,13 @@ def _cut(text: str, most: int = 240) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def _write_page(
-    path: Path, subject: Subject, comparison: Comparison, selection: Selection, maps: _Maps
-) -> None:
+def _page(subject: Subject, comparison: Comparison, selection: Selection, maps: _Maps) -> str:
     from ggufscope.report.comparing import place_to_show
     from ggufscope.report.comparing_page import comparison_page
     from ggufscope.report.html import page_html
-    from ggufscope.report.saving import write_text
 
     start = place_to_show(comparison, selection)
-    write_text(path, page_html(comparison_page(subject, comparison, maps.runs, start)))
+    return page_html(comparison_page(subject, comparison, maps.runs, start))
 
 
 def _print(

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ggufscope.cli.common import warn_about
+from ggufscope.errors import naming
+
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
     from ggufscope.model.inventory import Entry
@@ -39,7 +42,8 @@ def list_model(
         str | None, typer.Option("--key", metavar="NAME", help="One metadata value, whole.")
     ] = None,
     layer: Annotated[
-        int | None, typer.Option("--layer", min=0, help="Only this layer, counted from 0.")
+        int | None,
+        typer.Option("--layer", min=0, max=2**31, help="Only this layer, counted from 0."),
     ] = None,
     filter_: Annotated[
         str | None,
@@ -53,7 +57,7 @@ def list_model(
         Sort | None, typer.Option("--sort", help="One line a tensor, in this order.")
     ] = None,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, help="Tokens to compute shapes for.")
+        int, typer.Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
     ] = DEFAULT_TOKENS,
     explain: Annotated[
         bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
@@ -72,12 +76,10 @@ def list_model(
     from ggufscope.model.inventory import entries_of
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
-    from ggufscope.report.units import printable
 
     matches = matcher(filter_) if filter_ is not None else None
-    with open_gguf(model) as file:
-        for warning in file.warnings():
-            sys.stderr.write(f"warning: {printable(warning)}\n")
+    with open_gguf(model) as file, naming(file.path):
+        warn_about(file)
         if key is not None:
             _print_value(file, key, as_json=as_json)
             return
@@ -88,9 +90,9 @@ def list_model(
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
         if as_json:
-            from ggufscope.report.as_json import dumps, listing_json
+            from ggufscope.report.as_json import listing_json, write_json
 
-            typer.echo(dumps(listing_json(file, summary, entries, anatomy)))
+            write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
             return
         from ggufscope.report.console import make_console, show
         from ggufscope.report.listing import Sections, views
@@ -115,12 +117,16 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
-    from ggufscope.report.as_json import dumps, value_json
+    from ggufscope.report.as_json import write_value
     from ggufscope.report.metadata import whole_value
 
-    if key not in file.metadata:
+    value = file.metadata.typed.get(key)
+    if value is None:
         raise NotInModel(
             f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
         )
-    data = file.metadata[key]
-    typer.echo(dumps(value_json(data)) if as_json else whole_value(data))
+    if as_json:
+        write_value(value, sys.stdout)
+    else:
+        sys.stdout.writelines(whole_value(value))
+        sys.stdout.write("\n")

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ggufscope.errors import BadUsage, GGUFScopeError, SourceUnreadable
+from ggufscope.cli.texts import read_text
+from ggufscope.errors import BadUsage, GGUFScopeError
+
+LONGEST_PROMPT: Final = 1 << 22
+"""Bytes of a prompt: what fills a context of a million tokens."""
 
 if TYPE_CHECKING:
     from ggufscope.model.tokenizer import TextTokenizer
@@ -49,7 +53,7 @@ def read_prompt(
         raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
     numbers = parse_ids(ids) if ids is not None else None
     if path is not None:
-        text = _read(path)
+        text = read_text(path, LONGEST_PROMPT, "a prompt")
     said = default if text is None else text
     if not said:
         raise BadUsage("the prompt is empty: there is nothing to run", hint="give some text")
@@ -87,12 +91,3 @@ def _tokenizer(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | 
         if needed:
             raise
         return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()  # its line ends as they are: they are tokens, too
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceUnreadable(
-            f"{path} cannot be read: {error}", hint="check --prompt-file"
-        ) from None

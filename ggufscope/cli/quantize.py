@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.errors import BadUsage
+from ggufscope.cli.common import warn, warn_about
+from ggufscope.cli.sizes import parse_size_if
+from ggufscope.cli.texts import read_text
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
+    from ggufscope.blocks.layouts import Layout
     from ggufscope.container.file import GGUFFile
     from ggufscope.container.values import Value
     from ggufscope.recipes.options import PlanOptions
@@ -22,9 +22,13 @@ Source = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a spl
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a target that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Workers side by side.  [default: all cores]")
+    int | None,
+    typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result, or the plan, as JSON.")]
+
+LONGEST_RULES: Final = 1 << 24
+"""Bytes of a --tensor-type-file: a rule for each of very many tensors."""
 
 
 def quantize_command(
@@ -105,20 +109,22 @@ def quantize_command(
         prune_layers=prune_layers,
         keep_split=keep_split,
     )
-    _run(
-        open_gguf(source),
-        target,
-        wanted,
-        output_dir,
-        options,
-        parse_overrides(override_kv or []),
-        split_max_size=_bytes(split_max_size, "--split-max-size"),
-        buffer_bytes=_bytes(max_buffer_size, "--max-buffer-size"),
-        dry_run=dry_run,
-        force=force,
-        threads=threads,
-        as_json=as_json,
-    )
+    file = open_gguf(source)
+    with naming(file.path):
+        _run(
+            file,
+            target,
+            wanted,
+            output_dir,
+            options,
+            parse_overrides(override_kv or []),
+            split_max_size=parse_size_if(split_max_size, "--split-max-size", "a shard"),
+            buffer_bytes=parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer"),
+            dry_run=dry_run,
+            force=force,
+            threads=threads,
+            as_json=as_json,
+        )
 
 
 def dequantize_command(
@@ -141,20 +147,22 @@ def dequantize_command(
     if type_.upper() not in {"F32", "F16", "BF16"}:
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
     options = PlanOptions(allow_requantize=True)
-    _run(
-        open_gguf(source),
-        target,
-        [type_],
-        None,
-        options,
-        {},
-        split_max_size=None,
-        buffer_bytes=None,
-        dry_run=dry_run,
-        force=force,
-        threads=threads,
-        as_json=as_json,
-    )
+    file = open_gguf(source)
+    with naming(file.path):
+        _run(
+            file,
+            target,
+            [type_],
+            None,
+            options,
+            {},
+            split_max_size=None,
+            buffer_bytes=None,
+            dry_run=dry_run,
+            force=force,
+            threads=threads,
+            as_json=as_json,
+        )
 
 
 def _run(
@@ -172,19 +180,18 @@ def _run(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    from ggufscope.recipes.apply import DEFAULT_BUFFER, preview, processors, quantize_model
+    from ggufscope.container.header import Metadata
+    from ggufscope.recipes.apply import DEFAULT_BUFFER, preview, quantize_model
     from ggufscope.recipes.files import default_target
     from ggufscope.recipes.plan import plan
     from ggufscope.report import quantizing
     from ggufscope.report.as_json import dumps
     from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
-    from ggufscope.report.units import printable
 
-    for warning in file.warnings():
-        sys.stderr.write(f"warning: {printable(warning)}\n")
+    warn_about(file)
     # What is overridden can change types: upstream reads the model as overridden too.
-    metadata = {**file.metadata, **{key: value.data for key, value in overrides.items()}}
+    metadata = Metadata({**file.metadata.typed, **overrides})
     plans = [plan(file.tensors.values(), metadata, type_, options) for type_ in wanted]
     targets = {target or default_target(file.path, each.preset, output_dir): each for each in plans}
     if len(targets) < len(plans):
@@ -198,30 +205,22 @@ def _run(
             for outlook in outlooks:
                 show(make_console(), quantizing.outlook_views(outlook))
         return
-    with steps_bar("") as advance, _workers(file, threads or processors()) as pool:
+    with steps_bar("") as advance:
         results = quantize_model(
             file,
             targets,
             **settings,
             overwrite=force,
-            executor=pool,
             threads=threads,
             buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
             progress=lambda done: advance(done.done, done.total, done.tensor),
+            warn=warn,
         )
     if as_json:
         typer.echo(dumps([quantizing.result_json(each) for each in results]))
     else:
         for result in results:
             show(make_console(), quantizing.result_views(result))
-
-
-def _workers(file: GGUFFile, count: int) -> AbstractContextManager[Executor | None]:
-    """Give processes where the work is worth starting them; None for threads of this one."""
-    from ggufscope.recipes.workers import worker_pool
-
-    large = sum(tensor.nbytes for tensor in file.tensors.values()) >= _LARGE
-    return worker_pool(count) if large and count > 1 else nullcontext()
 
 
 def _target_and_types(
@@ -254,38 +253,21 @@ def _options(
     prune_layers: str | None,
     **flags: bool,
 ) -> PlanOptions:
-    from ggufscope.blocks.layouts import layout_named
-    from ggufscope.errors import SourceUnreadable
     from ggufscope.recipes.options import PlanOptions, TypeRule, parse_layers, parse_type_rules
 
     rules = tuple(TypeRule.parse(text) for text in tensor_types)
     if tensor_type_file is not None:
-        try:
-            rules += parse_type_rules(tensor_type_file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceUnreadable(
-                f"{tensor_type_file} cannot be read: {error}", hint="check --tensor-type-file"
-            ) from None
+        rules += parse_type_rules(read_text(tensor_type_file, LONGEST_RULES, "a list of types"))
     return PlanOptions(
-        output_tensor_type=layout_named(output_tensor_type) if output_tensor_type else None,
-        token_embedding_type=layout_named(token_embedding_type) if token_embedding_type else None,
+        output_tensor_type=_layout(output_tensor_type),
+        token_embedding_type=_layout(token_embedding_type),
         tensor_types=rules,
-        prune_layers=parse_layers(prune_layers) if prune_layers else (),
+        prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         **flags,
     )
 
 
-_LARGE = 64 << 20
-"""Bytes of tensors from which on workers of their own pay for their start."""
+def _layout(name: str | None) -> Layout | None:
+    from ggufscope.blocks.layouts import layout_named
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def _bytes(text: str | None, option: str) -> int | None:
-    """Read a size such as ``2G``; binary units, as llama.cpp's own tools have them."""
-    if text is None:
-        return None
-    number, unit = text.rstrip("KMGkmgiBb"), text.lstrip("0123456789").upper().rstrip("IB")
-    if not number.isdecimal() or unit not in _UNITS or int(number) == 0:
-        raise BadUsage(f"{option} {text!r} is no size", hint="write bytes, or 500M, or 2G")
-    return int(number) * _UNITS[unit]
+    return None if name is None else layout_named(name)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.errors import BadUsage
+from ggufscope.cli.common import ExitCode, warn, warn_about
+from ggufscope.cli.sizes import parse_size, parse_size_if
+from ggufscope.errors import BadUsage, naming
+
+MOST_BITS: Final = 64
 
 if TYPE_CHECKING:
     from ggufscope.sizing.overview import Overview, Question
@@ -35,7 +38,7 @@ def size_command(
         int, typer.Option("--parallel", "-np", min=1, max=256, help="Sequences side by side.")
     ] = 1,
     batch: Annotated[
-        int, typer.Option("--batch", "-ub", min=1, help="Tokens computed at once.")
+        int, typer.Option("--batch", "-ub", min=1, max=2**31, help="Tokens computed at once.")
     ] = 512,
     kv_unified: Annotated[
         bool, typer.Option("--kv-unified", help="One cache for all sequences.")
@@ -82,7 +85,7 @@ def size_command(
     from ggufscope.sizing.bare import parse_count
 
     asked = [context, fits, vram, ram, target_size, target_bpw, types]
-    count = None if Path(model).exists() else parse_count(model)
+    count = None if _is_there(model) else parse_count(model)
     if count is not None:
         if any(option is not None for option in asked):
             raise BadUsage(
@@ -105,18 +108,25 @@ def size_command(
             swa_full=swa_full,
             flash_attention=not no_flash_attention,
         ),
-        limits=tuple(_bytes(text, "--fits") for text in fits or []),
-        vram=_bytes(vram, "--vram") if vram else None,
-        ram=_bytes(ram, "--ram") if ram else None,
-        target_nbytes=_bytes(target_size, "--target-size") if target_size else None,
-        target_bits=target_bpw,
+        limits=tuple(parse_size(text, "--fits", "a memory") for text in fits or []),
+        vram=parse_size_if(vram, "--vram", "the GPU's memory"),
+        ram=parse_size_if(ram, "--ram", "the host's memory"),
+        target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
+        target_bits=_bits(target_bpw),
         presets=tuple(types or ()),
         with_imatrix=with_imatrix,
     )
     overview = _answer(model, question)
     _show(overview, as_json=as_json)
     if overview.nothing_fits:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.NO)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        return False
 
 
 def _answer(model: str, question: Question) -> Overview:
@@ -125,19 +135,17 @@ def _answer(model: str, question: Question) -> Overview:
 
     path = Path(model)
     written_as_path = path.suffix.lower() == ".gguf" or len(path.parts) > 1
-    if path.exists() or (written_as_path and model.lower() not in SHAPES):
+    if _is_there(model) or (written_as_path and model.lower() not in SHAPES):
         from ggufscope.container.file import open_gguf
-        from ggufscope.report.units import printable
 
-        with open_gguf(path) as file:
-            for warning in file.warnings():
-                sys.stderr.write(f"warning: {printable(warning)}\n")
+        with open_gguf(path) as file, naming(path):
+            warn_about(file)
             overview = overview_of_file(file, question)
     else:
         overview = overview_of_shape(shape_named(model), question)
     made_for = overview.hparams.context_length if overview.hparams else None
     if made_for and max(question.contexts, default=0) > made_for:
-        sys.stderr.write(f"warning: the model was made for {made_for:,} tokens of context\n")
+        warn(f"the model was made for {made_for:,} tokens of context")
     return overview
 
 
@@ -197,6 +205,14 @@ def _settings(
     return RunSettings(1, type_k=layouts[0], type_v=layouts[1], **flags)
 
 
+def _bits(bits: float | None) -> float | None:
+    if bits is not None and not 0 < bits <= MOST_BITS:
+        raise BadUsage(
+            f"--target-bpw {bits:g} is no number of bits", hint=f"more than 0, {MOST_BITS} at most"
+        )
+    return bits
+
+
 def _contexts(texts: list[str]) -> tuple[int, ...]:
     words = [word for text in texts for word in text.split(",")]
     found: set[int] = set()
@@ -207,18 +223,3 @@ def _contexts(texts: list[str]) -> tuple[int, ...]:
             raise BadUsage(f"--context {word!r} is no length", hint="write 16384, 16k, or several")
         found.add(number)
     return tuple(sorted(found))
-
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def _bytes(text: str, option: str) -> int:
-    """Read ``8GiB``, ``8G`` (binary both, as llama.cpp's tools have them) or ``8GB`` (decimal)."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(I?B?)", text.upper(), re.ASCII)
-    scale = _UNITS[match[2]] if match else 0
-    if match and match[2] and match[3] == "B":
-        scale = 1000 ** ("KMGT".index(match[2]) + 1)
-    nbytes = round(float(match[1]) * scale) if match else 0
-    if nbytes <= 0:
-        raise BadUsage(f"{option} {text!r} is no size", hint="write 8GiB, 8GB (decimal) or bytes")
-    return nbytes

@@ -120,6 +120,11 @@ class GGUFFile:
                 f"{self.path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
             ) from None
 
+    def require_unchanged(self) -> None:
+        """Raise ``SourceChanged`` where one of its files is no longer what it was when opened."""
+        for shard in self.shards:
+            shard.source.require_unchanged()
+
     def warnings(self) -> list[str]:
         """Say what is odd about the model, though llama.cpp, or at least a lister, can go on."""
         return [line for shard in self.shards for line in _warnings(shard)]

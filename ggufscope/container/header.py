@@ -16,10 +16,9 @@ tensor is kept as a ``ForeignType``, so that the rest of the file can be seen.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout, layout_numbered
 from ggufscope.container.tensor_info import (
@@ -30,9 +29,12 @@ from ggufscope.container.tensor_info import (
     check_shape,
     padded,
 )
-from ggufscope.container.values import Buffer, Order, Value, ValueType, skip, value_type
+from ggufscope.container.value_types import Order, ValueType, value_type
+from ggufscope.container.values import Value
+from ggufscope.container.walk import MAX_KEY, Source, Walk
 from ggufscope.errors import (
     BadAlignment,
+    BeyondLimit,
     DuplicateKey,
     DuplicateTensor,
     EmptyFile,
@@ -44,37 +46,24 @@ from ggufscope.errors import (
     TooManyDimensions,
     Truncated,
     UnsupportedVersion,
+    naming,
 )
 
 MAGIC: Final = b"GGUF"
 DEFAULT_ALIGNMENT: Final = 32
 ALIGNMENT_KEY: Final = "general.alignment"
-MAX_ENTRIES: Final = 65_536
-"""Most pairs, and most tensors, that are read: ten times what the largest models have, and few
-enough that a small file full of them cannot fill the memory."""
+MAX_PAIRS: Final = 1 << 17
+MAX_TENSORS: Final = 1 << 16
+"""Most pairs and tensors that are read: more than the largest models have (one tensor an expert
+makes 47,000), and few enough that a small file full of them cannot fill the memory."""
 
 _DAMAGED: Final = "the header is damaged: download the file again, or ask whoever made it"
 _SMALLEST_PAIR: Final = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR: Final = 8 + 4 + 4 + 8
 
 
-class Source(Protocol):
-    """Where bytes come from. A header needs no more than this, so a remote file can be one."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a message."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-
-    @property
-    def first_read(self) -> int:
-        """How much to ask for at first: all where that is free, a few megabytes where it is not."""
-
-    def view(self, start: int, stop: int) -> memoryview:
-        """Give the bytes of ``[start, stop)``."""
+Extent = tuple[ValueType, int, int]
+"""A value's type, where its bytes begin and where they end."""
 
 
 class Metadata(Mapping[str, Any]):
@@ -89,6 +78,11 @@ class Metadata(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return self.typed[key].data
+
+    def text(self, key: str, most: int) -> str | None:
+        """Return a string, no more than its first ``most`` bytes; None where there is no string."""
+        value = self.typed.get(key)
+        return value.head(most) if value and value.type is ValueType.STRING else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.typed)
@@ -121,106 +115,97 @@ class Header:
 def read_header(source: Source) -> Header:
     """Read the header of ``source``, asking for no more bytes than it takes.
 
-    Raises one of the ``FormatError`` family, each naming what is wrong and at which byte.
+    Raises one of the ``FormatError`` family, each naming the file, what is wrong and at which byte.
     """
+    with naming(source.name):
+        return _read(source)
+
+
+def _read(source: Source) -> Header:
     if source.size == 0:
-        raise EmptyFile(f"{source.name} is empty", hint="download it again")
-    take = min(source.first_read, source.size)
-    while True:
-        try:
-            return _parse(source.view(0, take), source.size, source.name)
-        except Truncated:
-            if take == source.size:
-                raise
-            take = min(2 * take, source.size)
+        raise EmptyFile("the file is empty", hint="download it again")
+    walk = Walk(source)
+    version = _begin(walk, source.size)
+    n_tensors = _count(walk, "tensors", _SMALLEST_TENSOR, MAX_TENSORS, source.size)
+    n_pairs = _count(walk, "metadata pairs", _SMALLEST_PAIR, MAX_PAIRS, source.size)
+    extents = _read_pairs(walk, n_pairs)
+    alignment = _alignment(walk, extents)
+    tensors = _read_tensors(walk, n_tensors)
+    data_offset = padded(walk.position, alignment)
+    if tensors and data_offset > source.size:
+        raise Truncated(
+            f"the file ends at byte {source.size}, before its data section at {data_offset}",
+            hint="the file is cut short: download it again",
+        )
+    placed = check_offsets(tensors, alignment, max(0, source.size - data_offset))
+    raw = walk.finish()
+    values = {key: Value(type_, raw[i:j], walk.order) for key, (type_, i, j) in extents.items()}
+    return Header(version, walk.order, Metadata(values), placed, alignment, data_offset)
 
 
-class _Cursor:
-    """A position in the header, and the reads that move it."""
-
-    def __init__(self, data: Buffer, order: Order) -> None:
-        self.data = data
-        self.order: Order = order
-        self.position = 0
-
-    def number(self, code: str, where: str) -> int:
-        try:
-            (number,) = struct.unpack_from(self.order + code, self.data, self.position)
-        except struct.error:
-            raise Truncated(
-                f"the file ends at byte {len(self.data)}, inside {where}",
-                hint="the file is cut short: download it again",
-            ) from None
-        self.position += struct.calcsize("<" + code)
-        return int(number)
-
-    def text(self, where: str) -> str:
-        start = self.position
-        self.position = skip(self.data, start, ValueType.STRING, self.order, where)
-        # surrogateescape: a name that is not UTF-8 is shown, and written back, as it is.
-        return str(self.data[start + 8 : self.position], "utf-8", "surrogateescape")
-
-    def value(self, where: str) -> Value:
-        type_ = value_type(self.number("I", where), where)
-        start = self.position
-        self.position = skip(self.data, start, type_, self.order, where)
-        return Value(type_, self.data[start : self.position], self.order)
-
-    def count(self, of: str, smallest: int, file_size: int) -> int:
-        at = self.position
-        count = self.number("Q", f"the number of {of}")
-        if count > MAX_ENTRIES or count * smallest > file_size:
-            raise ImpossibleCount(
-                f"the header claims {count} {of} (at byte {at}) in a file of {file_size} bytes; "
-                f"the limit is {MAX_ENTRIES}",
-                hint=_DAMAGED,
-            )
-        return count
-
-
-def _parse(data: memoryview, file_size: int, name: str) -> Header:
-    if bytes(data[:4]) != MAGIC:
+def _begin(walk: Walk, file_size: int) -> int:
+    """Read magic and version, and settle the byte order."""
+    walk.reach(min(len(MAGIC), file_size), "the magic")
+    magic = bytes(walk.data[: len(MAGIC)])
+    if magic != MAGIC:
         raise NotGGUF(
-            f"{name} is not a GGUF file: it begins with {bytes(data[:4])!r}, not {MAGIC!r}",
+            f"this is not a GGUF file: it begins with {magic!r}, not {MAGIC!r}",
             hint="llama.cpp's convert_hf_to_gguf.py makes one from a safetensors model",
         )
-    cursor = _Cursor(data, "<")
-    cursor.position = len(MAGIC)
-    version = cursor.number("I", "the version")
+    walk.position = len(MAGIC)
+    version = walk.number("I", "the version")
     if version and version & 0xFFFF == 0:  # a big-endian file, read the wrong way round
-        cursor.order = ">"
+        walk.order = ">"
         version = int.from_bytes(version.to_bytes(4, "little"), "big")
     if version not in (2, 3):
         raise UnsupportedVersion(
-            f"{name} is GGUF version {version} (at byte 4); versions 2 and 3 can be read",
+            f"this is GGUF version {version} (at byte 4); versions 2 and 3 can be read",
             hint="convert the original model again with a current llama.cpp",
         )
-    n_tensors = cursor.count("tensors", _SMALLEST_TENSOR, file_size)
-    n_pairs = cursor.count("metadata pairs", _SMALLEST_PAIR, file_size)
-    metadata = Metadata(_read_pairs(cursor, n_pairs))
-    alignment = alignment_of(metadata.typed)
-    tensors = _read_tensors(cursor, n_tensors)
-    data_offset = padded(cursor.position, alignment)
-    if tensors and data_offset > file_size:
-        raise Truncated(
-            f"the file ends at byte {file_size}, before its data section at {data_offset}",
-            hint="the file is cut short: download it again",
+    return version
+
+
+def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> int:
+    at = walk.position
+    count = walk.number("Q", f"the number of {of}")
+    if count * smallest > file_size:
+        raise ImpossibleCount(
+            f"the header claims {count} {of} (at byte {at}), for which a file of {file_size} bytes "
+            "has no room",
+            hint=_DAMAGED,
         )
-    placed = check_offsets(tensors, alignment, max(0, file_size - data_offset))
-    return Header(version, cursor.order, metadata, placed, alignment, data_offset)
+    if count > limit:
+        raise BeyondLimit(
+            f"the header has {count} {of} (at byte {at}); this program reads {limit} at the most",
+            hint="no known model has so many: if yours is sound, please report it",
+        )
+    return count
 
 
-def _read_pairs(cursor: _Cursor, count: int) -> dict[str, Value]:
-    values: dict[str, Value] = {}
+def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
+    """Read where each value of the metadata is; while bytes are held no more can be read."""
+    extents: dict[str, Extent] = {}
     for index in range(count):
-        at = cursor.position
-        key = cursor.text(f"key {index} of {count}")
+        at = walk.position
+        key = walk.text(f"key {index} of {count}", MAX_KEY)
         if not key:
             raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=_DAMAGED)
-        if key in values:
-            raise DuplicateKey(f"key {key!r} comes twice (again at byte {at})", hint=_DAMAGED)
-        values[key] = cursor.value(f"key {key!r}")
-    return values
+        where = f"key {key!r}"
+        if key in extents:
+            raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=_DAMAGED)
+        type_ = value_type(walk.number("I", where), where)
+        start = walk.position
+        walk.skip(type_, where)
+        extents[key] = type_, start, walk.position
+    return extents
+
+
+def _alignment(walk: Walk, extents: Mapping[str, Extent]) -> int:
+    if ALIGNMENT_KEY not in extents:
+        return DEFAULT_ALIGNMENT
+    type_, start, stop = extents[ALIGNMENT_KEY]
+    value = Value(type_, bytes(walk.data[start:stop]), walk.order)
+    return alignment_of({ALIGNMENT_KEY: value})
 
 
 def alignment_of(values: Mapping[str, Value]) -> int:
@@ -240,12 +225,12 @@ def alignment_of(values: Mapping[str, Value]) -> int:
     return alignment
 
 
-def _read_tensors(cursor: _Cursor, count: int) -> list[TensorInfo]:
+def _read_tensors(walk: Walk, count: int) -> list[TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for index in range(count):
-        at = cursor.position
-        name = cursor.text(f"the name of tensor {index} of {count}")
-        length = cursor.position - at - 8
+        at = walk.position
+        name = walk.text(f"the name of tensor {index} of {count}", MAX_KEY)
+        length = walk.position - at - 8
         if length >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {index} ({name[:MAX_NAME]!r}...) has a name of {length} bytes "
@@ -256,26 +241,26 @@ def _read_tensors(cursor: _Cursor, count: int) -> list[TensorInfo]:
             raise DuplicateTensor(
                 f"tensor {name!r} comes twice (again at byte {at})", hint=_DAMAGED
             )
-        tensors[name] = _read_tensor(cursor, name)
+        tensors[name] = _read_tensor(walk, name)
     return list(tensors.values())
 
 
-def _read_tensor(cursor: _Cursor, name: str) -> TensorInfo:
-    at = cursor.position
-    n_dims = cursor.number("I", f"tensor {name!r}")
+def _read_tensor(walk: Walk, name: str) -> TensorInfo:
+    at = walk.position
+    n_dims = walk.number("I", f"tensor {name!r}")
     if n_dims > MAX_DIMS:
         raise TooManyDimensions(
             f"tensor {name!r} has {n_dims} dimensions (at byte {at}); the limit is {MAX_DIMS}",
             hint=_DAMAGED,
         )
-    dims = tuple(cursor.number("q", f"tensor {name!r}") for _ in range(n_dims))
+    dims = tuple(walk.number("q", f"tensor {name!r}") for _ in range(n_dims))
     if any(extent < 0 for extent in dims):
         raise NegativeDimension(
             f"tensor {name!r} has dimensions {dims} (at byte {at}): none can be negative",
             hint=_DAMAGED,
         )
-    type_ = layout_numbered(cursor.number("I", f"tensor {name!r}"))
+    type_ = layout_numbered(walk.number("I", f"tensor {name!r}"))
     check_shape(name, dims, type_, f" (at byte {at})")
-    offset = cursor.number("Q", f"tensor {name!r}")
+    offset = walk.number("Q", f"tensor {name!r}")
     nbytes = type_.row_bytes(math.prod(dims)) if isinstance(type_, Layout) else 0
     return TensorInfo(name, dims, type_, offset, nbytes)

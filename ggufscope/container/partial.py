@@ -1,96 +1,146 @@
-"""A file under way: grown under a temporary name, renamed when it is complete.
+"""A file under way: grown under a temporary name, given its own name when it is complete.
 
 Whoever opens the target sees the old file or the whole new one, and a reader that has the old one
-mapped keeps it. The temporary name follows from the target's, and a lock on it tells a file that
-another process is writing from one that a killed process left behind: the next run takes that over.
+mapped keeps it. The temporary name cannot be foretold, and nothing that has it already is opened:
+an archive could have put a link there. A lock tells a file that another process is writing from one
+that a killed process left behind; the next run for the same target removes that.
 """
 
 from __future__ import annotations
 
-import hashlib
+import atexit
+import errno
 import io
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from ggufscope.errors import TargetBusy, TargetUnwritable
+from ggufscope.container.leftovers import directory_held, lock, remove_leftovers, temporary_name
+from ggufscope.container.target import check_target, refusals
+from ggufscope.errors import TargetExists, TargetUnwritable
 
-try:
-    import fcntl
-except ImportError:  # Windows: an open file cannot be opened for writing twice there
-    fcntl = None  # type: ignore[assignment]  # a module elsewhere
+_SAFELY: Final = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
+)
+"""What file systems without hard links answer to the wish for one."""
 
-_LONGEST_NAME: Final = 200
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Where a file under way can be opened, by this process or another: path, device, inode."""
+
+    path: str
+    device: int
+    inode: int
+    target: str
+    """What to call it in a message."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write at an offset; raises ``TargetUnwritable``."""
+        with refusals(Path(self.target)):
+            try:
+                file = io.FileIO(os.open(self.path, os.O_WRONLY | _SAFELY), "w")
+            except FileNotFoundError:
+                raise _gone(self.path, self.target) from None
+            with file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) != (self.device, self.inode):
+                    raise _gone(self.path, self.target)
+                _write_at(file, offset, data)
 
 
-def partial_path(target: Path) -> Path:
-    """Give the temporary name of a target: beside it, hidden, always the same."""
-    name = target.name
-    if len(os.fsencode(name)) > _LONGEST_NAME:  # with what is added it might be too long
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return target.with_name(f".{name}.partial")
+def _gone(path: Path | str, target: Path | str) -> TargetUnwritable:
+    return TargetUnwritable(
+        f"{target} cannot be written: its temporary file was removed while it was written",
+        hint=f"leave {Path(path).name} alone while the command runs",
+    )
 
 
 class PartialFile:
-    """A file of known length under its temporary name. ``commit`` or ``discard`` ends it."""
+    """A file under its temporary name. ``commit`` or ``discard`` ends it."""
 
-    def __init__(self, target: Path, nbytes: int) -> None:
-        """Create it, all zeros; raises ``TargetBusy`` or ``TargetUnwritable``."""
-        self.target = target
-        self.path = partial_path(target)
+    def __init__(self, target: Path, nbytes: int = 0, *, overwrite: bool = False) -> None:
+        """Create it, all zeros.
+
+        Raises what ``check_target`` raises, and ``TargetBusy``.
+        """
+        self.target = check_target(target, overwrite=overwrite)
+        self._overwrite = overwrite
         self._file: io.FileIO | None = None
-        with self._refusals():
-            self._file = self._locked()
-            # To nothing first: what a killed run left must not show through. Then the full length
-            # at once: what is not written, the padding, reads as zeros.
-            self._file.truncate(0)
+        self.path = temporary_name(self.target)
+        _LIVE[self.path] = os.getpid()
+        with self._refusals(), directory_held(self.target.parent):
+            remove_leftovers(self.target)
+            self._file = _create(self.path, self.target)
+            # The full length at once: what is not written, the padding, reads as zeros.
             self._file.truncate(nbytes)
+
+    @property
+    def under_way(self) -> UnderWay:
+        """Where others can write into it."""
+        status = os.fstat(self._open_file().fileno())
+        return UnderWay(str(self.path), status.st_dev, status.st_ino, str(self.target))
 
     def write_at(self, position: int, data: memoryview) -> None:
         """Write ``data`` at a position; raises ``TargetUnwritable``, and nothing is left then."""
         with self._refusals():
-            file = self._open_file()
-            file.seek(position)
-            while data:  # a raw file may take less than it is given
-                data = data[file.write(data) :]
+            _write_at(self._open_file(), position, data)
 
     def commit(self) -> None:
-        """Make it durable and give it its name."""
+        """Make it durable and give it its name.
+
+        Raises ``TargetExists`` where a file of that name appeared meanwhile and overwriting was not
+        asked for. On a file system without hard links (FAT) a file that appears in the very last
+        moment is not noticed.
+        """
         with self._refusals():
             os.fsync(self._open_file().fileno())
-            self.path.replace(self.target)
+            if not self._is_there():
+                raise _gone(self.path, self.target)
+            if self._overwrite:
+                self.path.replace(self.target)
+            else:
+                self._place()
             self._close()
             _sync_directory(self.target.parent)
 
     def discard(self) -> None:
         """Remove it, if it has not been committed."""
-        if self._file is not None:
+        if self._file is not None and self._is_there():
             self.path.unlink(missing_ok=True)
-            self._close()
+        self._close()
 
-    def _locked(self) -> io.FileIO:
-        while True:
-            # The umask decides the mode, as for any new file.
-            file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-            if fcntl is None:
-                return file
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise TargetBusy(
-                    f"{self.target} is being written by another process",
-                    hint=f"wait for it to end (it holds {self.path.name})",
-                ) from None
-            if self._is(file):
-                return file
-            file.close()  # its owner finished between our opening and locking it: try again
-
-    def _is(self, file: io.FileIO) -> bool:
+    def _place(self) -> None:
+        """Give it its name, unless there is a file of that name."""
         try:
-            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+            if os.name == "nt":
+                self.path.rename(self.target)  # which refuses there
+                return
+            os.link(self.path, self.target)
+        except FileExistsError:
+            raise TargetExists(
+                f"{self.target} appeared while it was written; it was left as it is",
+                hint="remove it, or overwrite it with --force",
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(self.target):
+                raise TargetExists(f"{self.target} exists", hint="remove it first") from None
+            self.path.rename(self.target)
+        else:
+            self.path.unlink()
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._open_file().fileno()), self.path.lstat())
         except FileNotFoundError:
             return False
 
@@ -103,18 +153,65 @@ class PartialFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+        _LIVE.pop(self.path, None)
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Turn what the operating system refuses into ``TargetUnwritable``, leaving nothing."""
         try:
-            yield
-        except OSError as error:
+            with refusals(self.target):
+                yield
+        except BaseException:
             self.discard()
-            raise TargetUnwritable(
-                f"{self.target} cannot be written: {error.strerror}",
-                hint="check the directory, its permissions and the room on the disk",
-            ) from None
+            raise
+
+
+@contextmanager
+def replacing(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """Open a file to be written from its beginning; it becomes ``target`` when all is well.
+
+    Raises what ``PartialFile`` raises.
+    """
+    partial = PartialFile(target, overwrite=overwrite)
+    try:
+        with partial._refusals():
+            stream = io.BufferedRandom(partial._open_file())
+            yield stream
+            stream.flush()
+            stream.detach()
+        partial.commit()
+    finally:
+        partial.discard()
+
+
+_LIVE: Final[dict[Path, int]] = {}
+"""Files under way, noted before they are created, and the process that does it."""
+
+
+@atexit.register
+def _remove_live() -> None:
+    """Remove what a signal, between two instructions, kept from being removed where it was made."""
+    for path, process in _LIVE.items():
+        if process == os.getpid():  # and not a child of it
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _create(path: Path, target: Path) -> io.FileIO:
+    """Open a new file that no one else can have prepared, and lock it."""
+    # The umask decides the mode, as for any new file.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o666)
+    file = io.FileIO(descriptor, "r+")
+    lock(file)
+    if hasattr(os, "fchmod"):
+        with suppress(FileNotFoundError):  # what is replaced stays as private as it was
+            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode) & 0o777)
+    return file
+
+
+def _write_at(file: io.FileIO, position: int, data: memoryview) -> None:
+    file.seek(position)
+    while data:  # a raw file may take less than it is given
+        data = data[file.write(data) :]
 
 
 def _sync_directory(directory: Path) -> None:

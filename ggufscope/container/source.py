@@ -1,43 +1,60 @@
-"""Where bytes come from: a file on this machine, mapped into memory or read."""
+"""Where bytes come from: a file on this machine, read piece by piece, or mapped into memory.
+
+A model is read in many small pieces, by threads and processes that each open it anew. What they
+must all find is one file in one state, so an ``Identity`` is taken when it is first opened and
+held against every opening after that.
+"""
 
 from __future__ import annotations
 
 import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import Self
 
 from ggufscope.errors import NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
 
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that took the file's place must not make us wait
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file it is, and which state of it."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    """Nanoseconds."""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Take it from what the operating system says of a file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
 
 class LocalFile:
-    """A local file, mapped read-only: a view costs nothing until its bytes are touched.
-
-    Implements ``header.Source``. The file is never opened for writing.
-    """
+    """A local file that is read, never written. Implements ``header.Source``."""
 
     def __init__(self, path: Path) -> None:
-        """Open and map ``path``.
+        """Look at ``path``.
 
         Raises ``SourceNotFound``, ``NotAFile`` or ``SourceUnreadable``.
         """
         self.path = path
-        try:
-            # Looked at before it is opened: opening a pipe would wait for somebody to write to it.
-            _check_regular(path, path.stat())
-            with path.open("rb") as file:
-                self._size = os.fstat(file.fileno()).st_size
-                # An empty file cannot be mapped; the header will say that it is empty.
-                self._map = (
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else None
-                )
-        except (FileNotFoundError, NotADirectoryError):
-            raise SourceNotFound(f"{path}: no such file", hint="check the path") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SourceUnreadable(
-                f"{path} cannot be read: {reason}", hint="check the path and its permissions"
-            ) from None
+        self._map: mmap.mmap | None = None
+        with _open(path) as file:
+            self.identity = Identity.of(os.fstat(file.fileno()))
 
     @property
     def name(self) -> str:
@@ -46,30 +63,54 @@ class LocalFile:
 
     @property
     def size(self) -> int:
-        """Bytes in the file when it was opened."""
-        return self._size
+        """Bytes in the file when it was first opened."""
+        return self.identity.size
 
-    @property
-    def first_read(self) -> int:
-        """All of it: a mapping reads only what is touched."""
-        return self._size
+    def read(self, start: int, stop: int) -> bytearray:
+        """Return the bytes of ``[start, stop)``; raises ``SourceChanged``."""
+        data = bytearray(stop - start)
+        read_into(self.path, self.identity, start, memoryview(data), "the header")
+        return data
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Give the bytes of ``[start, stop)``, zero-copy; valid while the view is held."""
-        return memoryview(self._map or b"")[start:stop]
+        """Return the bytes of ``[start, stop)``, zero-copy, and valid while the view is held.
+
+        The file is mapped for it. Whoever cuts the file while a view is read ends the process; what
+        reads whole models here uses ``read_into``. Raises ``SourceChanged``.
+        """
+        if start == stop:  # an empty file cannot be mapped
+            return memoryview(b"")
+        if self._map is None:
+            with opened_unchanged(self.path, self.identity) as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return memoryview(self._map)[start:stop]
+
+    def require_unchanged(self) -> None:
+        """Raise ``SourceChanged`` where the path no longer leads to the file as it was."""
+        with opened_unchanged(self.path, self.identity):
+            pass
 
 
-def read_into(path: Path | str, offset: int, buffer: memoryview, what: str) -> None:
+def read_into(
+    path: Path | str, identity: Identity, offset: int, buffer: memoryview, what: str
+) -> None:
     """Fill a buffer from a file, with a position of its own: no seek that a thread could disturb.
 
     Nothing is mapped, so what was read does not stay in this process's memory.
-    Raises ``SourceChanged``, naming ``what``, where the file ends before the buffer is full.
+    Raises ``SourceChanged``, naming ``what`` where the file ends before the buffer is full.
     """
     left = buffer
-    with Path(path).open("rb", buffering=0) as file:
+    with opened_unchanged(path, identity) as file:
         file.seek(offset)
         while left:
-            got = file.readinto(left)
+            try:
+                got = file.readinto(left)
+            except OSError as error:
+                raise SourceUnreadable(
+                    f"{path} cannot be read at byte {offset + len(buffer) - len(left)}, inside "
+                    f"{what}: {error.strerror}",
+                    hint="the disk, or the network that it is on, is at fault",
+                ) from None
             if not got:
                 raise SourceChanged(
                     f"{path} ends inside {what}, at byte {offset + len(buffer) - len(left)}",
@@ -78,7 +119,46 @@ def read_into(path: Path | str, offset: int, buffer: memoryview, what: str) -> N
             left = left[got:]
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
+@contextmanager
+def opened_unchanged(path: Path | str, identity: Identity) -> Iterator[FileIO]:
+    """Open a file again; raises ``SourceChanged`` where it is not the one it was, as it was."""
+    try:
+        file = _open(Path(path))
+    except (SourceNotFound, NotAFile):
+        raise SourceChanged(
+            f"{path} is no longer there: it was removed or replaced while it was read",
+            hint="put it back and try again",
+        ) from None
+    with file:
+        if Identity.of(os.fstat(file.fileno())) != identity:
+            raise SourceChanged(
+                f"{path} was replaced or changed while it was read",
+                hint="try again when it is at rest",
+            )
+        yield file
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        # Looked at before it is opened: opening a device can do something.
+        _require_regular(path, path.stat())
+        file = FileIO(os.open(path, _FLAGS), "r")
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceNotFound(f"{path}: no such file", hint="check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SourceUnreadable(
+            f"{path} cannot be read: {reason}", hint="check the path and its permissions"
+        ) from None
+    try:
+        _require_regular(path, os.fstat(file.fileno()))
+    except NotAFile:
+        file.close()
+        raise
+    return file
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         models = sorted(path.glob("*.gguf"))
         hint = f"name one of its files, such as {models[0]}" if models else "name a .gguf file"

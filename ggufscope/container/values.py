@@ -16,67 +16,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import islice
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, overload
 
 import numpy as np
 
-from ggufscope.errors import NestedTooDeep, Truncated, UnencodableValue, UnknownValueType
+from ggufscope.container.value_types import CODES, SIZES, Buffer, Order, ValueType
+from ggufscope.container.walk import ARRAY_HEAD, Walk
+from ggufscope.errors import UnencodableValue
 
-Order = Literal["<", ">"]
-"""Byte order of a file, as ``struct`` and NumPy write it: little ``<`` or big ``>``."""
-
-Buffer = bytes | memoryview
-
-MAX_NESTING: Final = 16
-"""Arrays within arrays beyond this depth are refused; llama.cpp reads no nested array at all."""
-
-
-class ValueType(IntEnum):
-    """The type numbers of GGUF metadata."""
-
-    UINT8 = 0
-    INT8 = 1
-    UINT16 = 2
-    INT16 = 3
-    UINT32 = 4
-    INT32 = 5
-    FLOAT32 = 6
-    BOOL = 7
-    STRING = 8
-    ARRAY = 9
-    UINT64 = 10
-    INT64 = 11
-    FLOAT64 = 12
-
-
-# The struct (and NumPy) code of each type of fixed size.
-_CODES: Final[dict[ValueType, str]] = {
-    ValueType.UINT8: "B",
-    ValueType.INT8: "b",
-    ValueType.UINT16: "H",
-    ValueType.INT16: "h",
-    ValueType.UINT32: "I",
-    ValueType.INT32: "i",
-    ValueType.FLOAT32: "f",
-    ValueType.BOOL: "B",
-    ValueType.UINT64: "Q",
-    ValueType.INT64: "q",
-    ValueType.FLOAT64: "d",
-}
-_SIZES: Final = {type_: struct.calcsize("<" + code) for type_, code in _CODES.items()}
-
-
-def value_type(number: int, where: str) -> ValueType:
-    """Give the type of this number, or raise ``UnknownValueType`` naming ``where`` it stood."""
-    try:
-        return ValueType(number)
-    except ValueError:
-        raise UnknownValueType(
-            f"{where} has metadata type {number}, and GGUF has types 0 to {max(ValueType)}",
-            hint="the header is damaged, or a newer format than this program knows",
-        ) from None
+_CHUNK: Final = 1 << 16
+"""Numbers that become Python objects at a time."""
+_COPIED: Final = 1 << 25
+"""Bytes of strings that may be held twice while they are decoded."""
 
 
 class Array(Sequence[Any]):
@@ -103,8 +55,8 @@ class Array(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         if self._items is not None:
             return iter(self._items)
-        if self.element_type in _CODES:
-            return iter(self.numpy().tolist())
+        if self.element_type in CODES:
+            return self._numbers()
         return self._strings() if self.element_type is ValueType.STRING else self._walk()
 
     @overload
@@ -112,11 +64,15 @@ class Array(Sequence[Any]):
     @overload
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
+        if self.element_type in CODES:
+            return self.numpy()[index].tolist()
         if self._items is None:
             self._items = list(self)
         return self._items[index]
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, Array) and self._order == other._order and self._raw == other._raw:
+            return True  # the usual case, and nothing to decode; NaN equals itself here
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # mutable cache inside, and compared by content
@@ -125,42 +81,65 @@ class Array(Sequence[Any]):
         return f"Array({self.element_type.name}, {self._length} items)"
 
     def head(self, count: int) -> list[Any]:
-        """Give the first ``count`` items, decoding no more than those."""
-        return (
-            list(islice(self, count))
-            if self.element_type not in _CODES
-            else self.numpy()[:count].tolist()
-        )
+        """Return the first ``count`` items, decoding no more than those."""
+        return list(islice(self, count))
+
+    def heads(self, count: int, most: int) -> list[Any]:
+        """Return the first ``count`` items; of a string over ``most`` bytes the head and "..."."""
+        if self.element_type is not ValueType.STRING:
+            return self.head(count)
+        return [
+            _text(self._raw, start, stop, most) + ("..." if stop - start > most else "")
+            for start, stop in islice(self._extents(), count)
+        ]
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Give a zero-copy view of a numeric or bool array, shape (len,), in the file's order.
 
         Raises ``TypeError`` for strings and nested arrays.
         """
-        code = _CODES.get(self.element_type)
+        code = CODES.get(self.element_type)
         if code is None:
             raise TypeError(f"an array of {self.element_type.name} has no NumPy view")
         dtype = np.dtype(self._order + code)
-        found = np.frombuffer(self._raw, dtype, self._length, _ARRAY_HEAD)
+        found = np.frombuffer(self._raw, dtype, self._length, ARRAY_HEAD)
         return found != 0 if self.element_type is ValueType.BOOL else found
 
-    def _strings(self) -> Iterator[str]:
-        """Decode strings: their extents were checked when the header was read."""
-        raw, position, length_at = bytes(self._raw), _ARRAY_HEAD, struct.Struct(self._order + "Q")
+    def _numbers(self) -> Iterator[Any]:
+        numbers = self.numpy()
+        for start in range(0, self._length, _CHUNK):
+            yield from numbers[start : start + _CHUNK].tolist()
+
+    def _extents(self) -> Iterator[tuple[int, int]]:
+        """Return where each string begins and ends; that was checked when the header was read."""
+        position, length_at = ARRAY_HEAD, struct.Struct(self._order + "Q").unpack_from
         for _ in range(self._length):
             begin = position + 8
-            position = begin + length_at.unpack_from(raw, position)[0]
-            yield raw[begin:position].decode("utf-8", "surrogateescape")
+            position = begin + length_at(self._raw, position)[0]
+            yield begin, position
+
+    def _strings(self) -> Iterator[str]:
+        # A copy as bytes is decoded twice as fast; where it would be large, memory counts more.
+        raw = bytes(self._raw) if len(self._raw) <= _COPIED else self._raw
+        for begin, end in self._extents():
+            yield str(raw[begin:end], "utf-8", "surrogateescape")
 
     def _walk(self) -> Iterator[Any]:
-        position = _ARRAY_HEAD
+        walk = Walk(None, self._raw, self._order)
+        walk.position = ARRAY_HEAD
         for _ in range(self._length):
-            end = skip(self._raw, position, self.element_type, self._order, "an array item")
-            yield _decode(self.element_type, self._raw[position:end], self._order)
-            position = end
+            start = walk.position
+            walk.skip(self.element_type, "an array item")
+            yield _decode(self.element_type, self._raw[start : walk.position], self._order)
 
 
-_ARRAY_HEAD: Final = struct.calcsize("<IQ")
+def _text(raw: Buffer, start: int, stop: int, most: int | None = None) -> str:
+    """Decode the string of ``raw[start:stop]``, or no more than its first ``most`` bytes."""
+    if most is not None and stop - start > most:
+        stop = start + most
+        while stop > start and raw[stop] & 0xC0 == 0x80:  # not within a character
+            stop -= 1
+    return str(raw[start:stop], "utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +158,7 @@ class Value:
             text = data.encode("utf-8", "surrogateescape")
             return cls(type_, struct.pack("<Q", len(text)) + text)
         try:
-            return cls(type_, struct.pack("<" + _CODES[type_], data))
+            return cls(type_, struct.pack("<" + CODES[type_], data))
         except (struct.error, OverflowError, TypeError, KeyError):
             raise UnencodableValue(
                 f"{data!r} cannot be stored as {type_.name}", hint="choose a type that holds it"
@@ -200,6 +179,17 @@ class Value:
         """The value as int, float, bool, str or ``Array``."""
         return _decode(self.type, self.raw, self.order)
 
+    @property
+    def length(self) -> int:
+        """Bytes of a string, items of an array; 1 of a number."""
+        if self.type is ValueType.STRING:
+            return len(self.raw) - 8
+        return len(Array(self.raw, self.order)) if self.type is ValueType.ARRAY else 1
+
+    def head(self, most: int) -> str:
+        """Return the text of a string's first ``most`` bytes, decoding no more than those."""
+        return _text(self.raw, 8, len(self.raw), most)
+
     def encode(self, order: Order) -> bytes:
         """Give the bytes of the value in this byte order: every bit of every number kept."""
         return bytes(self.raw) if order == self.order else _swapped(self.type, self.raw, self.order)
@@ -207,90 +197,29 @@ class Value:
 
 def _decode(type_: ValueType, raw: Buffer, order: Order) -> Any:
     if type_ is ValueType.STRING:
-        return str(raw[8:], "utf-8", "surrogateescape")
+        return _text(raw, 8, len(raw))
     if type_ is ValueType.ARRAY:
         return Array(raw, order)
-    (number,) = struct.unpack(order + _CODES[type_], raw)
+    (number,) = struct.unpack(order + CODES[type_], raw)
     return number != 0 if type_ is ValueType.BOOL else number
 
 
 def _swapped(type_: ValueType, raw: Buffer, order: Order) -> bytes:
     """Give ``raw`` with each of its numbers in the other byte order."""
-    if type_ in _CODES:
+    if type_ in CODES:
         return bytes(raw)[::-1]
     if type_ is ValueType.STRING:
         return bytes(raw[:8])[::-1] + bytes(raw[8:])
     number, count = struct.unpack_from(order + "IQ", raw)
     element_type = ValueType(number)
-    head = bytes(raw[:4])[::-1] + bytes(raw[4:_ARRAY_HEAD])[::-1]
-    if element_type in _CODES:
-        unsigned = np.dtype(f"u{_SIZES[element_type]}")
-        return head + np.frombuffer(raw, unsigned, count, _ARRAY_HEAD).byteswap().tobytes()
-    parts, position = [head], _ARRAY_HEAD
+    head = bytes(raw[:4])[::-1] + bytes(raw[4:ARRAY_HEAD])[::-1]
+    if element_type in CODES:
+        unsigned = np.dtype(f"u{SIZES[element_type]}")
+        return head + np.frombuffer(raw, unsigned, count, ARRAY_HEAD).byteswap().tobytes()
+    parts, walk = [head], Walk(None, raw, order)
+    walk.position = ARRAY_HEAD
     for _ in range(count):
-        end = skip(raw, position, element_type, order, "an array item")
-        parts.append(_swapped(element_type, raw[position:end], order))
-        position = end
+        start = walk.position
+        walk.skip(element_type, "an array item")
+        parts.append(_swapped(element_type, raw[start : walk.position], order))
     return b"".join(parts)
-
-
-def skip(
-    data: Buffer, position: int, type_: ValueType, order: Order, where: str, depth: int = 0
-) -> int:
-    """Give the position behind the value that begins at ``position``; decode nothing.
-
-    This walk is the whole cost of opening a file with a large vocabulary. Every length is held
-    against what is left of ``data`` before it is used.
-
-    Raises ``Truncated``, ``UnknownValueType`` or ``NestedTooDeep``, naming ``where``.
-    """
-    if type_ is ValueType.STRING:
-        return _skip_strings(data, position, 1, order, where)
-    if type_ is not ValueType.ARRAY:
-        return _within(data, position, _SIZES[type_], where)
-    if depth == MAX_NESTING:
-        raise NestedTooDeep(
-            f"{where} nests arrays more than {MAX_NESTING} deep (at byte {position})",
-            hint="no model does that: the header is damaged or hostile",
-        )
-    items = _within(data, position, _ARRAY_HEAD, where)
-    number, count = struct.unpack_from(order + "IQ", data, position)
-    element_type = value_type(number, f"{where}, an array at byte {position},")
-    if element_type in _CODES:
-        return _within(data, items, count * _SIZES[element_type], where)
-    # A string takes at least the 8 bytes of its length, an inner array the 12 of its head.
-    _within(data, items, count * (8 if element_type is ValueType.STRING else _ARRAY_HEAD), where)
-    if element_type is ValueType.STRING:
-        return _skip_strings(data, items, count, order, where)
-    for _ in range(count):
-        items = skip(data, items, element_type, order, where, depth + 1)
-    return items
-
-
-def _within(data: Buffer, position: int, size: int, where: str) -> int:
-    end = position + size
-    if end > len(data):
-        raise Truncated(
-            f"{where} needs {size} bytes at byte {position}, and the file ends at {len(data)}",
-            hint="the file is cut short or damaged: download it again",
-        )
-    return end
-
-
-def _skip_strings(data: Buffer, position: int, count: int, order: Order, where: str) -> int:
-    length_at = struct.Struct(order + "Q").unpack_from
-    index, begin = 0, position
-    try:
-        for index in range(count):  # noqa: B007  # which one failed is what the error below says
-            begin = position
-            position += 8 + length_at(data, position)[0]
-    except (struct.error, OverflowError):  # the length before this one led out of the file
-        begin = min(begin, len(data))
-    else:
-        if position <= len(data):
-            return position
-    item = f"string {index} of {count} in {where}" if count > 1 else f"the string of {where}"
-    raise Truncated(
-        f"{item}, near byte {begin}, reaches beyond the file's end at {len(data)}",
-        hint="the file is cut short or damaged: download it again",
-    )

@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.header import MAGIC, alignment_of, read_header
-from ggufscope.container.partial import PartialFile
+from ggufscope.container.partial import PartialFile, UnderWay
 from ggufscope.container.source import LocalFile
 from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
-from ggufscope.container.values import Order, Value, ValueType
+from ggufscope.container.value_types import Order, ValueType
+from ggufscope.container.values import Value
 from ggufscope.errors import (
     DuplicateTensor,
     EmptyKey,
     IncompleteTensor,
     TargetCorrupt,
-    TargetExists,
     TensorNameTooLong,
     TooManyDimensions,
 )
+
+_HEAD: Final = len(MAGIC) + struct.calcsize("<IQQ")
+_PAIR: Final = struct.calcsize("<Q") + struct.calcsize("<I")
+_AXIS: Final = struct.calcsize("<Q")
+_TENSOR: Final = struct.calcsize("<Q") + struct.calcsize("<IIQ")
+"""Bytes of the beginning of a file, of a pair and of a tensor beside their texts and axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class TensorSpec:
 class Region:
     """Where the data of a tensor belongs."""
 
-    path: Path
+    file: UnderWay
     offset: int
     nbytes: int
 
@@ -100,9 +108,9 @@ class GGUFWriter:
         for spec in tensors:
             offsets[spec.name] = end
             end += padded(spec.nbytes, alignment)
-        head = _encode_header(metadata, tensors, offsets, version, order)
-        data_offset = padded(len(head), alignment) if tensors else len(head)
-        self._head = head
+        head = header_nbytes(metadata, [(spec.name, len(spec.shape)) for spec in tensors])
+        data_offset = padded(head, alignment) if tensors else head
+        self._encode = partial(_encode_header, metadata, tensors, offsets, version, order)
         self._starts = {name: data_offset + offset for name, offset in offsets.items()}
         self._written = dict.fromkeys(offsets, 0)
         self.nbytes = data_offset + end
@@ -148,7 +156,8 @@ class GGUFWriter:
 
         Whoever does, in another process perhaps, tells ``mark_written`` of it in the end.
         """
-        return Region(self._under_way().path, self._starts[name], self._specs[name].nbytes)
+        file = self._under_way().under_way
+        return Region(file, self._starts[name], self._specs[name].nbytes)
 
     def mark_written(self, name: str, nbytes: int) -> None:
         """Count bytes of a tensor as written; raises ``IncompleteTensor`` for too many."""
@@ -161,10 +170,8 @@ class GGUFWriter:
         self._written[name] = done
 
     def __enter__(self) -> GGUFWriter:
-        if self.path.exists() and not self._overwrite:
-            raise TargetExists(f"{self.path} exists", hint="remove it, or ask to overwrite it")
-        self._partial = PartialFile(self.path, self.nbytes)
-        self._partial.write_at(0, memoryview(self._head))
+        self._partial = PartialFile(self.path, self.nbytes, overwrite=self._overwrite)
+        self._partial.write_at(0, memoryview(self._encode()))
         return self
 
     def __exit__(
@@ -212,7 +219,7 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
         raise EmptyKey("a metadata key has no name", hint="give it one")
     seen: set[str] = set()
     for spec in tensors:
-        if len(spec.name.encode("utf-8", "surrogateescape")) >= MAX_NAME:
+        if len(_bytes(spec.name)) >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {spec.name!r} has a name of {MAX_NAME} bytes or more", hint="shorten it"
             )
@@ -225,6 +232,18 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
             )
         check_shape(spec.name, spec.shape[::-1], spec.type)
         seen.add(spec.name)
+
+
+def header_nbytes(metadata: Mapping[str, Value], tensors: Sequence[tuple[str, int]]) -> int:
+    """Return the length of the header for tensors of these names and numbers of dimensions."""
+    pairs = sum(len(_bytes(key)) + len(value.raw) for key, value in metadata.items())
+    names = sum(len(_bytes(name)) for name, _ in tensors)
+    axes = sum(dims for _, dims in tensors)
+    return _HEAD + pairs + _PAIR * len(metadata) + names + _AXIS * axes + _TENSOR * len(tensors)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _encode_header(

@@ -5,12 +5,21 @@ Follows ``build_attn_mha`` in llama.cpp's ``llama-graph.cpp``, without flash att
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from ggufscope.forward.ops import side_by_side, soft_cap, softmax
+from ggufscope.forward.ops import share_out, soft_cap, softmax
 from ggufscope.forward.weights import Floats
+
+Mask = npt.NDArray[np.bool_]
+
+STRETCH: Final = 1 << 24
+"""Scores of all heads that are computed together: 64 MiB, and as much again while they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ def attend(
     cap: float | None = None,
     sinks: Floats | None = None,
     keep: frozenset[str] = frozenset(),
+    tell: Callable[[int, Floats], object] | None = None,
 ) -> Attended:
     """Q (T, H, D), k (S, K, D), v (S, K, M) -> out (T, H * M): softmax(scale * q k^T) v.
 
@@ -49,40 +59,52 @@ def attend(
     limits the products before they are scaled (gemma2 scales its queries). ``sinks`` (H,) is a
     score of each head that no token has.
     ``keep`` names the quantities to hand back: ``kq``, ``kq_soft_max``, ``kqv``.
+
+    Long texts are worked through in stretches of queries, so that the scores of no more than
+    ``STRETCH`` pairs are held at a time. ``tell`` is told of each stretch in turn: its first row,
+    and its rows of ``kq_soft_max`` (H, rows, S), which are good until it returns.
     """
     tokens, heads, size = q.shape
     seen, groups, width = len(k), k.shape[1], v.shape[2]
     share = heads // groups
-    hidden = _hidden(tokens, seen, window)
+    step = max(1, STRETCH // (heads * seen))
     out = np.empty((tokens, heads, width), np.float32)
     kq = np.empty((heads, tokens, seen), np.float32) if "kq" in keep else None
-    shares = np.empty((heads, tokens, seen), np.float32) if "kq_soft_max" in keep else None
+    kept = np.empty((heads, tokens, seen), np.float32) if "kq_soft_max" in keep else None
 
-    def one_group(group: int) -> None:
-        mine = slice(group * share, (group + 1) * share)
-        queries = q[:, mine].transpose(1, 0, 2).reshape(share * tokens, size)
-        scores = (queries @ k[:, group].T).reshape(share, tokens, seen)
+    def one_group(group: int, start: int, hidden: Mask, rows: Floats | None) -> None:
+        """Rows from ``start`` on of the heads that share one head of keys."""
+        mine, count = slice(group * share, (group + 1) * share), len(hidden)
+        stop = start + count
+        queries = q[start:stop, mine].transpose(1, 0, 2).reshape(share * count, size)
+        scores = (queries @ k[:, group].T).reshape(share, count, seen)
         if kq is not None:
-            kq[mine] = scores
+            kq[mine, start:stop] = scores
         soft_cap(scores, cap)
         scores *= np.float32(scale)
         scores[:, hidden] = -np.inf
         softmax(scores, None if sinks is None else sinks[mine, None, None])
-        if shares is not None:
-            shares[mine] = scores
-        mixed = scores.reshape(share * tokens, seen) @ v[:, group]
-        out[:, mine] = mixed.reshape(share, tokens, width).transpose(1, 0, 2)
+        if rows is not None:
+            rows[mine] = scores
+        mixed = scores.reshape(share * count, seen) @ v[:, group]
+        out[start:stop, mine] = mixed.reshape(share, count, width).transpose(1, 0, 2)
 
-    side_by_side(one_group, range(groups))
+    for start in range(0, tokens, step):
+        stop = min(start + step, tokens)
+        rows = None if kept is None else kept[:, start:stop]
+        if rows is None and tell is not None:
+            rows = np.empty((heads, stop - start, seen), np.float32)
+        hidden = _hidden(start, stop, tokens, seen, window)
+        share_out(partial(one_group, start=start, hidden=hidden, rows=rows), range(groups))
+        if rows is not None and tell is not None:
+            tell(start, rows)
     kqv = np.ascontiguousarray(out.transpose(1, 0, 2)) if "kqv" in keep else None
-    return Attended(out.reshape(tokens, heads * width), kq, shares, kqv)
+    return Attended(out.reshape(tokens, heads * width), kq, kept, kqv)
 
 
-def _hidden(
-    tokens: int, seen: int, window: int | None
-) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """(T, S): which tokens of the keys a token of the queries must not see."""
-    query = np.arange(seen - tokens, seen)[:, None]
+def _hidden(start: int, stop: int, tokens: int, seen: int, window: int | None) -> Mask:
+    """(stop - start, S): which tokens of the keys a token of the queries must not see."""
+    query = np.arange(seen - tokens + start, seen - tokens + stop)[:, None]
     key = np.arange(seen)
     future = key > query
     return future if window is None else future | (query - key >= window)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
+
+from ggufscope.machine import processors
 
 _NAMES: Final = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
 """What builds of OpenBLAS call their functions; the first is that of NumPy's wheels."""
@@ -42,13 +43,6 @@ def _switch() -> tuple[Callable[[], int], Callable[[int], object]] | None:
 def workers() -> int:
     """Give how many threads of ours may multiply side by side."""
     return processors() if _switch() else 1
-
-
-def processors() -> int:
-    """Give the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _lock = threading.Lock()

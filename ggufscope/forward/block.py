@@ -6,6 +6,7 @@ A family's file says in which order a layer does things; this is what it says it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -139,7 +140,9 @@ class Block:
             q = cache.query(q)
             k, v = cache.extend(self.layer, k, v)
         keep = frozenset(name for name in _SCORES if self.trace.wants(name, self.layer))
-        found = attend(q, k, v, scale=scale, window=self.window, cap=cap, keep=keep)
+        rows = self.trace.rows
+        tell = None if rows is None else partial(rows, self.layer)
+        found = attend(q, k, v, scale=scale, window=self.window, cap=cap, keep=keep, tell=tell)
         for name, scores in zip(_SCORES, (found.kq, found.kq_soft_max), strict=True):
             if scores is not None:
                 self.tap(name, scores)

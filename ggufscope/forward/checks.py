@@ -16,6 +16,7 @@ from ggufscope.errors import (
 from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Weights
+from ggufscope.machine import require_memory
 from ggufscope.model.anatomy import LAYER
 from ggufscope.model.dimensions import layer_dims, measure
 from ggufscope.model.families import FAMILIES, window_of
@@ -27,6 +28,9 @@ _HINT: Final = "llama.cpp would not load it either: the file was converted wrong
 _FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 _SCALINGS: Final = ("none", "linear", "yarn", "longrope")
 """Ways to stretch the rotation of positions that llama.cpp knows."""
+_FLOAT: Final = 4
+_SCRATCH: Final = 1 << 28
+"""Bytes for tiles of weights and a stretch of scores."""
 _UNUSED_BY_LLAMA_CPP: Final = frozenset({"attn_rot_embd"})
 
 
@@ -175,6 +179,8 @@ def _check_shapes(
     architecture: str,
     graph: Graph,
 ) -> None:
+    free: dict[str, int] = {}
+    """What no key says: ``?`` is any extent, ``?W`` the same one everywhere in the layer."""
     for stem in sorted(places.stems(layer) & axes.keys()):
         for name, role, shape in places.of_stem(layer, stem):
             wanted = axes[stem].split()
@@ -185,8 +191,12 @@ def _check_shapes(
                     f"tensor '{_full(layer, name)}' is a {role.suffix}, which a pass does not use",
                     hint="the file is of a kind that this program does not know yet",
                 )
+            for axis, extent in zip(wanted, shape, strict=False):
+                if axis.startswith("?") and len(axis) > 1:
+                    free.setdefault(axis, extent)
             numbers = [
-                None if axis == "?" else measure(axis, dims, architecture) for axis in wanted
+                free.get(axis) if axis.startswith("?") else measure(axis, dims, architecture)
+                for axis in wanted
             ]
             fits = len(numbers) == len(shape) and all(
                 number in (None, extent) for number, extent in zip(numbers, shape, strict=True)
@@ -227,6 +237,32 @@ def require_ids(ids: Sequence[int], past: int, vocabulary: int, context: int | N
             f"{past + len(ids)} tokens are more than the model's context of {context}",
             hint="give a shorter text",
         )
+
+
+def require_memory_for(
+    hparams: HParams, tokens: int, *, matrices: int, logits: bool, runs: int = 1
+) -> None:
+    """Raise ``TooMuchMemory`` where a pass over so many tokens would take more than there is.
+
+    ``matrices``: how many layers' ``kq_soft_max`` are held at a time; ``logits``: those of all
+    tokens; ``runs``: passes side by side.
+    """
+    heads = max(hparams.head_count.numbers) if hparams.head_count else 0
+    size = max(hparams.key_length or 0, hparams.key_length_swa or 0, hparams.value_length or 0)
+    embedding, experts = hparams.embedding_length or 0, hparams.expert_used_count or 0
+    wide = max(hparams.feed_forward_length.numbers) if hparams.feed_forward_length else 0
+    if experts:
+        widths = hparams.expert_feed_forward_length
+        wide = max(wide, experts * ((max(widths.numbers) if widths else wide) + embedding))
+    each = 6 * embedding + 4 * wide + 6 * heads * size
+    each += (hparams.vocab_size or 0) if logits else 0
+    each += matrices * heads * tokens
+    needed = runs * _FLOAT * tokens * each + _SCRATCH
+    require_memory(
+        needed,
+        f"a pass over {tokens:,} tokens",
+        "give a shorter text" + (", or ask for less than all matrices" if matrices else ""),
+    )
 
 
 def _outside(ids: Sequence[int], vocabulary: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,6 @@ finite in a file shows there. Follows ``ggml_validate_row_data`` of ggml's ``ggm
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
 from ggufscope.forward import blas
 from ggufscope.forward.weights import StoredWeights
+from ggufscope.threads import side_by_side
 
 SLAB: Final = 8 << 20
 """Bytes of a tensor that are looked at together."""
@@ -38,16 +38,16 @@ def require_finite_weights(
     weights = StoredWeights(file)
     tensors = [t for t in file.tensors.values() if not isinstance(t.type, ForeignType)]
     total, done = sum(tensor.nbytes for tensor in tensors), 0
-    with ThreadPoolExecutor(blas.workers()) as pool:
-        for tensor, suspect in zip(tensors, pool.map(_first_suspect, tensors), strict=True):
-            if suspect is not None:
-                matrix = weights.matrix(tensor.name)
-                # Decoded from there on, it says itself what is wrong, if anything is.
-                for row in range(suspect, matrix.shape[0]):
-                    matrix.rows(row, row + 1)
-            done += tensor.nbytes
-            if progress is not None:
-                progress(done, total)
+    suspects = side_by_side(_first_suspect, tensors, blas.workers())
+    for tensor, suspect in zip(tensors, suspects, strict=True):
+        if suspect is not None:
+            matrix = weights.matrix(tensor.name)
+            # Decoded from there on, it says itself what is wrong, if anything is.
+            for row in range(suspect, matrix.shape[0]):
+                matrix.rows(row, row + 1)
+        done += tensor.nbytes
+        if progress is not None:
+            progress(done, total)
 
 
 def _first_suspect(tensor: Tensor) -> int | None:
@@ -60,8 +60,8 @@ def _first_suspect(tensor: Tensor) -> int | None:
     dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
     for start in range(0, tensor.nbytes, step or 1):
         part = raw[: min(step, tensor.nbytes - start)]
-        source = tensor.shard.source
-        read_into(source.path, tensor.offset + start, part.data, f"tensor {tensor.name!r}")
+        source, offset = tensor.shard.source, tensor.offset + start
+        read_into(source.path, source.identity, offset, part.data, f"tensor {tensor.name!r}")
         if _suspicious(part.view(dtype), layout.name):
             return start // row_bytes
     return None

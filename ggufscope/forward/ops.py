@@ -8,13 +8,14 @@ Norms and softmax sum in float64 and products in float32, as llama.cpp's CPU cod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from ggufscope.forward import blas
 from ggufscope.forward.weights import Floats, Matrix, tile_rows
+from ggufscope.threads import side_by_side
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)
 _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
@@ -39,22 +40,16 @@ def linear(
         stop = min(start + step, last)
         np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
 
-    side_by_side(multiply, range(first, last, step))
+    share_out(multiply, range(first, last, step))
     y = np.ascontiguousarray(columns.T)
     return y if bias is None else np.add(y, bias, out=y)
 
 
-def side_by_side(work: Callable[[int], None], items: Sequence[int]) -> None:
+def share_out(work: Callable[[int], None], items: Sequence[int]) -> None:
     """Call ``work`` for each item, in threads where there is more than one; raise its error."""
-    threads = min(blas.workers(), len(items))
     with blas.one_thread():
-        if threads <= 1:
-            for item in items:
-                _quietly(work, item)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda item: _quietly(work, item), items):
-                pass
+        for _ in side_by_side(partial(_quietly, work), items, blas.workers()):
+            pass
 
 
 def _quietly(work: Callable[[int], None], item: int) -> None:

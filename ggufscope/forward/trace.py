@@ -25,6 +25,8 @@ class Trace(Mapping[str, Array]):
     ``keep``: names without the layer (``{"kq_soft_max", "l_out"}``), or None for all.
     ``layers``: only these layers' (what is outside the layers is kept all the same).
     ``sink(name, layer, array)``: is handed each array instead, which is then not kept here.
+    ``rows(layer, first, shares)``: is handed ``kq_soft_max`` in stretches of rows (H, rows, S), in
+    order, whether or not it is kept: of a long text the whole of it would fill the memory.
 
     Arrays are the pass's own; those handed out later are never written to. A pass with a cache
     keeps the last token's or tokens' quantities: an array of the same name replaces the one before.
@@ -36,12 +38,14 @@ class Trace(Mapping[str, Array]):
         *,
         layers: Collection[int] | None = None,
         sink: Callable[[str, int | None, Array], None] | None = None,
+        rows: Callable[[int, int, Array], None] | None = None,
     ) -> None:
         if isinstance(keep, str):  # a name is a collection too, of its letters
             keep = (keep,)
         self.keep = None if keep is None else frozenset(keep)
         self.layers = None if layers is None else frozenset(layers)
         self._sink = sink
+        self.rows = rows
         self._arrays: dict[str, Array] = {}
 
     def wants(self, name: str, layer: int | None) -> bool:

@@ -135,7 +135,8 @@ class _StoredMatrix:
         row_bytes = layout.row_bytes(length)
         raw = np.empty((stop - start) * row_bytes, np.uint8)
         source = tensor.shard.source
-        read_into(source.path, tensor.offset + start * row_bytes, raw.data, f"tensor {self.name!r}")
+        offset = tensor.offset + start * row_bytes
+        read_into(source.path, source.identity, offset, raw.data, f"tensor {self.name!r}")
         dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
         weights = dequantize(raw.view(dtype), layout, (stop - start, length), threads=1)
         _require_finite(weights, self.name, start)

@@ -48,30 +48,48 @@ class Habits:
         return found
 
 
+class HabitSums:
+    """What the heads of a layer do, added up stretch by stretch."""
+
+    def __init__(self, heads: int, ids: Sequence[int]) -> None:
+        """Take how many heads there are, and the ids (T,) of all tokens."""
+        self._ids = np.asarray(ids)
+        self._sums: Doubles = np.zeros((len(HABITS) + 1, heads))
+        self._repeated = 0
+
+    def add(self, first: int, weights: Weights) -> None:
+        """Add rows from ``first`` on: ``kq_soft_max`` (H, rows, T)."""
+        skipped = 1 if first == 0 else 0  # the first token can see nothing but itself
+        weights, first = weights[:, skipped:], first + skipped
+        count = weights.shape[1]
+        if not count:
+            return
+        rows, tokens = np.arange(count), np.arange(first, first + count)
+        earlier = np.arange(weights.shape[2]) < tokens[:, None]
+        equal = (self._ids[tokens][:, None] == self._ids[None, :]) & earlier
+        self._repeated += int(equal.any(axis=1).sum())
+        for head, share in enumerate(weights):  # one by one: the sums are in float64
+            self._sums[:, head] += (
+                share[rows, tokens - 1].sum(dtype=np.float64),
+                share[:, 0].sum(dtype=np.float64),
+                share[rows, tokens].sum(dtype=np.float64),
+                share.sum(dtype=np.float64, where=equal),
+                entropy(share).sum(),
+            )
+
+    def means(self) -> Habits:
+        """Return the means over the tokens that have such a token to look at."""
+        counts = np.full(len(self._sums), max(len(self._ids) - 1, 0), np.float64)
+        counts[[*HABITS].index("equal")] = self._repeated
+        with np.errstate(all="ignore"):  # of no tokens nothing can be said: NaN
+            return Habits(*(self._sums / counts[:, None]))
+
+
 def habits_of(weights: Weights, ids: Sequence[int]) -> Habits:
     """Measure the heads of a layer: ``kq_soft_max`` (H, T, T) and the ids (T,) of its tokens."""
-    heads, tokens, _ = weights.shape
-    if tokens < 2:
-        nothing = np.full(heads, np.nan)
-        return Habits(nothing, nothing, nothing, nothing, nothing)
-    known = np.asarray(ids)
-    equal = (known[:, None] == known[None, :]) & np.tri(tokens, k=-1, dtype=np.bool_)
-    # Head by head: the sums are in float64, and a copy of a long text's layer takes gigabytes.
-    return Habits(*np.array([_habits_of_head(head, equal) for head in weights]).T)
-
-
-def _habits_of_head(weights: Weights, equal: npt.NDArray[np.bool_]) -> list[float]:
-    """Weights (T, T), equal (T, T) which earlier tokens are a token's equals -> five numbers."""
-    later = np.arange(1, len(weights))
-    repeated = np.flatnonzero(equal.any(axis=1))
-    to_equal = weights.sum(axis=-1, dtype=np.float64, where=equal)[repeated]
-    return [
-        float(weights[later, later - 1].mean(dtype=np.float64)),
-        float(weights[1:, 0].mean(dtype=np.float64)),
-        float(weights[later, later].mean(dtype=np.float64)),
-        float(to_equal.mean()) if repeated.size else np.nan,
-        float(entropy(weights[1:]).mean()),
-    ]
+    sums = HabitSums(len(weights), ids)
+    sums.add(0, weights)
+    return sums.means()
 
 
 def sorted_heads(habits: dict[int, Habits], name: str) -> list[tuple[int, int, float]]:

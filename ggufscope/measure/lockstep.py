@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward import blas
 from ggufscope.forward.cache import KVCache
+from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
@@ -42,6 +42,7 @@ from ggufscope.measure.distributions import perplexity
 from ggufscope.measure.tensors import NONE, WeightError, weight_error
 from ggufscope.measure.tolerances import default_tolerances
 from ggufscope.measure.verdict import Tolerances, judge
+from ggufscope.threads import side_by_side
 
 Array = npt.NDArray[np.floating[Any]]
 Keep = Callable[[int, int, Array], object]
@@ -70,6 +71,9 @@ def compare(
     held = LayerWeights(StoredWeights(file))
     reference = Transformer(file.metadata, held)
     reference.require_runnable(ids)
+    require_memory_for(
+        reference.hparams, len(ids), matrices=1, logits=True, runs=len(candidates) + 1
+    )
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
     runs = [_Run.of(candidate, reference, held) for candidate in made]
     steps = reference.n_layers + 1
@@ -101,8 +105,8 @@ def _step_all(
     runs: Sequence[_Run], layer: int, reference: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
     """Take all candidates through a layer, side by side: small matrices are one tile each."""
-    with blas.one_thread(), ThreadPoolExecutor(blas.workers()) as pool:
-        yield from pool.map(lambda run: run.step(layer, reference), runs)
+    with blas.one_thread():
+        yield from side_by_side(lambda run: run.step(layer, reference), runs, blas.workers())
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:

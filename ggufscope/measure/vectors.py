@@ -15,7 +15,7 @@ def cosine(a: Vectors, b: Vectors) -> Doubles:
     """Two arrays (..., N) -> (...): ``a . b / (|a| |b|)``. Range -1 to 1: 1 is the same direction.
 
     Two vectors of zeros are alike, so 1; a vector of zeros and another one have no direction in
-    common, so 0.
+    common, so 0. A vector with a number that is not finite has none: NaN.
     """
     a, b = _scaled(a), _scaled(b)
     lengths = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
@@ -28,12 +28,14 @@ def cosine(a: Vectors, b: Vectors) -> Doubles:
 def relative_error(reference: Vectors, candidate: Vectors) -> Doubles:
     """Two arrays (..., N) -> (...): ``|c - r| / |r|``. Range 0 to infinity.
 
-    0 where both are zeros, infinite where the reference alone is.
+    0 where both are zeros, infinite where the reference alone is, NaN where a number is not finite.
     """
     r, c = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
-    moved, length = np.sqrt(np.square(c - r).sum(axis=-1)), np.sqrt(np.square(r).sum(axis=-1))
-    from_nothing = np.where(moved > 0, np.inf, 0.0)
-    error: Doubles = np.where(length > 0, moved / np.where(length > 0, length, 1.0), from_nothing)
+    with np.errstate(invalid="ignore"):
+        moved, length = np.sqrt(np.square(c - r).sum(axis=-1)), np.sqrt(np.square(r).sum(axis=-1))
+        from_nothing = np.where(moved > 0, np.inf, 0.0 * moved)
+        near = moved / np.where(length > 0, length, 1.0)
+    error: Doubles = np.where(length > 0, near, from_nothing)
     return error
 
 
@@ -41,5 +43,6 @@ def _scaled(x: Vectors) -> Doubles:
     """Divide each vector by its largest number, so that no square over- or underflows."""
     x = np.asarray(x, np.float64)
     largest = np.abs(x).max(axis=-1, keepdims=True, initial=0.0)
-    scaled: Doubles = x / np.where(largest > 0, largest, 1.0)
+    with np.errstate(invalid="ignore"):  # an infinity has no place on any scale
+        scaled: Doubles = x / np.where(largest > 0, largest, 1.0)
     return scaled

@@ -13,6 +13,7 @@ from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.block import Block
 from ggufscope.forward.cache import KVCache
+from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
@@ -86,8 +87,10 @@ def verify(
 
     Two passes go through the layers side by side, the whole prompt at once and token by token with
     a KV cache, so that each layer's weights are read once. ``progress`` is told how many steps of
-    ``n_layers + 1`` are done. Raises what ``Transformer.run`` raises.
+    ``n_layers + 1`` are done. Raises what ``Transformer.run`` raises, and ``TooMuchMemory``.
     """
+    model.require_runnable(ids)
+    require_memory_for(model.hparams, len(ids), matrices=3, logits=True, runs=2)
     with np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
         return _verify(model.with_weights(LayerWeights(model.weights)), ids, progress)
 

@@ -1,26 +1,35 @@
-"""One pass over a prompt, its attention watched layer by layer.
+"""One pass over a prompt, its attention watched layer by layer, stretch by stretch.
 
 The attention of a whole model is layers x heads x tokens^2 numbers, gigabytes for a long text. So
-each layer's is measured and handed to whoever wants it as the pass leaves it, and then forgotten.
+it is measured and handed to whoever wants it as the pass computes it, and then forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ggufscope.errors import NotInModel
+from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from ggufscope.measure.heads import Habits, habits_of
+from ggufscope.measure.heads import Habits, HabitSums
 
 Map = npt.NDArray[np.float32]
-OnLayer = Callable[[int, Map, Habits], object]
-"""Told each layer, its ``kq_soft_max`` (H, T, T) and what its heads do, as soon as it is there."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to see the attention of a pass."""
+
+    def rows(self, layer: int, first: int, shares: Map) -> object:
+        """Take ``kq_soft_max`` (H, rows, T) from row ``first`` on; good until this returns."""
+
+    def done(self, layer: int, habits: Habits) -> object:
+        """Take what the heads of a layer do, now that all its rows were shown."""
 
 
 @dataclass(slots=True)
@@ -31,7 +40,7 @@ class Watched:
     habits: dict[int, Habits] = field(default_factory=dict)
     """By layer."""
     logits: Map = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """``result_output`` (T, V)."""
+    """``result_output``: (T, V), or (1, V) for the last token alone."""
 
     def next_tokens(self, count: int) -> list[tuple[int, float]]:
         """Give the ``count`` tokens that the model holds likeliest to follow, and how likely."""
@@ -47,20 +56,45 @@ def watch(
     model: Transformer,
     ids: Sequence[int],
     *,
-    on_layer: Sequence[OnLayer] = (),
+    watchers: Sequence[Watcher] = (),
+    keep: Callable[[int, Map], object] | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Watched:
-    """Run a prompt and measure every head; raises what ``Transformer.run`` raises."""
-    seen = Watched(tuple(ids))
+    """Run a prompt and measure every head.
 
-    def sink(_: str, layer: int | None, weights: Map) -> None:
-        if layer is not None:
-            seen.habits[layer] = habits_of(weights, ids)
-            for told in on_layer:
-                told(layer, weights, seen.habits[layer])
+    ``keep`` is handed each layer's whole ``kq_soft_max`` (H, T, T), and the logits of all tokens
+    are computed for it. Raises what ``Transformer.run`` raises, and ``TooMuchMemory`` before it
+    starts.
+    """
+    model.require_runnable(ids)
+    whole = keep is not None
+    require_memory_for(model.hparams, len(ids), matrices=int(whole), logits=whole)
+    seen = Watched(tuple(ids))
+    sums = HabitSums(0, ids)
+
+    def rows(layer: int, first: int, shares: Map) -> None:
+        nonlocal sums
+        if first == 0:
+            sums = HabitSums(len(shares), ids)
+        sums.add(first, shares)
+        for watcher in watchers:
+            watcher.rows(layer, first, shares)
 
     with np.errstate(all="ignore"):
-        seen.logits = model.run(ids, trace=Trace("kq_soft_max", sink=sink), progress=progress)
+        x = model.embed(ids)
+        for layer in range(model.n_layers):
+            trace = Trace({"kq_soft_max"} if whole else (), rows=rows)
+            x = model.layer(layer, x, trace=trace)
+            seen.habits[layer] = sums.means()
+            for watcher in watchers:
+                watcher.done(layer, seen.habits[layer])
+            if keep is not None:
+                keep(layer, trace[f"kq_soft_max-{layer}"])
+            if progress is not None:
+                progress(layer + 1)
+        seen.logits = model.logits(x if whole else x[-1:])
+    if progress is not None:
+        progress(model.n_layers + 1)
     return seen
 
 
@@ -69,11 +103,17 @@ class Spotlight:
 
     With ``layer`` and ``head`` that head's; with ``layer`` alone the mean of its heads; with
     ``head`` alone that of layer 0; with neither that of the head which attends to the previous
-    token most, whose picture is the easiest to read.
+    token most, whose picture is the easiest to read. Of a prompt of more than ``most`` tokens only
+    the rows of the last ones are kept.
     """
 
     def __init__(
-        self, model: Transformer, layer: int | None = None, head: int | None = None
+        self,
+        model: Transformer,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        most: int | None = None,
     ) -> None:
         """Raise ``NotInModel`` for a layer or a head that the model does not have."""
         _require_there("layer", layer, model.n_layers, "the model")
@@ -84,21 +124,45 @@ class Spotlight:
         self.layer = first
         self.head: int | None = head if self._chosen else 0
         self.matrix: Map = np.empty((0, 0), np.float32)
-        """(T, T)."""
+        """(R, T): the last R rows."""
+        self._most = most
+        self._rows: Map = np.empty((0, 0, 0), np.float32)
         self._best = -np.inf
 
-    def __call__(self, layer: int, weights: Map, habits: Habits) -> None:
-        """Take what is wanted of a layer."""
+    def rows(self, layer: int, first: int, shares: Map) -> None:
+        """Take what is wanted of some rows."""
+        if self._chosen and layer != self.layer:
+            return
+        if self._chosen and self.head is None:
+            shares = shares.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+        elif self._chosen:
+            shares = shares[self.head : (self.head or 0) + 1]
+        self._rows = take_last_rows(self._rows, first, shares, self._most)
+
+    def done(self, layer: int, habits: Habits) -> None:
+        """Settle which head it is."""
         if self._chosen:
             if layer == self.layer:
-                whole = weights.mean(axis=0, dtype=np.float64).astype(np.float32)
-                self.matrix = whole if self.head is None else weights[self.head].copy()
+                self.matrix = self._rows[0]
             return
         shares = np.nan_to_num(habits.previous)  # of a single token nothing can be said
         head = int(np.argmax(shares))
         if shares[head] > self._best:
             self._best = float(shares[head])
-            self.layer, self.head, self.matrix = layer, head, weights[head].copy()
+            self.layer, self.head, self.matrix = layer, head, self._rows[head].copy()
+
+
+def take_last_rows(kept: Map, first: int, shares: Map, most: int | None) -> Map:
+    """Put rows (H, rows, T) from ``first`` on into (H, R, T), the last R = ``most`` of T tokens."""
+    heads, count, tokens = shares.shape
+    shown = tokens if most is None else min(most, tokens)
+    if first == 0 and kept.shape != (heads, shown, tokens):
+        kept = np.empty((heads, shown, tokens), np.float32)
+    start = first - (tokens - shown)
+    skipped = max(0, -start)
+    if skipped < count:
+        kept[:, start + skipped : start + count] = shares[:, skipped:]
+    return kept
 
 
 def _require_there(what: str, number: int | None, count: int, whose: str) -> None:

@@ -17,7 +17,7 @@ from ggufscope.errors import BadVocabulary
 from ggufscope.model.sentencepiece import join_pieces
 from ggufscope.model.unigram import normalizer
 from ggufscope.model.vocabulary import TokenType, Vocabulary
-from ggufscope.model.wordpiece import split_words
+from ggufscope.model.wordpiece import longest_first, split_words
 
 SPACE: Final = "\u2581"
 """A space as SentencePiece writes it; the labels of all vocabularies write it so."""
@@ -154,27 +154,20 @@ def _sentencepiece(vocabulary: Vocabulary) -> Encode:
 
 
 def _wordpiece(vocabulary: Vocabulary) -> Encode:
-    """WordPiece through `tokenizers`: the longest piece first; a word that has none is unknown."""
+    """WordPiece: the longest piece first; a word that some piece is missing for is unknown."""
     unknown = vocabulary.unknown
     if unknown is None:
         raise BadVocabulary(
             "the vocabulary has no unknown token, and WordPiece does not work without one",
             hint="pass the numbers of the tokens with --ids",
         )
-    tokenizer = Tokenizer(
-        models.WordPiece(
-            _unicode(vocabulary.ids),
-            unk_token=vocabulary.tokens[unknown],
-            max_input_chars_per_word=2**31,
-            continuing_subword_prefix="",
-        )
-    )
+    ids, longest = vocabulary.ids, max(map(len, vocabulary.ids), default=0)
 
     def encode(text: str) -> list[int]:
         words = split_words(
             text, lowercase=vocabulary.lowercase, strip_accents=vocabulary.strip_accents
         )
-        return tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False).ids
+        return [id_ for word in words for id_ in longest_first(word, ids, longest) or (unknown,)]
 
     return encode
 

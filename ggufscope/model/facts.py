@@ -38,7 +38,7 @@ class Facts:
             and ("ffn_norm" in stems or "attn_norm" not in stems),
             "fused_up": "ffn_gate" not in stems
             and up is not None
-            and up[0] == 2 * (dims["F"] or 0),
+            and up[:1] == (2 * (dims["F"] or 0),),
         }
         self.stems = stems
         self.words = stems | {word for word, holds in flags.items() if holds}

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ggufscope.container.values import Array, ValueType
+from ggufscope.container.header import Metadata
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 
 MAX_LAYERS: Final = 512
@@ -107,10 +109,28 @@ class HParams:
         return bool(self.key_length_mla and self.value_length_mla)
 
 
+def value_of(metadata: Mapping[str, Any], key: str, most: int = 512) -> Any:
+    """Return a value, None where there is none; of a text no more than its first ``most`` bytes.
+
+    The rest of a longer text is not even decoded: no key that is read here has one, and a hostile
+    file may have gigabytes of it.
+    """
+    if isinstance(metadata, Metadata):
+        value = metadata.typed.get(key)
+        if value is not None and value.type is ValueType.STRING:
+            return value.head(most)
+    return metadata.get(key)
+
+
+def text_of(metadata: Mapping[str, Any], key: str, most: int = 512) -> str | None:
+    """Return a text, no more than its first ``most`` bytes; None where there is no text."""
+    value = value_of(metadata, key, most)
+    return value if isinstance(value, str) else None
+
+
 def architecture_of(metadata: Mapping[str, Any]) -> str | None:
     """Give ``general.architecture``, or None where the file does not say."""
-    name = metadata.get("general.architecture")
-    return name if isinstance(name, str) else None
+    return text_of(metadata, "general.architecture", 128)
 
 
 def read_hparams(metadata: Mapping[str, Any]) -> HParams:
@@ -214,7 +234,7 @@ class _Reader:
         full = f"{self.prefix}.{key}"
         if full not in self.metadata:
             return default
-        return self._whole(full, self.metadata[full])
+        return self._whole(full, value_of(self.metadata, full))
 
     def count(self, key: str, default: int = 0) -> int:
         """Give a number of things; ``default`` where the key is missing."""
@@ -222,14 +242,14 @@ class _Reader:
 
     def real(self, key: str) -> float | None:
         full = f"{self.prefix}.{key}"
-        value = self.metadata.get(full)
+        value = value_of(self.metadata, full)
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
         raise _wrong(full, value, "a number")
 
     def text(self, key: str, default: str) -> str:
         full = f"{self.prefix}.{key}"
-        value = self.metadata.get(full, default)
+        value = value_of(self.metadata, full) if full in self.metadata else default
         if not isinstance(value, str):
             raise _wrong(full, value, "a text")
         return value
@@ -240,7 +260,7 @@ class _Reader:
         llama.cpp wants exactly one a layer, but reads a window pattern that is longer.
         """
         full = f"{self.prefix}.{key}"
-        value = self.metadata.get(full)
+        value = value_of(self.metadata, full)
         if value is None:
             return None
         if not isinstance(value, Array):
@@ -262,5 +282,5 @@ class _Reader:
 
 def _wrong(key: str, value: Any, wanted: str) -> HyperparameterError:
     return HyperparameterError(
-        f"key '{key}' is {value!r}, not {wanted}", hint="the metadata is damaged"
+        f"key '{key}' is {value!r:.60}, not {wanted}", hint="the metadata is damaged"
     )

@@ -76,8 +76,9 @@ def _gpt4o(words: str, digits: str) -> str:
 _MARKED_UPPER: Final = r"(?:(?=[\p{L}\p{M}])[^a-z])"
 _MARKED_LOWER: Final = r"(?:(?=[\p{L}\p{M}])[^A-Z])"
 _ANY_CASE: Final = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+(?:" + _ENDING + ")?"
-# Groups of three digits from the right; llama.cpp leaves what stands before a number with it.
-_DIGITS_FROM_RIGHT: Final = r"[^\p{N}]*\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
+# Groups of three digits from the right; llama.cpp leaves what stands before a number with it. A
+# match can begin only behind a digit: said so, a long text without any is looked through once.
+_DIGITS_FROM_RIGHT: Final = r"(?<![^\p{N}])(?>[^\p{N}]*)\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
 
 # The letters of scripts that know capitals, as DeepSeek LLM lists them.
 _DEEPSEEK_LETTERS: Final = (

@@ -135,6 +135,8 @@ _PATTERNS: Final[tuple[tuple[str, Group, str], ...]] = (
     ),
 )
 
+_COMPILED: Final = [(re.compile(pattern), group, label) for pattern, group, label in _PATTERNS]
+
 _TOWERS: Final = {
     "v": "vision",
     "a": "audio",
@@ -184,8 +186,8 @@ def _read_stem(stem: str, tower: str) -> tuple[Group, str]:
     known = _STEMS.get(stem)
     if known is not None:
         return known
-    for pattern, group, label in _PATTERNS:
-        match = re.fullmatch(pattern, stem)
+    for pattern, group, label in _COMPILED:
+        match = pattern.fullmatch(stem)
         if match is not None:
             parts = [part or "" for part in match.groups()]
             return group, label.format(stem, *parts).replace("_", " ")

@@ -11,7 +11,7 @@ from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.file_types import file_type_name
-from ggufscope.model.hparams import HParams, architecture_of, read_hparams
+from ggufscope.model.hparams import HParams, architecture_of, read_hparams, text_of
 
 TOKENIZERS: Final = {
     "gpt2": "byte-level BPE",
@@ -61,7 +61,7 @@ def summarize(file: GGUFFile) -> Summary:
     tokens = metadata.get("tokenizer.ggml.tokens")
     vocabulary = hparams.vocab_size if hparams else None
     return Summary(
-        name=_text(metadata, "general.name"),
+        name=text_of(metadata, "general.name"),
         architecture=architecture_of(metadata),
         n_elements=sum(t.info.n_elements for t in file.tensors.values()),
         tensor_bytes=sum(t.nbytes for t in file.tensors.values()),
@@ -110,14 +110,9 @@ def _windowed(hparams: HParams) -> int:
 
 
 def _tokenizer(metadata: Mapping[str, Any]) -> str | None:
-    model = _text(metadata, "tokenizer.ggml.model")
+    model = text_of(metadata, "tokenizer.ggml.model")
     if model is None:
         return None
-    pre = _text(metadata, "tokenizer.ggml.pre")
+    pre = text_of(metadata, "tokenizer.ggml.pre")
     words = TOKENIZERS.get(model, model)
     return f"{words} ({pre})" if pre else words
-
-
-def _text(metadata: Mapping[str, Any], key: str) -> str | None:
-    value = metadata.get(key)
-    return value if isinstance(value, str) else None

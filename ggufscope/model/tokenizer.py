@@ -81,7 +81,9 @@ class TextTokenizer:
             return text.encode("utf-8", "surrogateescape")
         if vocabulary.kind == "gpt2" and vocabulary.pre.byte_level:
             bytes_ = (
-                bytes([BYTE_OF[character]]) if character in BYTE_OF else character.encode()
+                bytes([BYTE_OF[character]])
+                if character in BYTE_OF
+                else character.encode("utf-8", "surrogateescape")
                 for character in text
             )
             return b"".join(bytes_)

@@ -8,6 +8,7 @@ of llama.cpp's ``src/llama-vocab.cpp``; this room holds those rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -15,11 +16,19 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from ggufscope.container.values import Array, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Array
 from ggufscope.errors import BadVocabulary, UnknownTokenizer
+from ggufscope.model.hparams import text_of, value_of
 from ggufscope.model.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 
 _KEY: Final = "tokenizer.ggml."
+MAX_TOKENS: Final = 1 << 20
+MAX_MERGES: Final = 1 << 21
+"""Most entries that are read: four times what the largest vocabularies have."""
+
+_WRONG: Final = "the metadata contradicts itself: the file was converted wrongly"
+_BYTE: Final = re.compile("<0x[0-9A-Fa-f]{2}>")
 _NO_NUMBERS: Final = {ValueType.STRING, ValueType.ARRAY}
 
 
@@ -129,7 +138,9 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
     """
     read = _Reader(metadata)
     kind, defaults, pre = _kind(read)
-    tokens = [text or f"[EMPTY_{id_}]" for id_, text in enumerate(read.strings("tokens"))]
+    tokens = [
+        text or f"[EMPTY_{id_}]" for id_, text in enumerate(read.strings("tokens", MAX_TOKENS))
+    ]
     ids = {text: id_ for id_, text in enumerate(tokens)}
     if len(ids) != len(tokens):
         twice = next(text for id_, text in enumerate(tokens) if ids[text] != id_)
@@ -139,6 +150,7 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
         )
     read.size = len(tokens)
     types = _types(read, tokens, ids)
+    _check_bytes(tokens, types)
     add_bos = read.flag("add_bos_token", defaults.add_bos or pre.add_bos)
     lowercase = read.flag("normalizer.lowercase", kind == "bert")
     left, right = _stripping(metadata, ids, types)
@@ -147,8 +159,8 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
         tokens=tokens,
         ids=ids,
         types=types,
-        scores=read.numbers("scores").astype(np.float32).tolist(),
-        merges=read.strings("merges") if kind in {"gpt2", "gemma4"} else [],
+        scores=_scores(read, len(tokens)),
+        merges=read.strings("merges", MAX_MERGES) if kind in {"gpt2", "gemma4"} else [],
         pre=pre,
         bos=read.token("bos_token_id", None if pre.no_bos else defaults.bos),
         eos=read.token("eos_token_id", defaults.eos),
@@ -161,7 +173,7 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
         remove_extra_whitespaces=read.flag("remove_extra_whitespaces", False),
         lowercase=lowercase,
         strip_accents=read.flag("normalizer.strip_accents", lowercase),
-        charsmap=read.numbers("precompiled_charsmap").astype(np.uint8).tobytes(),
+        charsmap=read.whole_numbers("precompiled_charsmap").astype(np.uint8).tobytes(),
         strip_left=left,
         strip_right=right,
     )
@@ -193,11 +205,11 @@ def _kind(read: _Reader) -> tuple[str, _Kind, PreTokenizer]:
 
 def _types(read: _Reader, tokens: list[str], ids: dict[str, int]) -> Types:
     """Give the types as llama.cpp sees them: some texts speak louder than the file."""
-    stored = read.numbers("token_type").astype(np.int32)
+    stored = read.whole_numbers("token_type").astype(np.int32)
     if 0 < len(stored) < len(tokens):
         raise BadVocabulary(
             f"key '{_KEY}token_type' has {len(stored)} entries for {len(tokens)} tokens",
-            hint="the metadata contradicts itself: the file was converted wrongly",
+            hint=_WRONG,
         )
     types = stored[: len(tokens)].copy() if len(stored) else np.ones(len(tokens), np.int32)
     for key, old_key, texts in _FILL_IN:
@@ -214,6 +226,26 @@ def _types(read: _Reader, tokens: list[str], ids: dict[str, int]) -> Types:
     return types
 
 
+def _check_bytes(tokens: list[str], types: Types) -> None:
+    """Raise ``BadVocabulary`` for a token that is said to stand for a byte, and names none."""
+    for id_ in np.flatnonzero(types == TokenType.BYTE).tolist():
+        text = tokens[id_]
+        if len(text) == len("<0x00>") and not _BYTE.fullmatch(text):
+            raise BadVocabulary(
+                f"token {id_}, {text!r}, is of type BYTE in key '{_KEY}token_type', and names none",
+                hint=_WRONG,
+            )
+
+
+def _scores(read: _Reader, tokens: int) -> list[float]:
+    """Return the score of each token; none at all where the file has none."""
+    scores = read.numbers("scores").astype(np.float32)
+    if 0 < len(scores) < tokens or np.isnan(scores).any():
+        said = f"{len(scores)} entries for {tokens} tokens" if len(scores) < tokens else "a NaN"
+        raise BadVocabulary(f"key '{_KEY}scores' has {said}", hint=_WRONG)
+    return scores.tolist()
+
+
 def _stripping(
     metadata: Mapping[str, Any], ids: dict[str, int], types: Types
 ) -> tuple[frozenset[int], frozenset[int]]:
@@ -222,9 +254,9 @@ def _stripping(
     The file does not say; llama.cpp goes by the names of models and of their tokenizers.
     """
     pre, architecture = (
-        str(metadata.get(key, "")) for key in (f"{_KEY}pre", "general.architecture")
+        text_of(metadata, key) or "" for key in (f"{_KEY}pre", "general.architecture")
     )
-    name = str(metadata.get("general.name", "")).lower()
+    name = (text_of(metadata, "general.name") or "").lower()
     masked = any(word in pre for word in ("jina-v2-de", "jina-v2-es", "jina-v2-code"))
     if masked or any(word in architecture for word in ("nomic-bert-moe", "jina-bert-v3")):
         return frozenset(ids[text] for text in ("<mask>",) if text in ids), frozenset()
@@ -246,38 +278,57 @@ class _Reader:
         self.metadata = metadata
         self.size = 0
 
+    def _get(self, key: str, default: Any) -> Any:
+        value = value_of(self.metadata, _KEY + key)
+        return default if value is None else value
+
     def string(self, key: str) -> str:
-        value = self.metadata.get(_KEY + key, "")
+        value = self._get(key, "")
         return value if isinstance(value, str) else self._refuse(key, value, "a string")
 
     def flag(self, key: str, default: bool) -> bool:
-        value = self.metadata.get(_KEY + key, default)
+        value = self._get(key, default)
         return value if isinstance(value, bool) else self._refuse(key, value, "true or false")
 
     def token(self, key: str, default: int | None) -> int | None:
         """Give the id of a special token; the default, as llama.cpp, for one out of range."""
         usable = default if default is not None and default < self.size else None
-        value = self.metadata.get(_KEY + key, usable)
+        value = self._get(key, usable)
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool):
             self._refuse(key, value, "a whole number")
         return value if 0 <= value < self.size else usable
 
-    def strings(self, key: str) -> list[str]:
-        value = self.metadata.get(_KEY + key)
+    def strings(self, key: str, most: int) -> list[str]:
+        value = self._get(key, None)
         if isinstance(value, Array) and value.element_type is ValueType.STRING:
+            if len(value) > most:
+                raise BadVocabulary(
+                    f"key '{_KEY}{key}' has {len(value)} entries; {most} are read at the most",
+                    hint="no known model has so many: if yours is sound, please report it",
+                )
             return list(value)
         return self._refuse(key, value, "a list of strings")
 
     def numbers(self, key: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
         """Give an array of numbers, (0,) where the key is missing."""
-        value = self.metadata.get(_KEY + key)
+        value = self._get(key, None)
         if value is None:
             return np.empty(0)
         if isinstance(value, Array) and value.element_type not in _NO_NUMBERS:
             return value.numpy()
         return self._refuse(key, value, "a list of numbers")
+
+    def whole_numbers(self, key: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
+        """Return an array of whole numbers, (0,) where the key is missing."""
+        numbers = self.numbers(key)
+        if numbers.size and numbers.dtype.kind not in "iu":
+            raise BadVocabulary(
+                f"key '{_KEY}{key}' has numbers of type {numbers.dtype.name}, not whole ones",
+                hint=_WRONG,
+            )
+        return numbers
 
     @staticmethod
     def _refuse(key: str, value: Any, wanted: str) -> NoReturn:

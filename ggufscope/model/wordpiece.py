@@ -8,6 +8,7 @@ in ``src/llama-vocab.cpp``).
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
 WORD_START: Final = "\u2581"
@@ -47,6 +48,26 @@ def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]
         else:
             words[-1] += letter
     return [WORD_START + word for word in words if word]
+
+
+def longest_first(word: str, ids: Mapping[str, int], longest: int) -> list[int]:
+    """Cut a word into the longest pieces from the left; return their ids, none if one is missing.
+
+    ``longest``: characters of the longest piece there is, so that a word of any length takes time
+    in proportion. `tokenizers` has no such bound.
+    """
+    found: list[int] = []
+    start = 0
+    while start < len(word):
+        for stop in range(min(len(word), start + longest), start, -1):
+            id_ = ids.get(word[start:stop])
+            if id_ is not None:
+                found.append(id_)
+                start = stop
+                break
+        else:
+            return []
+    return found
 
 
 def _decomposed(text: str) -> str:

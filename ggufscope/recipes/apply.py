@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor, open_gguf
+from ggufscope.container.header import alignment_of
+from ggufscope.container.partial import UnderWay
+from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
-from ggufscope.container.writer import GGUFWriter, TensorSpec
+from ggufscope.container.writer import GGUFWriter, TensorSpec, header_nbytes
+from ggufscope.errors import BadUsage
+from ggufscope.machine import processors
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
 from ggufscope.recipes.jobs import NOTHING, Job, Misfit, Output, require_makeable, run
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
+from ggufscope.recipes.workers import MOST_WORKERS, by_executor, by_processes, by_threads
 
 DEFAULT_BUFFER: Final = 16 << 20
 """Bytes of float32 weights that one job holds at a time."""
 
 _FLOAT_BYTES: Final = 4
-_WAITING: Final = 2
-"""Jobs handed over for each hand of the executor: one at work, one waiting."""
+
+_LARGE: Final = 64 << 20
+"""Bytes of tensors from which on processes of their own pay for their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def preview(
         Outlook(
             each,
             tuple(
-                (file.path, GGUFWriter(file.path, file.metadata, _specs(file)).nbytes)
+                (file.path, _file_nbytes(file))
                 for file in target_files(source, each, path, overrides, split_max_size)
             ),
         )
@@ -103,17 +110,22 @@ def quantize_model(
     executor: Executor | None = None,
     buffer_bytes: int = DEFAULT_BUFFER,
     progress: Callable[[Progress], None] | None = None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> list[Result]:
     """Quantize a model into one or several files, reading it once.
 
     ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source.
-    ``executor`` does the jobs where one is given; else ``threads`` threads of this process do
-    them. For a large model ``workers.worker_pool`` is faster.
-    Each target is complete when it appears under its name, or it does not appear.
+    ``executor`` does the jobs where one is given; else ``threads`` workers do, all processors by
+    default: processes for a large model, threads for a small one. ``warn`` is told where fewer can
+    be had. Each target is complete when it appears under its name, or it does not appear.
 
     Raises what ``plan`` and ``Plan.require_runnable`` raise, a ``WriteError`` for a target that
-    cannot be written, ``NonFiniteWeight`` and ``SourceChanged`` for what is wrong in the data.
+    cannot be written, ``NonFiniteWeight`` and ``SourceChanged`` for what is wrong in the data,
+    ``WorkersLost``, ``BadUsage`` for a number of threads that makes no sense.
     """
+    count = threads or processors()
+    if not 0 < count <= MOST_WORKERS:
+        raise BadUsage(f"{count} threads make no sense", hint=f"1 to {MOST_WORKERS} do")
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
     plans = [_as_plan(file, each, options) for each in targets.values()]
     for each in plans:
@@ -137,9 +149,8 @@ def quantize_model(
         for writer in writers.values():
             stack.enter_context(writer)
         work = _Work(file, [each for group in files for each in group], writers, buffer_bytes)
-        hands = threads or processors()
-        pool = executor or stack.enter_context(ThreadPoolExecutor(hands))
-        costs = work.carry_out(pool, _WAITING * hands, progress)
+        costs = _carry_out(work, executor, count, progress, warn)
+        file.require_unchanged()
     return [
         Result(
             each,
@@ -171,49 +182,48 @@ class _Share:
     nbytes: int
 
 
+Task = tuple[Job, list[_Share]]
+"""A job, and what it adds to which files."""
+
+
+@dataclass(slots=True)
+class _Books:
+    """What has been done, and what it cost."""
+
+    total: int
+    """Bytes of the source."""
+    progress: Callable[[Progress], None] | None
+    costs: dict[tuple[str, str], Misfit] = field(default_factory=dict)
+    done: int = 0
+
+    def enter(self, task: Task, found: Mapping[str, Misfit]) -> None:
+        """Count a job that is done."""
+        job, shares = task
+        for type_, cost in found.items():
+            key = (job.tensor, type_)
+            self.costs[key] = self.costs.get(key, NOTHING) + cost
+        for share in shares:
+            share.writer.mark_written(share.tensor, share.nbytes)
+        self.done += job.nbytes
+        if self.progress is not None:
+            self.progress(Progress(self.done, self.total, job.tensor))
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """All jobs of a run, and the keeping of its books."""
+    """All jobs of a run."""
 
     source: GGUFFile
     files: Sequence[TargetFile]
     writers: Mapping[Path, GGUFWriter]
     buffer_bytes: int
 
-    def carry_out(
-        self, pool: Executor, waiting: int, progress: Callable[[Progress], None] | None
-    ) -> dict[tuple[str, str], Misfit]:
-        """Have the jobs done; give what each tensor lost in each type."""
-        costs: dict[tuple[str, str], Misfit] = {}
-        total = sum(tensor.nbytes for tensor, _ in self._tensors())
-        done = 0
-        under_way: dict[Future[dict[str, Misfit]], tuple[Job, list[_Share]]] = {}
-        jobs = self._jobs()
-        try:
-            while True:
-                for job, shares in jobs:
-                    under_way[pool.submit(run, job)] = job, shares
-                    if len(under_way) >= waiting:
-                        break
-                if not under_way:
-                    return costs
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    job, shares = under_way.pop(future)
-                    for type_, cost in future.result().items():
-                        key = (job.tensor, type_)
-                        costs[key] = costs.get(key, NOTHING) + cost
-                    for share in shares:
-                        share.writer.mark_written(share.tensor, share.nbytes)
-                    done += job.nbytes
-                    if progress is not None:
-                        progress(Progress(done, total, job.tensor))
-        finally:
-            # Whatever ended this, no job is at work any more when a file under way is removed.
-            for future in under_way:
-                future.cancel()
-            wait(under_way)
+    @property
+    def nbytes(self) -> int:
+        """Bytes to read."""
+        return sum(tensor.nbytes for tensor, _ in self.tensors())
 
-    def _tensors(self) -> Iterator[tuple[Tensor, list[tuple[GGUFWriter, PlannedTensor]]]]:
+    def tensors(self) -> Iterator[tuple[Tensor, list[tuple[GGUFWriter, PlannedTensor]]]]:
         """Give each tensor of the source, in the order of writing, with all who want it."""
         wanted: dict[str, list[tuple[GGUFWriter, PlannedTensor]]] = {}
         for file in self.files:
@@ -222,8 +232,8 @@ class _Work:
         for name, places in wanted.items():
             yield self.source.tensors[name], places
 
-    def _jobs(self) -> Iterator[tuple[Job, list[_Share]]]:
-        for tensor, places in self._tensors():
+    def tasks(self) -> Iterator[Task]:
+        for tensor, places in self.tensors():
             layout = tensor.type
             assert isinstance(layout, Layout)  # a plan with a foreign type is not runnable
             row = tensor.shape[-1] if tensor.shape else 1
@@ -233,6 +243,7 @@ class _Work:
                 job = Job(
                     tensor=tensor.name,
                     path=tensor.shard.source.name,
+                    identity=tensor.shard.source.identity,
                     offset=tensor.offset + first * layout.row_bytes(row),
                     type=layout.name,
                     byte_order=tensor.shard.header.order,
@@ -250,6 +261,36 @@ class _Work:
                 )
 
 
+def _carry_out(
+    work: _Work,
+    executor: Executor | None,
+    count: int,
+    progress: Callable[[Progress], None] | None,
+    warn: Callable[[str], object],
+) -> dict[tuple[str, str], Misfit]:
+    """Have all jobs done; return what each tensor lost in each type."""
+    books = _Books(work.nbytes, progress)
+    if executor is not None:
+        done = by_executor(run, work.tasks(), executor, count)
+    elif count > 1 and work.nbytes >= _LARGE:
+        done = by_processes(run, work.tasks(), count, warn)
+    else:
+        done = by_threads(run, work.tasks(), count)
+    with closing(done):  # what ends this ends the work, before a file under way is removed
+        for task, found in done:
+            books.enter(task, found)
+    return books.costs
+
+
+def _file_nbytes(file: TargetFile) -> int:
+    """Return what ``GGUFWriter.nbytes`` says of it, without laying it out."""
+    named = [(tensor.name, len(written_shape(tensor.shape))) for tensor in file.tensors]
+    alignment = alignment_of(file.metadata)
+    data = sum(padded(tensor.nbytes, alignment) for tensor in file.tensors)
+    head = header_nbytes(file.metadata, named)
+    return padded(head, alignment) + data if named else head
+
+
 def _specs(file: TargetFile) -> list[TensorSpec]:
     return [
         TensorSpec(tensor.name, written_shape(tensor.shape), tensor.target, tensor.nbytes)
@@ -261,20 +302,13 @@ def _outputs(
     places: Sequence[tuple[GGUFWriter, PlannedTensor]], first: int, row: int
 ) -> tuple[Output, ...]:
     """Give the types that rows are wanted in, each with its places; a type is made once."""
-    by_type: dict[str, list[tuple[str, int]]] = {}
+    by_type: dict[str, list[tuple[UnderWay, int]]] = {}
     for writer, planned in places:
         region = writer.region(planned.name)
         begin = region.offset + first * _row_bytes(planned, row)
-        by_type.setdefault(planned.target.name, []).append((str(region.path), begin))
+        by_type.setdefault(planned.target.name, []).append((region.file, begin))
     return tuple(Output(type_, tuple(where)) for type_, where in by_type.items())
 
 
 def _row_bytes(planned: PlannedTensor, row: int) -> int:
     return LAYOUTS[planned.target.name].row_bytes(row)
-
-
-def processors() -> int:
-    """Give the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

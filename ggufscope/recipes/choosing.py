@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout
 from ggufscope.errors import LayerUnknown, TypeDoesNotFit
@@ -27,8 +27,7 @@ from ggufscope.recipes.rules import Situation
 from ggufscope.recipes.traits import Traits
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A type, and why."""
 
     type: Layout | ForeignType
@@ -115,11 +114,14 @@ class Chooser:
             stands_for, kind = "token_embd stands in for output", Kind.OUTPUT
         if kind is Kind.OUTPUT and self._options.output_tensor_type is not None:
             return self._options.output_tensor_type, f"--output-tensor-type: {stands_for}"
-        situation = self._situation(name, shape, kind, main)
+        choices = mix.choices_for(kind)
+        # Asked for the layer in a name, upstream gives up even where nothing depends on it.
+        needed = choices or kind.is_feed_forward
+        situation = self._situation(name, shape, kind, main) if needed else None
         if kind is not Kind.OUTPUT:
             self._seen[Kind.ATTN_V if kind.holds_values else kind] += 1
-        for condition, type_ in mix.choices_for(kind):
-            if condition.holds(situation):
+        for condition, type_ in choices:
+            if situation is not None and condition.holds(situation):
                 words = f", {condition.words}" if condition.words else ""
                 chosen, why = type_, f"{mix.name}: {stands_for}{words}"
                 break

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.shards import shard_name, stem_of_model
+from ggufscope.container.target import check_target
 from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
-from ggufscope.errors import (
-    NoRoom,
-    TargetExists,
-    TargetIsSource,
-    TargetNotAFile,
-    TargetTwice,
-)
+from ggufscope.errors import NoRoom, TargetTwice
+from ggufscope.model.hparams import architecture_of
 from ggufscope.recipes.metadata import split_keys, written_metadata
 from ggufscope.recipes.mixes import ALIASES, MIXES
 from ggufscope.recipes.plan import ALIGNMENT, Plan, PlannedTensor
@@ -70,7 +65,7 @@ def target_files(
     shards of no more than so many bytes of tensor data (a tensor larger than that has one to
     itself). Shards are named after ``target``: ``NAME-00001-of-00003.gguf``.
     """
-    counted = f"{source.metadata.get('general.architecture')}.block_count"
+    counted = f"{architecture_of(source.metadata)}.block_count"
     block_count = None if plan.block_count is None else (counted, plan.block_count)
     metadata = written_metadata(source.metadata.typed, plan.file_type, block_count, overrides)
     groups = _groups(source, plan, split_max_size)
@@ -118,30 +113,18 @@ def check_targets(
 ) -> None:
     """Refuse targets that would destroy something, or that do not fit; (path, bytes) each.
 
-    Raises ``TargetTwice``, ``TargetIsSource``, ``TargetNotAFile``, ``TargetExists`` or ``NoRoom``.
+    Raises what ``check_target`` raises, ``TargetTwice`` or ``NoRoom``.
     """
     seen: set[Path] = set()
-    for path, _ in targets:
-        real = path.parent.resolve() / path.name
+    needed: dict[Path, int] = {}
+    for path, nbytes in targets:
+        real = check_target(
+            path, overwrite=overwrite, sources=[shard.source.path for shard in source.shards]
+        )
         if real in seen:
             raise TargetTwice(f"{path} would be written twice", hint="name different targets")
         seen.add(real)
-        if not path.exists():
-            continue
-        for shard in source.shards:
-            if path.samefile(shard.source.path):
-                raise TargetIsSource(
-                    f"{path} is the source itself, {shard.source.name}",
-                    hint="the source is never written to: name another target",
-                )
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TargetNotAFile(f"{path} is not a regular file", hint="name a file")
-        if not overwrite:
-            raise TargetExists(f"{path} exists", hint="remove it, or overwrite it with --force")
-    needed: dict[Path, int] = {}
-    for path, nbytes in targets:
-        directory = path.parent.resolve()
-        needed[directory] = needed.get(directory, 0) + nbytes
+        needed[real.parent] = needed.get(real.parent, 0) + nbytes
     for directory, nbytes in needed.items():
         free = free_bytes(directory)
         if free is not None and nbytes > free:

@@ -8,7 +8,6 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,8 @@ import numpy.typing as npt
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS
-from ggufscope.container.source import read_into
+from ggufscope.container.partial import UnderWay
+from ggufscope.container.source import Identity, read_into
 from ggufscope.errors import NonFiniteWeight, NotConvertible
 
 
@@ -26,8 +26,8 @@ class Output:
     """One type that the rows are wanted in, and every place that wants them so."""
 
     type: str
-    places: tuple[tuple[str, int], ...]
-    """(path, offset in the file) of the first of these rows."""
+    places: tuple[tuple[UnderWay, int], ...]
+    """(file, offset in it) of the first of these rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Job:
 
     tensor: str
     path: str
+    identity: Identity
+    """The file that is there, as it was when the run began."""
     offset: int
     """Of the first of these rows in the source file."""
     type: str
@@ -88,8 +90,8 @@ def require_makeable(type_: str, tensor: str) -> None:
 def run(job: Job) -> dict[str, Misfit]:
     """Do a job; give what each of its types cost.
 
-    Raises ``SourceChanged`` where the source is shorter than its header said, ``NonFiniteWeight``
-    naming tensor and row, and ``OSError`` where a file cannot be read or written.
+    Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
+    ``TargetUnwritable``.
     """
     raw = _read(job)
     blocks = _blocks(raw, job)
@@ -106,14 +108,14 @@ def run(job: Job) -> dict[str, Misfit]:
             made = quantize(weights, output.type, threads=1, check_finite=False)
             data = made.reshape(-1).view(np.uint8).data
             costs[output.type] = Misfit(_squared_error(weights, made, output.type), squared)
-        for path, offset in output.places:
-            _write(path, offset, data)
+        for file, offset in output.places:
+            file.write(offset, data)
     return costs
 
 
 def _read(job: Job) -> bytearray:
     raw = bytearray(job.nbytes)
-    read_into(job.path, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
+    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
     return raw
 
 
@@ -152,10 +154,3 @@ def _sum_of_squares(x: npt.NDArray[np.float32]) -> float:
     with np.errstate(all="ignore"):
         total = float(np.vdot(x, x))
     return total if np.isfinite(total) else float(np.square(x, dtype=np.float64).sum())
-
-
-def _write(path: str, offset: int, data: memoryview) -> None:
-    with Path(path).open("r+b", buffering=0) as file:
-        file.seek(offset)
-        while data:
-            data = data[file.write(data) :]

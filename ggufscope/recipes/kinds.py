@@ -7,6 +7,7 @@ Follows ``tensor_allows_quantization``, ``tensor_get_category``, ``tensor_requir
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from ggufscope.blocks.layouts import LAYOUTS, Layout
@@ -36,13 +37,16 @@ class Kind(StrEnum):
     @property
     def holds_values(self) -> bool:
         """Whether attention's values come from it: those feel quantization most."""
-        return self in (Kind.ATTN_V, Kind.ATTN_QKV, Kind.ATTN_KV_B)
+        return self in _HOLD_VALUES
 
     @property
     def is_feed_forward(self) -> bool:
         """Whether it belongs to the feed-forward, experts included."""
-        return self in (Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN)
+        return self in _FEED_FORWARD
 
+
+_HOLD_VALUES: Final = frozenset({Kind.ATTN_V, Kind.ATTN_QKV, Kind.ATTN_KV_B})
+_FEED_FORWARD: Final = frozenset({Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN})
 
 # Part of a name -> kind, tried in this order: "ffn_gate_up_exps" is a gate.
 _PARTS: Final = (
@@ -52,6 +56,7 @@ _PARTS: Final = (
 )
 
 
+@lru_cache(maxsize=65_536)
 def kind_of(name: str) -> Kind:
     """Give the kind of the tensor of this name."""
     if name == OUTPUT_NAME:
@@ -100,8 +105,13 @@ def why_kept(name: str, shape: tuple[int, ...], architecture: str) -> str:
 
     ``shape`` is NumPy's; leading extents of 1 do not count as dimensions.
     """
-    if all(extent <= 1 for extent in shape[:-1]):
+    if max(shape[:-1], default=0) <= 1:
         return "one row only"
+    return _why_kept_by_name(name, architecture)
+
+
+@lru_cache(maxsize=65_536)
+def _why_kept_by_name(name: str, architecture: str) -> str:
     # Of a name of five letters upstream's arithmetic makes one that ends in "weight".
     if not name.endswith("weight") and len(name.encode("utf-8", "surrogateescape")) != 5:
         return "not a weight"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ggufscope.container.shards import COUNT_KEY, NUMBER_KEY, TENSORS_KEY
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.errors import BadOverride
 from ggufscope.recipes.plan import DROPPED_KEYS, QUANTIZATION_VERSION
 

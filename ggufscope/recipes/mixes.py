@@ -8,7 +8,7 @@ names those of ``tools/quantize/quantize.cpp``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -71,17 +71,15 @@ class Mix:
         """Its ``general.file_type``; None for COPY, which keeps the source's."""
         return _NUMBERS.get(self.name)
 
-    def choices_for(self, kind: Kind) -> Iterator[Choice]:
+    def choices_for(self, kind: Kind) -> tuple[Choice, ...]:
         """Give what may decide for a kind of tensor, the first to hold wins."""
         if kind is Kind.OUTPUT:
-            yield FALCON, "Q8_0"
-            yield RAGGED, "Q8_0"
-            yield ALWAYS, self.output
-            return
+            return (FALCON, "Q8_0"), (RAGGED, "Q8_0"), (ALWAYS, self.output)
+        first: tuple[Choice, ...] = ()
         if self.family is Family.ORDINARY and (kind.holds_values or kind is Kind.ATTN_K):
-            yield EIGHT_EXPERTS, "Q8_0"
-        yield from self.choices.get(Kind.ATTN_V if kind.holds_values else kind, ())
-        yield from self.choices.get("*", ())
+            first = ((EIGHT_EXPERTS, "Q8_0"),)
+        own = self.choices.get(Kind.ATTN_V if kind.holds_values else kind, ())
+        return first + own + self.choices.get("*", ())
 
 
 LIFTED: Final = {"Q3_K": "Q5_K", "Q4_K": "Q5_K"}

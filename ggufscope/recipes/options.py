@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.errors import BadPruning, BadTypeRule, UnknownType
+
+_LAST_LAYER: Final = (1 << 31) - 1
+"""llama-quantize counts layers in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,9 @@ def parse_layers(text: str) -> tuple[int, ...]:
         layers = {int(number) for number in text.split(",")}
     except ValueError:
         layers = {-1}
-    if min(layers) < 0:
+    if not 0 <= min(layers) <= max(layers) <= _LAST_LAYER:
         raise BadPruning(
-            f"{text!r} does not list layers", hint="write their numbers, such as 3,4,5"
+            f"{text!r:.60} does not list layers", hint="write their numbers, such as 3,4,5"
         )
     return tuple(sorted(layers))
 

@@ -9,10 +9,10 @@ Follows ``llama_model_quantize_impl`` and ``llama_tensor_get_type`` in llama.cpp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.tensor_info import padded
@@ -56,8 +56,7 @@ class TensorLike(Protocol):
         """Bytes of data."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedTensor:
+class PlannedTensor(NamedTuple):  # of which a plan for every preset makes many, hence no dataclass
     """What becomes of one tensor, and why."""
 
     name: str
@@ -186,50 +185,81 @@ def plan(
     ``HyperparameterError``, and where llama-quantize would give up: ``NoFallback``,
     ``TypeDoesNotFit``, ``HeadsUnknown``, ``LayerUnknown``.
     """
-    mix = mix_named(preset)
-    by_name = {tensor.name: tensor for tensor in tensors}
-    in_order = written_order(by_name)
-    names, layers_left = pruned_names(in_order, options.prune_layers)
-    if options.keep_split:
-        names = {name: names[name] for name in by_name if name in names}
-    chooser = Chooser(mix, traits_of(metadata), options, names.values())
-    planned = []
-    for source_name, name in names.items():
-        tensor = by_name[source_name]
-        verdict = chooser.choose(name, tensor.shape, tensor.type)
-        planned.append(_planned(tensor, name, verdict, mix))
-    return Plan(
-        preset=mix.name,
-        file_type=_file_type(mix, metadata, [by_name[name] for name in in_order]),
-        tensors=tuple(planned),
-        pruned=tuple(name for name in in_order if name not in names),
-        block_count=layers_left,
-        options=options,
-    )
+    return Planner(tensors, metadata).plan(preset, options)
 
 
-def _planned(tensor: TensorLike, name: str, verdict: Verdict, mix: Mix) -> PlannedTensor:
-    target, nbytes = verdict.type, tensor.nbytes
-    if isinstance(target, Layout) and target != tensor.type:
-        nbytes = target.row_bytes(prod(tensor.shape))
+class _Source(NamedTuple):
+    """What is known of a tensor before any preset."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: Layout | ForeignType
+    nbytes: int
+    n_elements: int
+
+
+class Planner:
+    """Plans of one model in several presets: what no preset changes is worked out once."""
+
+    def __init__(self, tensors: Iterable[TensorLike], metadata: Mapping[str, Any]) -> None:
+        """Take what ``plan`` takes; raises ``HyperparameterError``."""
+        self._metadata = metadata
+        self._traits = traits_of(metadata)
+        self._sources = {
+            tensor.name: _Source(
+                tensor.name, tensor.shape, tensor.type, tensor.nbytes, prod(tensor.shape)
+            )
+            for tensor in tensors
+        }
+        self._in_order = written_order(self._sources)
+
+    def plan(self, preset: str, options: PlanOptions = DEFAULTS) -> Plan:
+        """Decide what becomes of each tensor; raises what ``plan`` raises."""
+        mix = mix_named(preset)
+        names, layers_left = pruned_names(self._in_order, options.prune_layers)
+        if options.keep_split:
+            names = {name: names[name] for name in self._sources if name in names}
+        chooser = Chooser(mix, self._traits, options, names.values())
+        planned = []
+        for source_name, name in names.items():
+            source = self._sources[source_name]
+            choice = chooser.choose(name, source.shape, source.type)
+            planned.append(_planned(source, name, choice, mix))
+        return Plan(
+            preset=mix.name,
+            file_type=_file_type(mix, self._metadata, self._types()),
+            tensors=tuple(planned),
+            pruned=tuple(name for name in self._in_order if name not in names),
+            block_count=layers_left,
+            options=options,
+        )
+
+    def _types(self) -> Iterator[str]:
+        return (self._sources[name].type.name for name in self._in_order)
+
+
+def _planned(source: _Source, name: str, choice: Verdict, mix: Mix) -> PlannedTensor:
+    target, nbytes = choice.type, source.nbytes
+    if isinstance(target, Layout) and target is not source.type:
+        nbytes = target.row_bytes(source.n_elements)
     needs = (
-        not verdict.kept and isinstance(target, Layout) and needs_importance(name, target, mix.name)
+        not choice.kept and isinstance(target, Layout) and needs_importance(name, target, mix.name)
     )
     return PlannedTensor(
-        name=name,
-        source_name=tensor.name,
-        shape=tensor.shape,
-        source=tensor.type,
-        target=target,
-        source_nbytes=tensor.nbytes,
-        nbytes=nbytes,
-        rule=verdict.rule,
-        fallback_from=verdict.fallback_from,
-        needs_importance=needs,
+        name,
+        source.name,
+        source.shape,
+        source.type,
+        target,
+        source.nbytes,
+        nbytes,
+        choice.rule,
+        choice.fallback_from,
+        needs,
     )
 
 
-def _file_type(mix: Mix, metadata: Mapping[str, Any], tensors: Sequence[TensorLike]) -> int:
+def _file_type(mix: Mix, metadata: Mapping[str, Any], types: Iterable[str]) -> int:
     """Give ``general.file_type``; COPY keeps the source's, or what llama.cpp takes it for."""
     if mix.file_type is not None:
         return mix.file_type
@@ -238,8 +268,8 @@ def _file_type(mix: Mix, metadata: Mapping[str, Any], tensors: Sequence[TensorLi
         return said
     counts: Counter[str] = Counter()
     commonest = "F32"
-    for tensor in tensors:
-        counts[tensor.type.name] += 1
-        if counts[tensor.type.name] > counts[commonest]:
-            commonest = tensor.type.name
+    for name in types:
+        counts[name] += 1
+        if counts[name] > counts[commonest]:
+            commonest = name
     return guessed_file_type(commonest)

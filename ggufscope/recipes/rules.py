@@ -13,7 +13,7 @@ from typing import Final
 from ggufscope.errors import HeadsUnknown
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every tensor in every preset
 class Situation:
     """All that a condition may look at: where a tensor stands, and in what model."""
 

@@ -7,34 +7,86 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from itertools import chain, islice
+from typing import IO, Any, Final
 
 from ggufscope.blocks.layouts import ForeignType
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
 from ggufscope.model.anatomy import Anatomy, LayerAnatomy
 from ggufscope.model.inventory import Entry, Total, totals_by_group, totals_by_type
 from ggufscope.model.quantities import Quantity
 from ggufscope.model.rows import Kind
 from ggufscope.model.summary import Summary
+from ggufscope.report.metadata import text_pieces
 
 LIST_SCHEMA: Final = "ggufscope.list/1"
 """Changes with the meaning of a field; fields may be added without notice."""
 
 SHOWN_ITEMS: Final = 8
 """Items of a long array in the metadata; ``--key`` gives all of them."""
+SHOWN_TEXT: Final = 1 << 16
+"""Bytes of a text in the metadata; ``--key`` gives all of it."""
+
+_ENCODER: Final = json.JSONEncoder(indent=2, ensure_ascii=True, allow_nan=False)
+_BLOCK: Final = 1 << 12
+"""Tokens of JSON that are joined before they are written."""
 
 
 def dumps(data: Any) -> str:
     """Give JSON of two-space indent, ASCII only: safe in any terminal and any pipe."""
-    return json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(data)
+
+
+def write_json(data: Any, out: IO[str]) -> None:
+    """Write JSON as ``dumps`` gives it, bit by bit: the whole of it is never in memory."""
+    tokens = _ENCODER.iterencode(data)
+    while block := "".join(islice(tokens, _BLOCK)):
+        out.write(block)
+    out.write("\n")
+
+
+def write_value(value: Value, out: IO[str]) -> None:
+    """Write one metadata value, whole, as JSON of one line an item; bit by bit too."""
+    if value.type is ValueType.STRING:
+        pieces = (json.dumps(piece)[1:-1] for piece in text_pieces(value))
+        out.writelines(chain('"', pieces, '"\n'))
+    elif value.type is ValueType.ARRAY:
+        _write_items(value.data, out)
+        out.write("\n")
+    else:
+        write_json(value_json(value.data), out)
+
+
+def _write_items(items: Array, out: IO[str], indent: str = "") -> None:
+    if not len(items):
+        out.write("[]")
+        return
+    comma, line = "[", f"\n{indent}  "
+    if items.element_type is ValueType.ARRAY:
+        for item in items:
+            out.write(comma + line)
+            _write_items(item, out, indent + "  ")
+            comma = ","
+    else:
+        rest = iter(items)
+        while part := f",{line}".join(json.dumps(value_json(x)) for x in islice(rest, _BLOCK)):
+            out.write(comma + line + part)
+            comma = ","
+    out.write(f"\n{indent}]")
 
 
 def value_json(data: Any) -> Any:
-    """Give a decoded metadata value, whole."""
-    if isinstance(data, Array):
-        return [value_json(item) for item in data]
+    """Give a number or a text as JSON can hold it."""
     return repr(data) if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _short_items(data: Array, shown: int) -> list[Any]:
+    return [
+        _short_items(item, shown // 2) if isinstance(item, Array) else value_json(item)
+        for item in data.heads(shown, SHOWN_TEXT // SHOWN_ITEMS)
+    ]
 
 
 def listing_json(
@@ -80,14 +132,16 @@ def _model(summary: Summary) -> dict[str, Any]:
 
 
 def _metadata(value: Value) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": value.type.name}
+    if value.type is ValueType.STRING and value.length > SHOWN_TEXT:
+        return found | {"length": value.length, "first": value.head(SHOWN_TEXT)}
+    if value.type is not ValueType.ARRAY:
+        return found | {"value": value_json(value.data)}
     data = value.data
-    if not isinstance(data, Array):
-        return {"type": value.type.name, "value": value_json(data)}
-    return {
-        "type": value.type.name,
+    return found | {
         "element_type": data.element_type.name,
         "count": len(data),
-        "first": [value_json(item) for item in data.head(SHOWN_ITEMS)],
+        "first": _short_items(data, SHOWN_ITEMS),
     }
 
 

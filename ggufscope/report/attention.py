@@ -13,12 +13,12 @@ from rich.console import RenderableType
 
 from ggufscope.measure.heads import HABITS, Habits, most_attended, sorted_heads
 from ggufscope.measure.verifying import Finding
-from ggufscope.measure.watching import Map, Spotlight, Watched
+from ggufscope.measure.watching import Map, Spotlight, Watched, take_last_rows
 from ggufscope.model.summary import Summary
 from ggufscope.report.as_json import value_json
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
 from ggufscope.report.heatmap import SHADES, heatmap
-from ggufscope.report.html import Page, PageRun, PageScore, window
+from ggufscope.report.html import Page, PageRun, PageScore, fold_columns
 from ggufscope.report.units import count
 
 SCHEMA: Final = "ggufscope.attention/1"
@@ -131,7 +131,8 @@ def _favourites(matrix: Map, subject: Subject, width: int) -> RenderableType:
     digits = len(str(len(subject.ids) - 1))
     token_room = min(16, max(map(cell_len, subject.tokens[first:])))
     room = max(4, (width - digits - token_room - 3 * (_SHARE + digits + 2) - 8) // 3)
-    for n, best in enumerate(most_attended(matrix[first:], 3), first):
+    shown = matrix[first - len(subject.ids) + len(matrix) :]
+    for n, best in enumerate(most_attended(shown, 3), first):
         named = [
             f"{_percent(share):>{_SHARE}} {m:>{digits}} {_cut(subject.tokens[m], room)}"
             for m, share in best
@@ -248,15 +249,20 @@ def verify_json(findings: Sequence[Finding], subject: Subject) -> dict[str, Any]
 
 
 class PageMaps:
-    """Keeps what a page shows of each layer."""
+    """Keeps what a page shows of each layer: the last tokens, those before them as one."""
 
     def __init__(self, shown: int) -> None:
         self._shown = shown
+        self._rows: Map = np.empty((0, 0, 0), np.float32)
         self.maps: dict[int, Map] = {}
 
-    def __call__(self, layer: int, weights: Map, habits: Habits) -> None:
-        """Keep a layer, as ``report.html.window`` cuts it."""
-        self.maps[layer] = np.array(window(weights, self._shown), np.float32)
+    def rows(self, layer: int, first: int, shares: Map) -> None:
+        """Keep the last rows."""
+        self._rows = take_last_rows(self._rows, first, shares, self._shown)
+
+    def done(self, layer: int, habits: Habits) -> None:
+        """Keep a layer, its earlier columns as one."""
+        self.maps[layer] = np.array(fold_columns(self._rows), np.float32)
 
 
 def page(

@@ -20,6 +20,10 @@ PIPE_WIDTH: Final = 400
 HEADING: Final = "bold cyan"
 """The style of a heading within a table."""
 
+LONGEST_CELL: Final = 300
+"""Characters of a name or a value in a table; a paragraph may have more."""
+LONGEST_PARAGRAPH: Final = 4000
+
 
 def make_console(*, stderr: bool = False) -> Console:
     """Give a console that interprets nothing: no markup, no emoji codes, no guessed colours.
@@ -71,17 +75,18 @@ def right(title: str) -> Column:
 
 def cell(text: str, style: str = "") -> Text:
     """Give a cell of one line, its control characters escaped; cut with an ellipsis if it must."""
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+    shown = printable(text, most=LONGEST_CELL)
+    return Text(shown, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def name_cell(text: str, style: str = "") -> Text:
     """Give a cell of one name, its control characters escaped; never cut."""
-    return Text(printable(text), style=style, overflow="fold")
+    return Text(printable(text, most=LONGEST_CELL), style=style, overflow="fold")
 
 
 def paragraph(text: str, style: str = "") -> Text:
     """Give running text, wrapped at words."""
-    return Text(printable(text, keep="\n"), style=style, overflow="fold")
+    return Text(printable(text, "\n", LONGEST_PARAGRAPH), style=style, overflow="fold")
 
 
 def title(text: str) -> Text:

@@ -30,6 +30,7 @@ _UP_TO: Final = (0.005, 0.10, 0.35, 0.70, 1.0)
 """The share that each shade goes up to."""
 _STYLES: Final = ("dim", "blue", "cyan", "bright_cyan", "bold bright_white")
 _MORE, _LESS = "yellow", "magenta"
+_NO_NUMBER: Final = "?"
 
 _NUMBER: Final = 7
 """Columns of a cell with a number: a blank, a shade, five for the number."""
@@ -94,6 +95,8 @@ def heatmap(
             level = sum(share > most for most in _UP_TO[:-1])
             shade = grid.shades[level] if share > 0 else " "
             number = f"{100 * share:5.0f}" if share > 0 else "     "
+            if np.isnan(share):
+                shade, number = _NO_NUMBER, "  nan"
             cell = f" {shade}{number}" if grid.numbers else shade * _SHADE
             line.append(cell, _STYLES[level])
         yield line
@@ -115,15 +118,17 @@ def difference_map(
     grid = _grid(tokens, width, shades, len(tokens) - len(reference))
     gap = np.asarray(candidate, np.float64) - np.asarray(reference, np.float64)
     shown = _window(gap, grid.first - len(tokens) + len(gap))
-    largest = float(np.abs(shown).max(initial=0.0))
+    sizes = np.abs(shown)
+    largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
     factor, unit = next((u for u in _UNITS if u[0] * largest >= 1), _UNITS[-1])
     decimals = 2 if factor * largest < 9.995 else 1 if factor * largest < 99.95 else 0
     yield from _head(grid)
     for row, label in enumerate(grid.labels):
         line = Text(set_cell_size(label, grid.indent))
         for change in shown[row][: len(grid.headings) - len(grid.labels) + row + 1]:
-            level = int(np.ceil(4 * abs(change) / largest)) if largest else 0
-            shade = grid.shades[level] if level else " "
+            known = bool(np.isfinite(change))
+            level = int(np.ceil(4 * abs(change) / largest)) if largest and known else 0
+            shade = grid.shades[level] if level else " " if known else _NO_NUMBER
             sign = "+" if change > 0 else "-" if change < 0 else " "
             number = f"{factor * change:+{5}.{decimals}f}" if change else "     "
             cell = f" {shade}{number}" if grid.numbers else sign + shade
@@ -136,7 +141,12 @@ def difference_map(
         if grid.numbers
         else f"+{darkest} {most} more, -{darkest} less"
     )
-    yield Text(f"{said}, in {unit}" if largest else "no difference", "dim")
+    if not np.isfinite(sizes).all():
+        yield Text(f"{_NO_NUMBER}: a share that is no number in one of the two", "dim")
+    elif not largest:
+        yield Text("no difference", "dim")
+    if largest:
+        yield Text(f"{said}, in {unit}", "dim")
 
 
 def _grid(tokens: Sequence[str], width: int, shades: str, cut: int) -> _Grid:

@@ -95,10 +95,15 @@ def window(weights: npt.NDArray[np.floating[Any]], shown: int) -> npt.NDArray[np
     The first column is what each of them gives to all tokens before those, together. Where all
     tokens are shown the weights are returned as they are.
     """
-    first = weights.shape[-1] - shown
+    earlier = weights.shape[-1] - shown
+    return fold_columns(weights[:, earlier:]) if earlier > 0 else weights
+
+
+def fold_columns(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Rows (H, R, T), the last R of T -> (H, R, R + 1), the columns before those as the first."""
+    first = rows.shape[-1] - rows.shape[-2]
     if first <= 0:
-        return weights
-    rows = weights[:, first:]
+        return rows
     return np.concatenate([rows[..., :first].sum(axis=-1, keepdims=True), rows[..., first:]], -1)
 
 

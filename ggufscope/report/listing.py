@@ -13,8 +13,8 @@ from ggufscope.model.hparams import HParams
 from ggufscope.model.inventory import Entry
 from ggufscope.model.summary import Summary
 from ggufscope.report.computed import computed_section, explain_view
-from ggufscope.report.console import facts, title
-from ggufscope.report.metadata import metadata_view
+from ggufscope.report.console import facts, paragraph, title
+from ggufscope.report.metadata import MOST_ROWS, metadata_view
 from ggufscope.report.stored import stored_section
 from ggufscope.report.units import bits, count, size
 
@@ -44,6 +44,9 @@ def views(
     if sections.metadata:
         yield title(f"Metadata: {len(file.metadata)} keys")
         yield metadata_view(file.metadata)
+        if len(file.metadata) > MOST_ROWS:
+            hidden = len(file.metadata) - MOST_ROWS
+            yield paragraph(f"... and {hidden:,} keys more: --key and --json reach them", "dim")
     if sections.stored or not chosen:
         yield from stored_section(entries, anatomy, one_a_line=sections.one_a_line)
     if sections.computed or not chosen:

@@ -1,57 +1,112 @@
-"""Metadata, for eyes."""
+"""Metadata, for eyes: a table of short values, and one value whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from rich.console import RenderableType
 
 from ggufscope.container.header import Metadata
-from ggufscope.container.values import Array, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Array, Value
 from ggufscope.report.console import cell, left, name_cell, plain_table, words
 from ggufscope.report.units import printable
 
+MOST_ROWS: Final = 2000
+"""Keys that a table shows; ``--key`` and ``--json`` reach the others."""
 SHOWN_ITEMS: Final = 8
-"""Items of an array that a table shows."""
+"""Items of an array that a table shows; of an array within it half as many."""
 SHOWN_TEXT: Final = 200
-"""Characters of a text that a table shows."""
+"""Bytes of a text that a table shows."""
+SHOWN_ITEM: Final = 100
+"""Bytes of a text within an array."""
+_LINES: Final = 1 << 12
+"""Items that are written at a time."""
+_PIECE: Final = 1 << 16
+"""Bytes of a text that are decoded, escaped and handed on at a time."""
 
 
 def metadata_view(metadata: Metadata) -> RenderableType:
     """Give every key, its type and its value; long ones cut, with their length."""
     table = plain_table(left("key"), left("type"), words("value"))
-    for key, value in metadata.typed.items():
-        table.add_row(
-            name_cell(key), cell(_type_name(value.type, value.data)), cell(_short(value.data))
-        )
+    for key, value in islice(metadata.typed.items(), MOST_ROWS):
+        table.add_row(name_cell(key), cell(_type_name(value)), cell(short_value(value)))
     return table
 
 
-def whole_value(data: Any) -> str:
-    """Give one value in full: a text as it is, an array with one item a line."""
-    if isinstance(data, Array):
-        return "\n".join(_item(item) for item in data)
-    return printable(data, keep="\n\t") if isinstance(data, str) else _item(data)
+def short_value(value: Value) -> str:
+    """Give a value in a few words, decoding no more of it than is shown."""
+    if value.type is ValueType.STRING:
+        cut = f"... {value.length:,} bytes" if value.length > SHOWN_TEXT else ""
+        return printable(value.head(SHOWN_TEXT)) + cut
+    data = value.data
+    return _short_array(data, SHOWN_ITEMS) if isinstance(data, Array) else _item(data)
 
 
-def _type_name(type_: ValueType, data: Any) -> str:
-    if isinstance(data, Array):
-        return f"{data.element_type.name.lower()}[{len(data)}]"
-    return type_.name.lower()
+def whole_value(value: Value) -> Iterator[str]:
+    """Give one value in full, in pieces: a text as it is, an array with one item a line."""
+    if value.type is ValueType.STRING:
+        yield from (printable(piece, keep="\n\t") for piece in text_pieces(value))
+    elif value.type is ValueType.ARRAY and value.data.element_type is not ValueType.ARRAY:
+        items = iter(value.data)
+        before = ""
+        while lines := "\n".join(map(_item, islice(items, _LINES))):
+            yield before + lines
+            before = "\n"
+    elif value.type is ValueType.ARRAY:
+        for number, item in enumerate(value.data):
+            yield "\n" if number else ""
+            yield from _whole_item(item)
+    else:
+        yield _item(value.data)
 
 
-def _short(data: Any) -> str:
-    if isinstance(data, Array):
-        items = ", ".join(_quoted(item) for item in data.head(SHOWN_ITEMS))
-        more = f", ... {len(data) - SHOWN_ITEMS:,} more" if len(data) > SHOWN_ITEMS else ""
-        return f"[{items}{more}]"
-    text = _item(data)
-    return text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]}... {len(text):,} characters"
+def text_pieces(value: Value) -> Iterator[str]:
+    """Give a string value in pieces that end where a character ends."""
+    raw, start = value.raw, 8
+    while start < len(raw):
+        stop = min(start + _PIECE, len(raw))
+        while start < stop < len(raw) and raw[stop] & 0xC0 == 0x80 and stop > start + _PIECE - 4:
+            stop -= 1
+        yield str(raw[start:stop], "utf-8", "surrogateescape")
+        start = stop
+
+
+def _whole_item(data: Array) -> Iterator[str]:
+    yield "["
+    if data.element_type is ValueType.ARRAY:
+        for number, item in enumerate(data):
+            yield ", " if number else ""
+            yield from _whole_item(item)
+    else:
+        items = iter(data)
+        before = ""
+        while part := ", ".join(map(_quoted, islice(items, _LINES))):
+            yield before + part
+            before = ", "
+    yield "]"
+
+
+def _type_name(value: Value) -> str:
+    if value.type is ValueType.ARRAY:
+        return f"{value.data.element_type.name.lower()}[{value.length}]"
+    return value.type.name.lower()
+
+
+def _short_array(data: Array, shown: int) -> str:
+    items = ", ".join(
+        _short_array(item, shown // 2) if isinstance(item, Array) else _quoted(item)
+        for item in data.heads(shown, SHOWN_ITEM)
+    )
+    more = len(data) - shown
+    return (
+        f"[{items}{', ' if items and more > 0 else ''}{f'... {more:,} more' if more > 0 else ''}]"
+    )
 
 
 def _item(data: Any) -> str:
-    if isinstance(data, Array):
-        return f"[{', '.join(_quoted(item) for item in data)}]"
     if isinstance(data, bool):
         return str(data).lower()
     if isinstance(data, float):

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ggufscope.report.console import make_console
 from ggufscope.report.units import printable
+from ggufscope.threads import signals_held
 
 
 @contextmanager
@@ -20,14 +21,16 @@ def steps_bar(description: str) -> Iterator[Callable[..., None]]:
     console = make_console(stderr=True)
     bar = Progress(
         BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console,
         disable=not console.is_terminal,
         transient=True,
     )
-    with bar:
+    with signals_held():  # it draws in a thread of its own
+        bar.start()
+    try:
         task = bar.add_task(description, total=None)
 
         def advance(done: int, total: int, under_way: str | None = None) -> None:
@@ -35,3 +38,6 @@ def steps_bar(description: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=words)
 
         yield advance
+    finally:
+        with signals_held():
+            bar.stop()

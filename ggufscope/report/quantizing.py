@@ -27,6 +27,8 @@ from ggufscope.report.console import (
 from ggufscope.report.units import bits, extents, size
 
 SCHEMA: Final = "ggufscope.quantize/1"
+MOST_ROWS: Final = 2000
+"""Tensors that the table of a plan shows."""
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
@@ -35,7 +37,7 @@ def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
     """Give the whole plan: each tensor's type, size and the rule that chose it."""
     plan = outlook.plan
     table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
-    for tensor in plan.tensors:
+    for tensor in plan.tensors[:MOST_ROWS]:
         types = f"{tensor.source.name} > {tensor.target.name}" if tensor.converted else "as it is"
         table.add_row(
             name_cell(tensor.name),
@@ -46,6 +48,9 @@ def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
+    if len(plan.tensors) > MOST_ROWS:
+        hidden = len(plan.tensors) - MOST_ROWS
+        yield paragraph(f"... and {hidden:,} tensors more: --json has them", "dim")
     yield ""
     yield facts(_outlook_facts(outlook))
 

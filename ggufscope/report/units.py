@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 
 def size(nbytes: int) -> str:
@@ -58,15 +60,26 @@ def layers(numbers: Sequence[int]) -> str:
     return f"layer{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
 
 
-def printable(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "", most: int | None = None) -> str:
     r"""Escape what a terminal would act on, and what no encoding can write.
 
     Control characters, bidirectional overrides and bytes that were not UTF-8 become ``\x1b``,
-    ``\u202e`` and the like; characters in ``keep`` (a newline, say) stay.
+    ``\u202e`` and the like; characters in ``keep`` (a newline, say) stay. Of a text that takes
+    more than ``most`` characters these are left, and its length said; it is cut first, so that a
+    long one costs nothing.
     """
+    if most is not None and (short := _cut(text, keep, most)) is not None:
+        return f"{short}... ({len(text):,} characters)"
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c in keep or c.isprintable() else _escaped(c) for c in text)
+
+
+def _cut(text: str, keep: str, most: int) -> str | None:
+    """Return the printable beginning of a text, or None where all of it has its place."""
+    said = [printable(c, keep) for c in text[: most + 1]]
+    fit = bisect_right([*accumulate(map(len, said))], most)
+    return "".join(said[:fit]) if fit < len(text) else None
 
 
 def _escaped(character: str) -> str:

@@ -26,6 +26,8 @@ _DOCUMENTED_FOR: Final = 7 * 10**9
 _TYPES: Final = ("F32", "F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 _SCALES: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?) ?([KMBT]?)", re.ASCII)
+MOST: Final = 10**18
+"""Weights that a bare count may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ def parse_count(text: str) -> int | None:
     if match is None:
         return None
     number = Decimal(re.sub("[_,]", "", match[1])) * _SCALES[match[2]]
-    if number < 1 or number != int(number):
-        raise BadUsage(f"{text!r} is no count of weights", hint="write 7B, 1.5B or 6738415616")
+    if not 1 <= number <= MOST or number != int(number):
+        raise BadUsage(f"{text!r:.60} is no count of weights", hint="write 7B, 1.5B or 6738415616")
     return int(number)
 
 

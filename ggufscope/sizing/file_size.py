@@ -15,7 +15,7 @@ from ggufscope.errors import RecipeError
 from ggufscope.model.hparams import architecture_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import Plan, TensorLike, plan
+from ggufscope.recipes.plan import Plan, Planner, TensorLike
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -147,12 +147,12 @@ def preset_sizes(
     A preset that llama-quantize would refuse is told apart. Raises ``HyperparameterError`` for
     metadata by which nothing can be planned, ``UnknownPreset``.
     """
-    listed = list(tensors)
+    planner = Planner(tensors, metadata)
     sizes: list[PresetSize] = []
     refused: list[Refusal] = []
     for preset in presets or [name for name in MIXES if name != AS_IT_IS]:
         try:
-            made = plan(listed, metadata, preset, options)
+            made = planner.plan(preset, options)
             aside = why_set_aside(made.preset, architecture_of(metadata))
             sizes.append(PresetSize(made, set_aside=aside))
         except RecipeError as error:

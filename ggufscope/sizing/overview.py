@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.errors import HyperparameterError, NotDerivable
-from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.hparams import HParams, read_hparams, text_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
 from ggufscope.sizing.budget import RunMemory, run_memory
@@ -103,10 +103,9 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     def sizes(presets: Sequence[str] | None) -> PresetSizes:
         return file_sizes(file, presets, question.options)
 
-    name = file.metadata.get("general.name")
     (itself,) = preset_sizes(file.tensors.values(), file.metadata, [AS_IT_IS]).sizes
     return _overview(
-        name if isinstance(name, str) else file.path.name,
+        text_of(file.metadata, "general.name") or file.path.name,
         list(file.tensors.values()),
         file.metadata,
         question,

@@ -93,7 +93,7 @@ def _weights(tensor: TensorLike, hparams: HParams, own: int, count: int) -> int:
     rows = tensor.shape[0] if len(tensor.shape) > 1 else prod(tensor.shape)
     if stem in _PER_HEAD and rows in (own * sizes[0], own * sizes[1]):
         return prod(tensor.shape) // own * count
-    if stem == "attn_qkv":
+    if stem == "attn_qkv" and rows:
         more = (count - own) * sum(sizes)
         return prod(tensor.shape) // rows * (rows + more)
     return prod(tensor.shape)

@@ -30,7 +30,8 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.container.tensor_info import TensorInfo
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.plan import plan
 from tests.bench.bench_quantize import measure

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ggufscope.blocks.layouts import layout_named
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from tests.bench.common import where
 

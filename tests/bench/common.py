@@ -13,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ggufscope.blocks.layouts import layout_named
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 
 ENTRIES = 150_000

@@ -134,9 +134,11 @@ def test_one_layer(make: Callable[[str], Path]) -> None:
     assert {t["layer"] for t in found["stored"]["tensors"]} == {1}
     assert [layer["layer"] for layer in found["computed"]["layers"]] == [1]
     assert found["computed"]["before_layers"] == []
-    done = _run(make("llama-gqa"), "--layer", "3")
+    path = make("llama-gqa")
+    done = _run(path, "--layer", "3")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: there is no layer 3: the model has layers 0 to 2\nhint: ")
+    said = f"error: {path}: there is no layer 3: the model has layers 0 to 2\nhint: "
+    assert done.stderr.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_metadata_and_single_keys(tmp_path: Path) -> None:
     ]
     path.write_bytes(raw_gguf(pairs))
     table = _list(path, "--metadata")
-    assert "500 characters" in table
+    assert "500 bytes" in table
     assert '"tok 7", ... 12 more' in table
     assert _list(path, "--key", "tokens").splitlines() == [f"tok {n}" for n in range(20)]
     assert _list(path, "--key", "long") == "x" * 500 + "\n"

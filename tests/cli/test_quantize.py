@@ -146,7 +146,7 @@ def test_every_view_fits_80_columns(
         (["Q8_0", "--split-max-size", "lots"], "is no size"),
         (["Q8_0", "--override-kv", "a=b"], "overrides no key"),
         (["Q8_0", "--tensor-type", "("], "gives no tensor a type"),
-        (["Q8_0", "--tensor-type-file", "missing"], "missing cannot be read"),
+        (["Q8_0", "--tensor-type-file", "missing"], "missing: no such file"),
         (["Q8_0", "--output-tensor-type", "Q9"], "unknown ggml type 'Q9'"),
     ],
 )
@@ -183,7 +183,7 @@ def test_dequantizing(type_: str, run: Run, sample: Path, tmp_path: Path) -> Non
 def test_a_large_model_is_done_by_workers(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggufscope.cli.quantize._LARGE", 1)
+    monkeypatch.setattr("ggufscope.recipes.apply._LARGE", 1)
     assert run("quantize", sample, tmp_path / "out.gguf", "Q2_K", "--threads", "2") == 0
     assert _sha(tmp_path / "out.gguf") == golden.load("stories")["presets"]["Q2_K"]["sha256"]
 

@@ -15,7 +15,7 @@ from ggufscope.cli import app
 
 class Thing: pass
 
-def command():
+def command(standalone_mode):
     thing = Thing()
     kept = weakref.ref(thing, lambda _: signal.raise_signal({number}))
     del thing
@@ -26,7 +26,7 @@ app.main()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -2)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_not_lost_in_a_callback(number: int, code: int) -> None:
     program = PROGRAM.format(number=int(number))
     done = subprocess.run(

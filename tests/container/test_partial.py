@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ggufscope.container.partial import PartialFile, partial_path
+from ggufscope.container.leftovers import leftovers
+from ggufscope.container.partial import PartialFile
 from ggufscope.errors import TargetBusy
 
 
@@ -44,8 +45,10 @@ def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
     child = multiprocessing.get_context("spawn").Process(target=_die_writing, args=(target,))
     child.start()
     child.join()
-    assert list(tmp_path.iterdir()) == [partial_path(target)]
+    assert list(tmp_path.iterdir()) == leftovers(target)
+    assert len(leftovers(target)) == 1
     partial = PartialFile(target, 5)
+    assert leftovers(target) == [partial.path]
     partial.commit()
     assert target.read_bytes() == bytes(5)
     assert list(tmp_path.iterdir()) == [target]

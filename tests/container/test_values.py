@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.container.values import Array, Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Array, Value
 from ggufscope.errors import UnencodableValue
 
 _INTEGERS = {

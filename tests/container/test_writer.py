@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from ggufscope import errors
 from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
 from ggufscope.container.file import open_gguf
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from tests.container.test_values import typed_values
 from tests.makers import RECIPES, pair, raw_gguf, tensor, text
@@ -238,7 +239,7 @@ def test_blocks_of_every_type_go_through(layout: Layout, tmp_path: Path) -> None
 def _damage(writer: GGUFWriter) -> None:
     with writer:
         writer.write("name", bytes(8))
-        path = writer.region("name").path
+        path = Path(writer.region("name").file.path)
         path.write_bytes(path.read_bytes().replace(b"name", b"gone"))
 
 

@@ -11,7 +11,8 @@ import pytest
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import open_gguf
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.errors import NonFiniteWeight
 from ggufscope.forward import finite

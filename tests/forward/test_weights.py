@@ -131,7 +131,7 @@ def test_weights_so_large_that_their_sum_overflows_are_no_defect(tmp_path: Path)
         assert StoredWeights(file).vector("blk.0.attn_k.weight").max() == np.float32(3e38)
 
 
-def test_a_file_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_while_it_is_read_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "model.gguf", SMALL["llama-gqa"])
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(path.read_bytes())
@@ -140,7 +140,7 @@ def test_a_file_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
         last = max(file.tensors.values(), key=lambda tensor: tensor.offset)
         copy.unlink()  # the mapped file lives on: a mapping of a cut one would kill the process
         copy.write_bytes(path.read_bytes()[: last.offset])
-        with pytest.raises(SourceChanged, match=f"ends inside tensor '{last.name}'"):
+        with pytest.raises(SourceChanged, match="was replaced or changed"):
             model.run(IDS)
 
 

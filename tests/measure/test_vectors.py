@@ -82,3 +82,13 @@ def test_weights_of_many_parts_add_up() -> None:
     assert whole.relative == pytest.approx(exact, rel=1e-12)
     assert parts.relative == pytest.approx(whole.relative, rel=1e-12)
     assert (parts.largest, parts.n) == (whole.largest, whole.n) == (np.abs(b - a).max(), a.size)
+
+
+def test_what_is_not_finite_is_no_number_and_no_warning() -> None:
+    sound = np.array([1.0, 2.0])
+    for bad in (np.inf, -np.inf, np.nan):
+        spoiled = np.array([1.0, bad])
+        for pair in ((sound, spoiled), (spoiled, sound), (spoiled, spoiled)):
+            assert np.isnan(cosine(*pair))
+        assert not relative_error(sound, spoiled) <= 1e6
+        assert np.isnan(relative_error(spoiled, spoiled))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.hparams import PerLayer, read_hparams
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
-import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +16,8 @@ import pytest
 from ggufscope import errors
 from ggufscope.blocks.layouts import layout_named
 from ggufscope.container.file import open_gguf
-from ggufscope.container.partial import partial_path
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.apply import Progress, quantize_model
 from ggufscope.recipes.files import default_target
@@ -176,7 +172,7 @@ def test_a_source_that_shrinks_stops_the_run(sample: Path, tmp_path: Path) -> No
     def shrink(progress: Progress) -> None:
         os.truncate(source, 100_000)
 
-    with pytest.raises(errors.SourceChanged, match="ends inside tensor"):
+    with pytest.raises(errors.SourceChanged, match="was replaced or changed"):
         quantize_model(
             source, {tmp_path / "out.gguf": "Q8_0"}, threads=1, buffer_bytes=1, progress=shrink
         )
@@ -203,37 +199,6 @@ app.main()
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_at_any_moment(number: int, sample: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out.gguf"
-    old = b"the old file"
-    chance = random.Random(int(number))
-    command = [sys.executable, "-m", "ggufscope", "quantize", str(sample), str(target), "Q2_K"]
-    start = time.monotonic()
-    subprocess.run([*command, "--force"], capture_output=True, check=True)
-    whole_run, complete = time.monotonic() - start, _sha(target)
-    states = set()
-    for _ in range(20):
-        target.write_bytes(old)
-        child = subprocess.Popen(
-            [*command, "--force"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        time.sleep(chance.uniform(0, 1.1 * whole_run))
-        child.send_signal(number)
-        _, complaint = child.communicate()
-        # A Ctrl-C that comes before Python has reached this program is Python's to report.
-        assert not re.search(rb"ggufscope/(cli|recipes|container|blocks)/", complaint)
-        states.add(target.read_bytes() == old)
-        assert target.read_bytes() == old or _sha(target) == complete
-        left = {path.name for path in tmp_path.iterdir()} - {target.name}
-        assert left <= ({partial_path(target).name} if number == signal.SIGKILL else set())
-    assert True in states  # some were early enough to matter
-    subprocess.run([*command, "--force"], capture_output=True, check=True)
-    assert [path.name for path in tmp_path.iterdir()] == [target.name]
-    assert _sha(target) == complete
-
-
 @pytest.mark.parametrize(
     ("source", "target"),
     [
@@ -247,35 +212,6 @@ def test_killed_at_any_moment(number: int, sample: Path, tmp_path: Path) -> None
 def test_default_targets(source: str, target: str) -> None:
     assert default_target(Path("d") / source, "Q4_K_M") == Path("d") / target
     assert default_target(Path("d") / source, "Q4_K_M", Path("o")) == Path("o") / target
-
-
-@pytest.mark.slow
-def test_workers_end_with_a_parent_that_is_killed(sample: Path, tmp_path: Path) -> None:
-    code = """
-import sys
-import ggufscope.cli.app as app, ggufscope.cli.quantize as command
-command._LARGE = 1
-if __name__ == "__main__":
-    sys.argv = ["ggufscope", "quantize", *sys.argv[1:]]
-    app.main()
-"""
-    (tmp_path / "run.py").write_text(code)
-    paths = map(str, (sys.executable, tmp_path / "run.py", sample, tmp_path / "out.gguf"))
-    command = [*paths, "Q2_K", "--threads", "2", "--max-buffer-size", "4K"]
-    parent = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    children: list[str] = []
-    while len(children) < 3:  # two workers, and the process that keeps track of them
-        assert parent.poll() is None
-        listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-        children = listed.read_text().split()
-        time.sleep(0.05)
-    time.sleep(1)
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline, "a worker outlives its parent"
-        time.sleep(0.05)
 
 
 def _llama_cpp_reads_the_result(source: Path, target: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ggufscope.container.target import check_target
 from ggufscope.errors import TargetExists, TargetNotAFile, TargetUnwritable
-from ggufscope.report.saving import ArraysFile, check_target, write_text
+from ggufscope.report.saving import ArraysFile, write_text
 
 
 def test_arrays_are_what_numpy_reads(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ def test_arrays_are_what_numpy_reads(tmp_path: Path) -> None:
         "kq_soft_max-0": np.random.default_rng(1).random((2, 3, 3), np.float32)[:, ::-1],
         "none": np.empty((0, 4), np.float32),
     }
-    with ArraysFile(path) as file:
+    with ArraysFile(path, overwrite=False) as file:
         for name, array in arrays.items():
             file.add(name, array)
         assert not path.exists()
@@ -36,7 +37,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     def fail() -> None:
-        with ArraysFile(path) as file:
+        with ArraysFile(path, overwrite=True) as file:
             file.add("x", np.ones(3))
             raise ZeroDivisionError
 
@@ -48,7 +49,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_text_is_utf_8_and_half_surrogates_are_escaped(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    write_text(path, "世界 \udce4")
+    write_text(path, "世界 \udce4", overwrite=False)
     assert path.read_bytes() == "世界 \\udce4".encode()
 
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
     with pytest.raises(TargetUnwritable):
         check_target(tmp_path / "none" / "b", overwrite=True)
     with pytest.raises(TargetUnwritable):
-        write_text(tmp_path / "none" / "b", "x")
+        write_text(tmp_path / "none" / "b", "x", overwrite=False)
 
 
 def test_a_directory_that_may_not_be_changed_is_known_before(

@@ -61,3 +61,16 @@ def test_printable_is_always_printable(text: str) -> None:
     safe = printable(text)
     assert safe.isprintable()
     safe.encode("utf-8")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=60), st.integers(0, 60))
+def test_printable_is_cut_to_what_it_may_take(text: str, most: int) -> None:
+    whole, cut = printable(text), printable(text, most=most)
+    if len(whole) <= most:
+        assert cut == whole
+    else:
+        said, dots, length = cut.rpartition("... (")
+        assert dots
+        assert length == f"{len(text):,} characters)"
+        assert len(said) <= most
+        assert whole.startswith(said)

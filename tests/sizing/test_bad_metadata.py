@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.container.values import Array, Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Array, Value
 from ggufscope.errors import GGUFScopeError, HyperparameterError, NotDerivable
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS
 from ggufscope.sizing.budget import memory_of

@@ -10,7 +10,8 @@ import pytest
 
 from ggufscope.blocks.layouts import layout_named
 from ggufscope.container.file import open_gguf
-from ggufscope.container.values import Value, ValueType
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.errors import CacheTypeDoesNotFit
 from ggufscope.sizing.budget import memory_of
 from ggufscope.sizing.kv_cache import Holding, kv_cache_of

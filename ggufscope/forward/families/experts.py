@@ -29,6 +29,11 @@ def qwen2moe(block: Block, x: Floats) -> Floats:
 QWEN2MOE: Final = Graph(
     qwen2moe,
     f"{ATTENTION} {_EXPERTS} {_SHARED}",
-    axes={"ffn_gate_inp_shexp": "E"},
+    axes={
+        "ffn_gate_inp_shexp": "E",
+        "ffn_gate_shexp": "?W E",  # no key says how wide the shared expert is
+        "ffn_up_shexp": "?W E",
+        "ffn_down_shexp": "E ?W",
+    },
 )
 QWEN3MOE: Final = Graph(llama.layer, f"{ATTENTION} attn_q_norm attn_k_norm {_EXPERTS}")

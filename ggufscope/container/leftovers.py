@@ -1,0 +1,133 @@
+"""What killed runs left beside a target: found, told from what a living run writes, removed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from ggufscope.errors import TargetBusy
+
+try:
+    import fcntl
+except ImportError:  # Windows: a file that is open cannot be removed there
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
+
+_LONGEST_NAME: Final = 200
+_SAFELY: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_TRIES, _PAUSE = 50, 0.02
+"""How often, and how many seconds apart, the lock of a directory is asked for."""
+
+
+def temporary_name(target: Path) -> Path:
+    """Return a name beside a target that nobody can foretell, for a file under way to it."""
+    return target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.partial")
+
+
+def lock(file: io.FileIO) -> None:
+    """Mark a file as one that this process is writing."""
+    if fcntl is not None:
+        with suppress(OSError):  # where a file system knows no locks, nobody waits for one
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _prefix(target: Path) -> str:
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:  # with what is added it might be too long
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return f".{name}."
+
+
+def leftovers(target: Path) -> list[Path]:
+    """Return the files beside a target that are, or were, under way to it."""
+    name = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{16}\.partial")
+    with suppress(OSError):  # a directory that may be written and not be listed
+        return [Path(entry) for entry in os.scandir(target.parent) if name.fullmatch(entry.name)]
+    return []
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed runs left; raises ``TargetBusy`` for a run that lives."""
+    for path in leftovers(target):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFELY)
+        except OSError:  # a link, somebody else's, or gone
+            continue
+        try:
+            if _is_ours(os.fstat(descriptor), target):
+                _remove(path, descriptor, target)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(path: Path, descriptor: int, target: Path) -> None:
+    if fcntl is None:
+        with suppress(OSError):
+            path.unlink()
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise TargetBusy(
+            f"{target} is being written by another process",
+            hint=f"wait for it to end (it holds {path.name})",
+        ) from None
+    except OSError:  # a file system without locks, or one that is read only
+        pass
+
+
+def _is_ours(status: os.stat_result, target: Path) -> bool:
+    """Whether a file is such as this program leaves: regular, this user's, under one name.
+
+    Under two if a run was killed just when it had given the target its name.
+    """
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != _user():
+        return False
+    if status.st_nlink == 1:
+        return True
+    with suppress(FileNotFoundError):
+        return status.st_nlink == 2 and os.path.samestat(status, target.lstat())
+    return False
+
+
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+@contextmanager
+def directory_held(directory: Path) -> Iterator[None]:
+    """Let one run at a time look for others and create its file: of two that start the second sees.
+
+    Where a directory cannot be locked, or somebody else keeps it locked, it goes without.
+    """
+    descriptor = None
+    if fcntl is not None:
+        with suppress(OSError):  # a directory that may be changed and not be read
+            descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            _lock_patiently(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock_patiently(descriptor: int) -> None:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        except OSError:
+            return
+        else:
+            return
