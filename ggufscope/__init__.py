@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer as Transformer
     from ggufscope.forward.weights import PlannedWeights as PlannedWeights
     from ggufscope.forward.weights import StoredWeights as StoredWeights
+    from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
-    from ggufscope.measure.lockstep import compare as compare
-    from ggufscope.model.anatomy import anatomy_of as anatomy_of
+    from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
     from ggufscope.model.summary import summarize as summarize
-    from ggufscope.model.tokenizer import TextTokenizer as TextTokenizer
-    from ggufscope.model.tokenizer import read_tokenizer as read_tokenizer
+    from ggufscope.model.tokenizer.text import TextTokenizer as TextTokenizer
+    from ggufscope.model.tokenizer.text import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
@@ -68,13 +68,13 @@ _HOMES = {
     "StoredWeights": "forward.weights",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
-    "TextTokenizer": "model.tokenizer",
+    "TextTokenizer": "model.tokenizer.text",
     "Trace": "forward.trace",
     "Transformer": "forward.transformer",
     "Value": "container.values",
     "ValueType": "container.value_types",
-    "anatomy_of": "model.anatomy",
-    "compare": "measure.lockstep",
+    "anatomy_of": "model.anatomy.build",
+    "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
@@ -85,7 +85,7 @@ _HOMES = {
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
-    "read_tokenizer": "model.tokenizer",
+    "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
     "shape_named": "sizing.shapes",
     "summarize": "model.summary",

@@ -6,7 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import makers
+from tests.models import makers
 
 # A slow machine is no defect: examples are counted, not timed.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.tensor_info import padded
-from tests.makers import Shapes, add_pair
+from tests.models.makers import Shapes, add_pair
 
 
 @dataclass(frozen=True)

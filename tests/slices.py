@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from tests.makers import Shapes, add_pair
+from tests.models.makers import Shapes, add_pair
 
 E, ROWS, VOCAB = 256, 6, 8
 

@@ -30,7 +30,7 @@ THIRD_PARTY = {
     "numba": ("blocks/compiled",),
     "rich": ("report", "cli"),
     "typer": ("cli",),
-    "tokenizers": ("model/encoders.py",),
+    "tokenizers": ("model/tokenizer/encoders.py",),
 }
 
 
@@ -92,7 +92,7 @@ def test_no_file_goes_through_a_shut_door(path: Path) -> None:
         ("model/roles.py", "ggufscope.report.units.size"),
         ("model/roles.py", "ggufscope.blocks.kquants.quantize"),
         ("model/roles.py", "rich.table.Table"),
-        ("model/tokenizer.py", "tokenizers.Tokenizer"),
+        ("model/tokenizer/text.py", "tokenizers.Tokenizer"),
         ("report/tables.py", "typer"),
         ("recipes/mixes.py", "ggufscope.container.writer.GGUFWriter"),
         ("forward/ops.py", "numba"),

@@ -14,7 +14,7 @@ from ggufscope.errors import BadUsage, naming
 if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.watching import Map, Spotlight
-    from ggufscope.report.attention import Subject
+    from ggufscope.report.attention.text import Subject
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 TERMINAL_TOKENS: Final = 120
@@ -59,7 +59,7 @@ def attention_command(
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
-    from ggufscope.report.attention import Subject
+    from ggufscope.report.attention.text import Subject
     from ggufscope.report.progress import steps_bar
 
     if verify and (html or save or layer is not None or head is not None):
@@ -91,9 +91,9 @@ def attention_command(
 
 
 def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
-    from ggufscope.measure.verifying import verify
+    from ggufscope.measure.verify import verify
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention import head_views, verify_json, verify_views
+    from ggufscope.report.attention.text import head_views, verify_json, verify_views
     from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
 
@@ -121,8 +121,8 @@ def _show(
     import numpy as np
 
     from ggufscope.measure.watching import watch
-    from ggufscope.report import attention as report
     from ggufscope.report.as_json import dumps
+    from ggufscope.report.attention import text as report
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
     from ggufscope.report.html import page_html, tokens_shown

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.candidates import Candidate
     from ggufscope.measure.comparison import Comparison
-    from ggufscope.report.comparing import Selection, Subject
+    from ggufscope.report.compare.text import Selection, Subject
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 TERMINAL_TOKENS: Final = 120
@@ -99,9 +99,9 @@ def compare_attention_command(
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.candidates import require_layer
-    from ggufscope.measure.lockstep import compare
+    from ggufscope.measure.compare import compare
     from ggufscope.measure.verdict import parse_tolerances
-    from ggufscope.report.comparing import Selection
+    from ggufscope.report.compare.text import Selection
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import write_text
     from ggufscope.report.units import printable
@@ -207,7 +207,7 @@ def _candidates(
 
 def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
     from ggufscope.model.summary import summarize
-    from ggufscope.report.comparing import Subject
+    from ggufscope.report.compare.text import Subject
 
     summary = summarize(file)
     stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
@@ -239,8 +239,8 @@ def _cut(text: str, most: int = 240) -> str:
 
 
 def _page(subject: Subject, comparison: Comparison, selection: Selection, maps: _Maps) -> str:
-    from ggufscope.report.comparing import place_to_show
-    from ggufscope.report.comparing_page import comparison_page
+    from ggufscope.report.compare.page import comparison_page
+    from ggufscope.report.compare.text import place_to_show
     from ggufscope.report.html import page_html
 
     start = place_to_show(comparison, selection)
@@ -257,11 +257,11 @@ def _print(
 ) -> None:
     if as_json:
         from ggufscope.report.as_json import dumps
-        from ggufscope.report.comparing_json import comparison_json
+        from ggufscope.report.compare.json import comparison_json
 
         typer.echo(dumps(comparison_json(subject, comparison)))
         return
-    from ggufscope.report.comparing import comparison_views, map_views, place_to_show
+    from ggufscope.report.compare.text import comparison_views, map_views, place_to_show
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
 

@@ -72,7 +72,7 @@ def list_model(
     For example: ggufscope list model.gguf --layer 0 --explain
     """
     from ggufscope.container.file import open_gguf
-    from ggufscope.model.anatomy import anatomy_of
+    from ggufscope.model.anatomy.build import anatomy_of
     from ggufscope.model.inventory import entries_of
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
@@ -95,7 +95,7 @@ def list_model(
             write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
             return
         from ggufscope.report.console import make_console, show
-        from ggufscope.report.listing import Sections, views
+        from ggufscope.report.list.text import Sections, views
 
         sections = Sections(
             stored=stored,
@@ -118,7 +118,7 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
     from ggufscope.report.as_json import write_value
-    from ggufscope.report.metadata import whole_value
+    from ggufscope.report.list.metadata import whole_value
 
     value = file.metadata.typed.get(key)
     if value is None:

@@ -14,7 +14,7 @@ LONGEST_PROMPT: Final = 1 << 22
 """Bytes of a prompt: what fills a context of a million tokens."""
 
 if TYPE_CHECKING:
-    from ggufscope.model.tokenizer import TextTokenizer
+    from ggufscope.model.tokenizer.text import TextTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def parse_ids(text: str) -> tuple[int, ...]:
 
 def _tokenizer(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | None:
     """Read the vocabulary; a model without one is run by ids all the same."""
-    from ggufscope.model.tokenizer import read_tokenizer
+    from ggufscope.model.tokenizer.text import read_tokenizer
 
     try:
         return read_tokenizer(metadata)

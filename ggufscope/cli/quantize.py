@@ -184,10 +184,10 @@ def _run(
     from ggufscope.recipes.apply import DEFAULT_BUFFER, preview, quantize_model
     from ggufscope.recipes.files import default_target
     from ggufscope.recipes.plan import plan
-    from ggufscope.report import quantizing
     from ggufscope.report.as_json import dumps
     from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
+    from ggufscope.report.quantize import text as quantizing
 
     warn_about(file)
     # What is overridden can change types: upstream reads the model as overridden too.

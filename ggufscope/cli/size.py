@@ -152,12 +152,12 @@ def _answer(model: str, question: Question) -> Overview:
 def _show(overview: Overview, *, as_json: bool) -> None:
     if as_json:
         from ggufscope.report.as_json import dumps
-        from ggufscope.report.sizing_json import overview_json
+        from ggufscope.report.size.json import overview_json
 
         typer.echo(dumps(overview_json(overview)))
         return
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.sizing import overview_views
+    from ggufscope.report.size.text import overview_views
 
     show(make_console(), overview_views(overview))
 
@@ -169,12 +169,12 @@ def _show_count(count: int, *, as_json: bool) -> None:
     examples = [example_plan(preset) for preset in ("Q4_K_M", "Q2_K")]
     if as_json:
         from ggufscope.report.as_json import dumps
-        from ggufscope.report.sizing_json import bare_json
+        from ggufscope.report.size.json import bare_json
 
         typer.echo(dumps(bare_json(sizes, examples)))
         return
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.sizing import bare_views
+    from ggufscope.report.size.text import bare_views
 
     show(make_console(), bare_views(sizes, examples))
 

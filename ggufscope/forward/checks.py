@@ -17,12 +17,12 @@ from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Weights
 from ggufscope.machine import require_memory
-from ggufscope.model.anatomy import LAYER
-from ggufscope.model.dimensions import layer_dims, measure
+from ggufscope.model.anatomy.build import LAYER
+from ggufscope.model.anatomy.quantities import Places
+from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind, Row
+from ggufscope.model.anatomy.symbols import layer_dims, measure
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import HParams
-from ggufscope.model.quantities import Places
-from ggufscope.model.rows import HEAD, TAIL, Kind, Row
 
 _HINT: Final = "llama.cpp would not load it either: the file was converted wrongly"
 _FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")

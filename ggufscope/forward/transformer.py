@@ -19,7 +19,7 @@ from ggufscope.forward.checks import graph_of, require_ids, require_numbers, req
 from ggufscope.forward.rope import Rotation
 from ggufscope.forward.trace import NOTHING, Trace
 from ggufscope.forward.weights import Floats, StoredWeights, Weights
-from ggufscope.model.dimensions import layer_dims
+from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.measure.distributions import kl_divergence, perplexity, top1_agrees
-from ggufscope.measure.rows import (
+from ggufscope.measure.metrics.distributions import kl_divergence, perplexity, top1_agrees
+from ggufscope.measure.metrics.rows import (
     entropy_shift,
     jensen_shannon,
     largest_difference,
@@ -22,8 +22,8 @@ from ggufscope.measure.rows import (
     most_attended_changed,
     total_variation,
 )
-from ggufscope.measure.tensors import NONE, WeightError
-from ggufscope.measure.vectors import cosine, relative_error
+from ggufscope.measure.metrics.tensors import NONE, WeightError
+from ggufscope.measure.metrics.vectors import cosine, relative_error
 from ggufscope.measure.verdict import Verdict
 
 Array = npt.NDArray[np.floating[Any]]

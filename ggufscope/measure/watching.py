@@ -17,7 +17,7 @@ from ggufscope.errors import NotInModel
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from ggufscope.measure.heads import Habits, HabitSums
+from ggufscope.measure.patterns import Habits, HabitSums
 
 Map = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ggufscope.container.file import Tensor
-from ggufscope.model.anatomy import LayerAnatomy
+from ggufscope.model.anatomy.build import LayerAnatomy
 from ggufscope.model.roles import Role, role_of, without_layer
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from fnmatch import translate
 
 from ggufscope.errors import BadPattern, NotInModel
-from ggufscope.model.anatomy import Anatomy
+from ggufscope.model.anatomy.build import Anatomy
+from ggufscope.model.anatomy.quantities import Quantity
 from ggufscope.model.inventory import Entry
-from ggufscope.model.quantities import Quantity
 
 Matches = Callable[[str], bool]
 

@@ -14,12 +14,12 @@ from ggufscope.blocks.layouts import ForeignType
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
-from ggufscope.model.anatomy import Anatomy, LayerAnatomy
+from ggufscope.model.anatomy.build import Anatomy, LayerAnatomy
+from ggufscope.model.anatomy.quantities import Quantity
+from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.inventory import Entry, Total, totals_by_group, totals_by_type
-from ggufscope.model.quantities import Quantity
-from ggufscope.model.rows import Kind
 from ggufscope.model.summary import Summary
-from ggufscope.report.metadata import text_pieces
+from ggufscope.report.list.metadata import text_pieces
 
 LIST_SCHEMA: Final = "ggufscope.list/1"
 """Changes with the meaning of a field; fields may be added without notice."""

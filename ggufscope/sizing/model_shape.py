@@ -14,10 +14,10 @@ from math import prod
 from typing import Any, Final
 
 from ggufscope.blocks.layouts import LAYOUTS, Layout
-from ggufscope.model.anatomy import LAYER
-from ggufscope.model.dimensions import layer_dims, measure
+from ggufscope.model.anatomy.build import LAYER
+from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind
+from ggufscope.model.anatomy.symbols import layer_dims, measure
 from ggufscope.model.hparams import HParams, read_hparams
-from ggufscope.model.rows import HEAD, TAIL, Kind
 from ggufscope.recipes.kinds import why_kept
 
 _AXES: Final = {

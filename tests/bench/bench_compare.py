@@ -86,7 +86,7 @@ def clocked(arguments: list[str]) -> None:
     start = time.perf_counter()
     from ggufscope.cli import app
     from ggufscope.forward import finite, weights
-    from ggufscope.measure import comparison, lockstep
+    from ggufscope.measure import compare, comparison
 
     spent: defaultdict[str, float] = defaultdict(float)
     lock = threading.Lock()
@@ -110,7 +110,7 @@ def clocked(arguments: list[str]) -> None:
     modules._StoredMatrix.rows = timed(
         after("read and dequantize the file"), weights._StoredMatrix.rows
     )
-    measured: Any = lockstep
+    measured: Any = compare
     measured.weight_error = timed(after("measure the error of weights"), measured.weight_error)
     measured.layer_difference = timed(
         after("compare attention and outputs"), comparison.layer_difference

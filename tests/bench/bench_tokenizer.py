@@ -14,10 +14,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ggufscope.container.file import open_gguf
-from ggufscope.model.encoders import BYTE_OF
-from ggufscope.model.tokenizer import read_tokenizer
-from tests import vocabularies
+from ggufscope.model.tokenizer.encoders import BYTE_OF
+from ggufscope.model.tokenizer.text import read_tokenizer
 from tests.bench.common import alternate, where
+from tests.models import vocabularies
 
 TOKENS = 150_000
 RUNS = 5

@@ -15,10 +15,10 @@ import pytest
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.forward.transformer import Transformer
-from tests import makers, vocabularies
-from tests.families import IDS, SMALL, Small, write
 from tests.forward.golden import golden
 from tests.llama_cpp import LlamaCpp
+from tests.models import makers, vocabularies
+from tests.models.families import IDS, SMALL, Small, write
 
 Run = Callable[..., tuple[int, str, str]]
 HABITS = ("previous", "first", "itself", "equal", "entropy")

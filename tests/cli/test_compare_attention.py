@@ -15,8 +15,8 @@ import pytest
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.recipes.apply import quantize_model
-from tests import makers
 from tests.measure.altered import altered, head_rows, twice
+from tests.models import makers
 
 Run = Callable[..., int]
 

@@ -16,7 +16,7 @@ import pytest
 
 from ggufscope.cli import app
 from tests.container.test_header import LIES
-from tests.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
+from tests.models.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
 
 COMMAND = [sys.executable, "-m", "ggufscope", "list"]
 

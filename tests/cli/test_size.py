@@ -12,8 +12,8 @@ import pytest
 
 from ggufscope.cli import app
 from ggufscope.sizing.shapes import SHAPES
-from tests.kinds import KINDS, write_kind
-from tests.makers import write_recipe
+from tests.models.kinds import KINDS, write_kind
+from tests.models.makers import write_recipe
 from tests.recipes import golden
 from tests.slices import write_slice
 

@@ -10,7 +10,7 @@ import pytest
 from ggufscope import errors
 from ggufscope.container.file import open_gguf
 from ggufscope.container.walk import MAX_NESTING
-from tests.makers import pair, raw_gguf, tensor, text
+from tests.models.makers import pair, raw_gguf, tensor, text
 from tests.oracles import llama_cpp_reads
 
 U32, STRING, ARRAY = 4, 8, 9

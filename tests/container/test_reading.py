@@ -16,7 +16,7 @@ from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import open_gguf
 from ggufscope.container.header import read_header
 from ggufscope.container.values import Array
-from tests.makers import RECIPES, write_recipe
+from tests.models.makers import RECIPES, write_recipe
 
 _VALUES: dict[str, tuple[str, Any]] = {
     "k.u8": ("add_uint8", 200),

@@ -22,7 +22,7 @@ from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from tests.container.test_values import typed_values
-from tests.makers import RECIPES, pair, raw_gguf, tensor, text
+from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 from tests.oracles import llama_cpp_reads
 
 F32 = layout_named("F32")

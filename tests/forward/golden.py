@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.families import IDS
+from tests.models.families import IDS
 
 FOLDER = Path(__file__).parent.parent / "golden" / "forward"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.families import Small, Tensors
+from tests.models.families import Small, Tensors
 
 F64 = Any  # float64 arrays throughout; NumPy's own annotations lose that at every operator
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.forward.transformer import Transformer
-from tests.families import SMALL, Tensors, write
+from tests.models.families import SMALL, Tensors, write
 
 
 @contextmanager

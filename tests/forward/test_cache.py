@@ -10,9 +10,9 @@ from ggufscope.errors import NotConvertible, TypeDoesNotFit, UnknownType
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from tests.families import IDS, SMALL, WIDE
 from tests.forward.arrays import Arrays
 from tests.forward.golden import golden
+from tests.models.families import IDS, SMALL, WIDE
 
 Floats = npt.NDArray[np.float32]
 

@@ -19,8 +19,8 @@ from ggufscope.errors import (
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from tests.families import IDS, SMALL, Tensors, V
 from tests.forward.arrays import ArrayMatrix, Arrays, Floats
+from tests.models.families import IDS, SMALL, Tensors, V
 
 
 class Unread(Arrays):

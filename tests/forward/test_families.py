@@ -17,10 +17,10 @@ from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.recipes.apply import quantize_model
-from tests.families import GELU, IDS, SMALL
 from tests.forward.golden import golden, golden_of_ids, largest_difference
 from tests.forward.reference import Reference
 from tests.forward.running import of_next, running
+from tests.models.families import GELU, IDS, SMALL
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 

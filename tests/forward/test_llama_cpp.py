@@ -12,9 +12,9 @@ import pytest
 from ggufscope.container.file import open_gguf
 from ggufscope.forward.transformer import Transformer
 from ggufscope.recipes.apply import quantize_model
-from tests.families import GELU, IDS, SMALL, write
 from tests.forward.running import of_next
 from tests.llama_cpp import LlamaCpp
+from tests.models.families import GELU, IDS, SMALL, write
 
 END = 1
 """The end of text in the vocabulary of the small models; no token of the prompt."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.families import GELU, IDS, SMALL
 from tests.forward.golden import golden, largest_difference
 from tests.forward.reference import Reference
+from tests.models.families import GELU, IDS, SMALL
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -9,8 +9,8 @@ import pytest
 from ggufscope.forward.rope import Rotation, rotate
 from ggufscope.forward.transformer import Transformer
 from ggufscope.model.families import Rope
-from tests.families import SMALL
 from tests.forward.arrays import Arrays
+from tests.models.families import SMALL
 
 Floats = npt.NDArray[np.float32]
 BOTH: tuple[Rope, ...] = ("interleaved", "half-split")

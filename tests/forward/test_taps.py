@@ -13,11 +13,11 @@ import pytest
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
-from ggufscope.model.anatomy import Anatomy, anatomy_of
-from ggufscope.model.rows import Kind
-from tests.families import GELU, IDS, SMALL
+from ggufscope.model.anatomy.build import Anatomy, anatomy_of
+from ggufscope.model.anatomy.rows import Kind
 from tests.forward.golden import golden
 from tests.forward.running import opened, running
+from tests.models.families import GELU, IDS, SMALL
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights, tile_rows
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.plan import plan
-from tests.families import IDS, SMALL, Small, write
 from tests.forward.arrays import ArrayMatrix, Arrays
 from tests.forward.running import opened
+from tests.models.families import IDS, SMALL, Small, write
 
 SAMPLE_IDS = list(range(5, 37))
 

@@ -18,9 +18,9 @@ from typing import Any
 import gguf
 import numpy as np
 
-from tests import vocabularies
-from tests.families import SMALL, Small
-from tests.makers import raw_gguf
+from tests.models import vocabularies
+from tests.models.families import SMALL, Small
+from tests.models.makers import raw_gguf
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 _CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "B"}

@@ -16,8 +16,8 @@ from ggufscope.container.file import open_gguf
 from ggufscope.container.header import MAX_PAIRS
 from ggufscope.container.source import LocalFile
 from ggufscope.errors import BeyondLimit, FormatError, GGUFScopeError
-from tests.families import SMALL
-from tests.makers import Recipe, pair, raw_gguf, tensor, text, write_recipe
+from tests.models.families import SMALL
+from tests.models.makers import Recipe, pair, raw_gguf, tensor, text, write_recipe
 from tests.program import refused, run
 
 MIB = 1 << 20

@@ -14,7 +14,7 @@ import gguf
 import pytest
 
 from ggufscope.container.leftovers import leftovers
-from tests.makers import Recipe, pair, raw_gguf, text, write_recipe
+from tests.models.makers import Recipe, pair, raw_gguf, text, write_recipe
 from tests.program import WORKERS, environment, refused, run, start, words_of
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e"

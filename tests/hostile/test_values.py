@@ -13,11 +13,11 @@ from ggufscope import errors
 from ggufscope.cli.sizes import parse_size
 from ggufscope.container.file import open_gguf
 from ggufscope.errors import BadUsage
-from ggufscope.model.tokenizer import read_tokenizer
-from tests import vocabularies
-from tests.makers import Recipe, raw_gguf, tensor, write_recipe
+from ggufscope.model.tokenizer.text import read_tokenizer
+from tests.models import vocabularies
+from tests.models.makers import Recipe, raw_gguf, tensor, write_recipe
+from tests.models.vocabularies import BYTE
 from tests.program import refused, run
-from tests.vocabularies import BYTE
 
 DIGITS = "9" * 400
 NUMBERS = [DIGITS, f"-{DIGITS}", f"{DIGITS}.5", "nan", "inf", "-1", "-inf", "1e400", "", "x"]

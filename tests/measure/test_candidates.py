@@ -21,8 +21,8 @@ from ggufscope.errors import (
     UnknownType,
 )
 from ggufscope.measure import candidates
+from ggufscope.measure.compare import compare
 from ggufscope.measure.comparison import CandidateDifference
-from ggufscope.measure.lockstep import compare
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
@@ -193,7 +193,7 @@ def test_another_model_is_not_compared(sample: Path, make: Any, tmp_path: Path) 
 
 
 def test_another_vocabulary_or_shape_is_another_model(make: Any, tmp_path: Path) -> None:
-    from tests import makers
+    from tests.models import makers
 
     def written(name: str, **changes: Any) -> Path:
         recipe = makers.RECIPES["llama-gqa"]()
@@ -216,7 +216,7 @@ def test_another_vocabulary_or_shape_is_another_model(make: Any, tmp_path: Path)
 
 
 def test_what_a_converter_left_out_does_not_matter(sample: Path, tmp_path: Path) -> None:
-    from tests import makers
+    from tests.models import makers
 
     full, sparse = makers.RECIPES["llama-gqa"](), makers.RECIPES["llama-gqa"]()
     del sparse.hparams["context_length"], sparse.hparams["rope.dimension_count"]

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax as scipy_log_softmax
 from scipy.special import rel_entr
 
-from ggufscope.measure import distributions as d
+from ggufscope.measure.metrics import distributions as d
 
 
 def test_by_hand() -> None:

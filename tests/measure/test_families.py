@@ -9,10 +9,10 @@ import pytest
 
 from ggufscope.container.file import open_gguf
 from ggufscope.measure.candidates import of_cache, of_file, of_types
-from ggufscope.measure.lockstep import compare
+from ggufscope.measure.compare import compare
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
-from tests.families import IDS, SMALL, WIDE, write
+from tests.models.families import IDS, SMALL, WIDE, write
 
 
 @pytest.mark.parametrize("name", SMALL)

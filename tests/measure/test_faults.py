@@ -10,8 +10,8 @@ import pytest
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.measure.candidates import of_file
+from ggufscope.measure.compare import compare
 from ggufscope.measure.comparison import CandidateDifference
-from ggufscope.measure.lockstep import compare
 from ggufscope.recipes.apply import quantize_model
 from tests.measure.altered import Change, Weights, altered, head_rows, twice
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.measure.heads import HABITS, Habits, habits_of, most_attended, sorted_heads
+from ggufscope.measure.patterns import HABITS, Habits, habits_of, most_attended, sorted_heads
 
 Shares = npt.NDArray[np.float64]
 

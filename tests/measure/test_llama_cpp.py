@@ -16,8 +16,8 @@ from scipy.special import log_softmax, rel_entr
 
 from ggufscope.container.file import open_gguf
 from ggufscope.measure.candidates import of_recipes
+from ggufscope.measure.compare import compare
 from ggufscope.measure.comparison import CandidateDifference, Comparison
-from ggufscope.measure.lockstep import compare
 from tests.measure.golden import LAYERS, PRESETS, attention, golden
 
 Doubles = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 
-from ggufscope.measure import rows
+from ggufscope.measure.metrics import rows
 
 TINY = np.nextafter(np.float64(0), 1)
 

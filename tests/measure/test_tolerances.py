@@ -9,8 +9,8 @@ import pytest
 
 from ggufscope.container.file import open_gguf
 from ggufscope.measure.candidates import of_types
+from ggufscope.measure.compare import compare
 from ggufscope.measure.comparison import CandidateDifference
-from ggufscope.measure.lockstep import compare
 from ggufscope.measure.tolerances import LIMITS
 
 TYPES = [name for name in LIMITS if name != "F16"]  # the sample is F16: nothing would change

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cosine as scipy_cosine
 
-from ggufscope.measure.tensors import NONE, weight_error
-from ggufscope.measure.vectors import cosine, relative_error
+from ggufscope.measure.metrics.tensors import NONE, weight_error
+from ggufscope.measure.metrics.vectors import cosine, relative_error
 
 Vector = npt.NDArray[np.float64]
 

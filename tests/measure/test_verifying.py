@@ -13,10 +13,11 @@ from ggufscope.container.file import open_gguf
 from ggufscope.forward import attention, block
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.transformer import Transformer
-from ggufscope.measure import identities, verifying
-from ggufscope.measure.verifying import Finding, loop_tokens, verify
-from tests.families import IDS, SMALL
+from ggufscope.measure import identities
+from ggufscope.measure import verify as verifying
+from ggufscope.measure.verify import Finding, loop_tokens, verify
 from tests.forward.running import running
+from tests.models.families import IDS, SMALL
 
 NAMES = ["rows", "future", "shapes", "heads", "cache", "groups", "loop", "toy"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ggufscope.container.file import open_gguf
-from ggufscope.model.anatomy import Anatomy, anatomy_of
-from ggufscope.model.rows import HEAD, TAIL, Kind
-from ggufscope.model.rows_attention import ATTENTION
-from ggufscope.model.rows_feed_forward import FEED_FORWARD
-from tests.makers import LAYERS, RECIPES, E, F, V
+from ggufscope.model.anatomy.attention import ATTENTION
+from ggufscope.model.anatomy.build import Anatomy, anatomy_of
+from ggufscope.model.anatomy.feed_forward import FEED_FORWARD
+from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind
+from tests.models.makers import LAYERS, RECIPES, E, F, V
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NO_ATTENTION = {"mamba", "unheard-of"}

@@ -10,7 +10,7 @@ from ggufscope.errors import BadPattern
 from ggufscope.model.inventory import entries_of, fold, totals_by_group, totals_by_type
 from ggufscope.model.selection import matcher, select_entries
 from ggufscope.model.summary import summarize
-from tests.makers import LAYERS, RECIPES, raw_gguf, tensor
+from tests.models.makers import LAYERS, RECIPES, raw_gguf, tensor
 
 
 @pytest.mark.parametrize("kind", RECIPES)

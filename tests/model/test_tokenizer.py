@@ -19,12 +19,12 @@ from ggufscope.errors import (
     UnknownTokenizer,
     UnreadableText,
 )
-from ggufscope.model.pretokenizers import PRE_TOKENIZERS
-from ggufscope.model.tokenizer import TextTokenizer, read_tokenizer
-from ggufscope.model.unigram import Charsmap
-from tests import vocabularies
+from ggufscope.model.tokenizer.pretokenizers import PRE_TOKENIZERS
+from ggufscope.model.tokenizer.text import TextTokenizer, read_tokenizer
+from ggufscope.model.tokenizer.unigram import Charsmap
 from tests.llama_cpp import LlamaCpp
-from tests.vocabularies import Vocabulary
+from tests.models import vocabularies
+from tests.models.vocabularies import Vocabulary
 
 
 def read(path: Path) -> TextTokenizer:

@@ -17,8 +17,8 @@ from ggufscope.sizing.budget import memory_of
 from ggufscope.sizing.kv_cache import Holding, kv_cache_of
 from ggufscope.sizing.settings import CACHE_TYPES, RunSettings
 from ggufscope.sizing.shapes import SHAPES
-from tests.kinds import KINDS, write_kind
 from tests.llama_memory import Memory, measure
+from tests.models.kinds import KINDS, write_kind
 from tests.shapes import Whole, write_hollow
 
 SETTINGS = [

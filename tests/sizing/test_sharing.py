@@ -11,7 +11,7 @@ from ggufscope.model.hparams import read_hparams
 from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.shapes import SHAPES
 from ggufscope.sizing.sharing import Sharing, sharings
-from tests.kinds import KINDS, write_kind
+from tests.models.kinds import KINDS, write_kind
 
 RUN = RunSettings(4096)
 

@@ -1,0 +1,247 @@
+"""The reference and all candidates through the layers side by side, one layer at a time.
+
+Each layer of the file is read and dequantized once; candidates quantize what the reference holds.
+Nothing of a layer outlives it but the numbers of the comparison, and what ``keep`` makes of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.blocks.layouts import LAYOUTS
+from ggufscope.container.file import GGUFFile
+from ggufscope.forward import blas
+from ggufscope.forward.cache import KVCache
+from ggufscope.forward.checks import require_memory_for
+from ggufscope.forward.held import LayerWeights
+from ggufscope.forward.trace import Trace, key_of
+from ggufscope.forward.transformer import Transformer
+from ggufscope.forward.weights import (
+    Floats,
+    Matrix,
+    PlannedWeights,
+    StoredWeights,
+    Weights,
+)
+from ggufscope.measure.candidates import Candidate, of_name
+from ggufscope.measure.comparison import (
+    CandidateDifference,
+    Comparison,
+    LayerDifference,
+    TensorDifference,
+    compare_predictions,
+    layer_difference,
+)
+from ggufscope.measure.metrics.distributions import perplexity
+from ggufscope.measure.metrics.tensors import NONE, WeightError, weight_error
+from ggufscope.measure.tolerances import default_tolerances
+from ggufscope.measure.verdict import Tolerances, judge
+from ggufscope.threads import side_by_side
+
+Array = npt.NDArray[np.floating[Any]]
+Keep = Callable[[int, int, Array], object]
+"""Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T)."""
+
+_KEPT: Final = frozenset({"kq_soft_max", "kqv", "l_out"})
+
+
+def compare(
+    file: GGUFFile,
+    ids: Sequence[int],
+    candidates: Sequence[Candidate | str],
+    *,
+    tolerances: Tolerances | None = None,
+    keep: Keep | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Comparison:
+    """Run a prompt, ids (T,), through a model and its candidates; give all differences.
+
+    A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
+    (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
+    ``progress`` is told how many steps of how many are done.
+    Raises, before it reads a weight, what ``Transformer`` and ``require_runnable`` raise; then
+    ``NonFiniteWeight``, naming tensor and row.
+    """
+    held = LayerWeights(StoredWeights(file))
+    reference = Transformer(file.metadata, held)
+    reference.require_runnable(ids)
+    require_memory_for(
+        reference.hparams, len(ids), matrices=1, logits=True, runs=len(candidates) + 1
+    )
+    made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
+    runs = [_Run.of(candidate, reference, held) for candidate in made]
+    steps = reference.n_layers + 1
+    x = reference.embed(ids)
+    for run in runs:
+        run.x = run.model.embed(ids, cache=run.cache)
+    held.release()
+    for layer in range(reference.n_layers):
+        trace = Trace(_KEPT)
+        x = reference.layer(layer, x, trace=trace)
+        mine = _of_layer(trace, layer)
+        if keep:
+            keep(0, layer, mine["kq_soft_max"])
+        for number, theirs in enumerate(_step_all(runs, layer, mine), 1):
+            if keep:
+                keep(number, layer, theirs["kq_soft_max"])
+        held.release()
+        if progress:
+            progress(layer + 1, steps)
+    logits = reference.logits(x)
+    found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
+    held.release()
+    if progress:
+        progress(steps, steps)
+    return Comparison(tuple(map(int, ids)), perplexity(logits, ids), found)
+
+
+def _step_all(
+    runs: Sequence[_Run], layer: int, reference: Mapping[str, Array]
+) -> Iterator[dict[str, Array]]:
+    """Take all candidates through a layer, side by side: small matrices are one tile each."""
+    with blas.one_thread():
+        yield from side_by_side(lambda run: run.step(layer, reference), runs, blas.workers())
+
+
+def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:
+    return {name: trace[key_of(name, layer)] for name in _KEPT}
+
+
+@dataclass(slots=True)
+class _Run:
+    """One candidate under way."""
+
+    candidate: Candidate
+    model: Transformer
+    weights: MeasuredWeights
+    cache: KVCache | None
+    x: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    layers: list[LayerDifference] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, candidate: Candidate, reference: Transformer, held: LayerWeights) -> _Run:
+        if candidate.file is not None:
+            weights = MeasuredWeights(StoredWeights(candidate.file), held)
+            model = Transformer(candidate.file.metadata, weights)
+        else:
+            weights = MeasuredWeights(PlannedWeights(held, candidate.types), held)
+            model = reference.with_weights(weights)
+        cache = KVCache(*candidate.cache_types) if candidate.cache_types else None
+        return cls(candidate, model, weights, cache)
+
+    def step(self, layer: int, reference: Mapping[str, Array]) -> dict[str, Array]:
+        """Go through a layer, compare, and forget all but the numbers."""
+        trace = Trace(_KEPT)
+        self.x = self.model.layer(layer, self.x, trace=trace, cache=self.cache)
+        mine = _of_layer(trace, layer)
+        tensors = self.weights.take_differences()
+        self.layers.append(layer_difference(layer, reference, mine, tensors))
+        return mine
+
+    def finish(
+        self, file: GGUFFile, logits: Array, ids: Sequence[int], tolerances: Tolerances
+    ) -> CandidateDifference:
+        """Compare the logits, and judge."""
+        prediction = compare_predictions(logits, self.model.logits(self.x), ids)
+        candidate = self.candidate
+        limits = {**default_tolerances(candidate.graded_by()), **tolerances}
+        return CandidateDifference(
+            name=candidate.name,
+            types=_types(candidate),
+            bits_per_weight=_bits_per_weight(file, candidate),
+            cache_types=candidate.cache_types,
+            layers=tuple(self.layers),
+            other_tensors=tuple(self.weights.take_differences()),
+            kl_divergence=prediction.kl_divergence,
+            top1_agreement=prediction.top1_agreement,
+            perplexity=prediction.perplexity,
+            verdict=judge(self.layers, prediction, limits),
+        )
+
+
+def _types(candidate: Candidate) -> dict[str, int]:
+    if candidate.file is None:
+        return dict(Counter(candidate.types.values()))
+    return dict(Counter(tensor.type.name for tensor in candidate.file.tensors.values()))
+
+
+def _bits_per_weight(file: GGUFFile, candidate: Candidate) -> float:
+    nbytes = n_elements = 0
+    for tensor in (candidate.file or file).tensors.values():
+        type_ = candidate.types.get(tensor.name)
+        n_elements += tensor.info.n_elements
+        nbytes += LAYOUTS[type_].row_bytes(tensor.info.n_elements) if type_ else tensor.nbytes
+    return 8 * nbytes / n_elements if n_elements else 0.0
+
+
+class MeasuredWeights:
+    """A candidate's view of the weights that measures each tile it hands out, once."""
+
+    def __init__(self, weights: Weights, reference: Weights) -> None:
+        self._weights = weights
+        self._reference = reference
+        self._errors: dict[tuple[str, int], WeightError] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._weights
+
+    def names(self) -> list[str]:
+        """Give the names of all tensors."""
+        return self._weights.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Give a tensor's NumPy shape."""
+        return self._weights.shape(name)
+
+    def type(self, name: str) -> str:
+        """Give the type that its numbers come from."""
+        return self._weights.type(name)
+
+    def vector(self, name: str) -> Floats:
+        """Give a small tensor whole, flat."""
+        matrix = self.matrix(name)
+        return matrix.rows(0, matrix.shape[0]).reshape(-1)
+
+    def matrix(self, name: str) -> Matrix:
+        """Give a tensor by its rows."""
+        matrix = self._weights.matrix(name)
+        reference = self._reference.matrix(name)
+        return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
+
+    def take_differences(self) -> list[TensorDifference]:
+        """Give the tensors measured since this was last called, of which a weight or type differs.
+
+        Tensors whose type differs are given even where no weight does.
+        """
+        totals: dict[str, WeightError] = {}
+        for (name, _), error in sorted(self._errors.items()):
+            totals[name] = totals.get(name, NONE) + error
+        self._errors.clear()
+        return [
+            TensorDifference(name, self._reference.type(name), self.type(name), error)
+            for name, error in totals.items()
+            if error.squared_error or self._reference.type(name) != self.type(name)
+        ]
+
+
+class _MeasuredMatrix:
+    def __init__(
+        self, base: Matrix, reference: Matrix, errors: dict[tuple[str, int], WeightError]
+    ) -> None:
+        self.name, self.shape = base.name, base.shape
+        self._base, self._reference, self._errors = base, reference, errors
+
+    def rows(self, start: int, stop: int) -> Floats:
+        weights = self._base.rows(start, stop)
+        # Several threads take different tiles; one tile twice gives the same numbers twice.
+        if (self.name, start) not in self._errors:
+            self._errors[self.name, start] = weight_error(
+                self._reference.rows(start, stop), weights
+            )
+        return weights

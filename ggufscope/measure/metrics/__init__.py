@@ -1,0 +1,1 @@
+"""How far one result is from another: attention rows, distributions, vectors, weights."""

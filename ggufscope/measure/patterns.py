@@ -1,0 +1,115 @@
+"""What a head does: how much of its attention goes to which kind of token.
+
+A head that always looks at the token before, at the first one, at itself or at an earlier token
+equal to its own does something that has a name. Each is measured as the share of attention that
+goes there, averaged over the tokens that have such a token to look at. Kinds overlap: for the
+second token the first one is also the previous one. The first token is left out, since it can
+see nothing but itself. See Clark et al., "What Does BERT Look At?" (2019), for such heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufscope.measure.metrics.rows import entropy
+
+Weights = npt.NDArray[np.floating[Any]]
+Doubles = npt.NDArray[np.float64]
+
+HABITS: Final = {
+    "previous": "the previous token",
+    "first": "the first token",
+    "itself": "itself",
+    "equal": "an earlier equal token",
+}
+"""What heads are measured for, and how it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What the heads of one layer do; every array (H,), NaN where no token has such a token."""
+
+    previous: Doubles
+    first: Doubles
+    itself: Doubles
+    equal: Doubles
+    """Attention to all earlier tokens of the same id together."""
+    entropy: Doubles
+    """Bits: 0 where every token attends to one other, more the more spread out."""
+
+    def of(self, name: str) -> Doubles:
+        """Give one of ``HABITS`` (H,)."""
+        found: Doubles = getattr(self, name)
+        return found
+
+
+class HabitSums:
+    """What the heads of a layer do, added up stretch by stretch."""
+
+    def __init__(self, heads: int, ids: Sequence[int]) -> None:
+        """Take how many heads there are, and the ids (T,) of all tokens."""
+        self._ids = np.asarray(ids)
+        self._sums: Doubles = np.zeros((len(HABITS) + 1, heads))
+        self._repeated = 0
+
+    def add(self, first: int, weights: Weights) -> None:
+        """Add rows from ``first`` on: ``kq_soft_max`` (H, rows, T)."""
+        skipped = 1 if first == 0 else 0  # the first token can see nothing but itself
+        weights, first = weights[:, skipped:], first + skipped
+        count = weights.shape[1]
+        if not count:
+            return
+        rows, tokens = np.arange(count), np.arange(first, first + count)
+        earlier = np.arange(weights.shape[2]) < tokens[:, None]
+        equal = (self._ids[tokens][:, None] == self._ids[None, :]) & earlier
+        self._repeated += int(equal.any(axis=1).sum())
+        for head, share in enumerate(weights):  # one by one: the sums are in float64
+            self._sums[:, head] += (
+                share[rows, tokens - 1].sum(dtype=np.float64),
+                share[:, 0].sum(dtype=np.float64),
+                share[rows, tokens].sum(dtype=np.float64),
+                share.sum(dtype=np.float64, where=equal),
+                entropy(share).sum(),
+            )
+
+    def means(self) -> Habits:
+        """Return the means over the tokens that have such a token to look at."""
+        counts = np.full(len(self._sums), max(len(self._ids) - 1, 0), np.float64)
+        counts[[*HABITS].index("equal")] = self._repeated
+        with np.errstate(all="ignore"):  # of no tokens nothing can be said: NaN
+            return Habits(*(self._sums / counts[:, None]))
+
+
+def habits_of(weights: Weights, ids: Sequence[int]) -> Habits:
+    """Measure the heads of a layer: ``kq_soft_max`` (H, T, T) and the ids (T,) of its tokens."""
+    sums = HabitSums(len(weights), ids)
+    sums.add(0, weights)
+    return sums.means()
+
+
+def sorted_heads(habits: dict[int, Habits], name: str) -> list[tuple[int, int, float]]:
+    """Give (layer, head, share) of all heads, the largest share first; those of NaN left out."""
+    found = [
+        (layer, head, float(share))
+        for layer, each in habits.items()
+        for head, share in enumerate(each.of(name))
+        if not np.isnan(share)
+    ]
+    return sorted(found, key=lambda item: (-item[2], item[0], item[1]))
+
+
+def most_attended(weights: Weights, count: int) -> list[list[tuple[int, float]]]:
+    """Weights (T, T) -> for each token the ``count`` it attends to most, with their shares.
+
+    Only tokens that get anything are named; of equal shares the earlier token comes first.
+    """
+    order = np.argsort(-weights, axis=-1, kind="stable")[:, :count]
+    return [
+        [(int(token), float(row[token])) for token in best if row[token] > 0]
+        for row, best in zip(weights, order, strict=True)
+    ]

@@ -1,0 +1,114 @@
+"""A comparison for machines: complete, under ``ggufscope.compare-attention/1``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, Final
+
+from ggufscope.measure.comparison import (
+    CandidateDifference,
+    Comparison,
+    LayerDifference,
+    TensorDifference,
+)
+from ggufscope.measure.metrics.tensors import WeightError
+from ggufscope.measure.verdict import Finding, Verdict
+from ggufscope.report.compare.text import Subject
+
+SCHEMA: Final = "ggufscope.compare-attention/1"
+
+
+def comparison_json(subject: Subject, comparison: Comparison) -> dict[str, Any]:
+    """Give all that was measured. What JSON has no number for is a string, ``"inf"``."""
+    found = {
+        "schema": SCHEMA,
+        "matches": comparison.matches,
+        "model": dict(subject.model),
+        "prompt": {
+            "text": subject.prompt,
+            "ids": list(comparison.ids),
+            "tokens": list(subject.tokens),
+        },
+        "reference": {"weights": "FP32", "perplexity": comparison.perplexity},
+        "candidates": [_candidate(each) for each in comparison.candidates],
+    }
+    finite: dict[str, Any] = _finite(found)
+    return finite
+
+
+def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "matches": candidate.verdict.matches,
+        "types": dict(candidate.types),
+        "bits_per_weight": candidate.bits_per_weight,
+        "cache_types": list(candidate.cache_types) if candidate.cache_types else None,
+        "verdict": _verdict(candidate.verdict),
+        "kl_divergence": {
+            "mean": candidate.mean_kl_divergence,
+            "by_token": list(candidate.kl_divergence),
+        },
+        "top1_agreement": candidate.top1_agreement,
+        "perplexity": candidate.perplexity,
+        "weights": _error(candidate.weight_error),
+        "layers": [_layer(layer) for layer in candidate.layers],
+        "other_tensors": [_tensor(tensor) for tensor in candidate.other_tensors],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "matches": verdict.matches,
+        "tolerances": dict(verdict.tolerances),
+        "worst": _finding(verdict.worst),
+        "first_out_of_tolerance": _finding(verdict.first),
+        "heads_out_of_tolerance": verdict.heads_out,
+    }
+
+
+def _finding(finding: Finding | None) -> dict[str, Any] | None:
+    if finding is None:
+        return None
+    return {field.name: getattr(finding, field.name) for field in fields(finding)}
+
+
+def _layer(layer: LayerDifference) -> dict[str, Any]:
+    return {
+        "layer": layer.layer,
+        "output_cosine": layer.output_cosine,
+        "output_error": layer.output_error,
+        "weights": _error(layer.weight_error),
+        "tensors": [_tensor(tensor) for tensor in layer.tensors],
+        "heads": [
+            {field.name: getattr(head, field.name) for field in fields(head)}
+            for head in layer.heads
+        ],
+    }
+
+
+def _tensor(tensor: TensorDifference) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "reference_type": tensor.reference_type,
+        "type": tensor.type,
+        **_error(tensor.error),
+    }
+
+
+def _error(error: WeightError) -> dict[str, Any]:
+    return {
+        "relative_error": error.relative,
+        "largest_error": error.largest,
+        "n_weights": error.n,
+    }
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return repr(data)
+    return data

@@ -1,0 +1,141 @@
+"""What exists only while the model runs, for eyes; and a layer explained, stored and computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from ggufscope.model.anatomy.build import Anatomy, LayerAnatomy
+from ggufscope.model.anatomy.quantities import Quantity
+from ggufscope.model.anatomy.rows import Kind
+from ggufscope.model.anatomy.symbols import SYMBOLS
+from ggufscope.model.inventory import fold_layers
+from ggufscope.report.console import (
+    HEADING,
+    cell,
+    left,
+    name_cell,
+    paragraph,
+    plain_table,
+    right,
+    title,
+    words,
+)
+from ggufscope.report.units import extents, layers, size
+
+ATTENTION_WEIGHTS: Final = "kq_soft_max"
+"""The quantity that people look for in the file; it is shown in bold where it really is."""
+
+_KINDS: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: "italic yellow"}
+
+
+def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
+    """Give the quantities under their heading, what their symbols mean, and the KV cache."""
+    yield title("Computed at run time: not in the file, made anew for each text")
+    if anatomy.not_derivable:
+        yield paragraph(f"Not derivable: {anatomy.not_derivable}.")
+        return
+    yield computed_view(anatomy)
+    yield ""
+    yield legend_view(anatomy)
+    yield ""
+    if anatomy.cache_elements():
+        yield cache_view(anatomy)
+    if any(q.name == ATTENTION_WEIGHTS for q in anatomy.all_quantities()):
+        yield paragraph(
+            f"The attention weights are {ATTENTION_WEIGHTS}. The file holds what makes them "
+            "(W_q, W_k), never the weights themselves: they depend on the text."
+        )
+
+
+def computed_view(anatomy: Anatomy) -> RenderableType:
+    """Give what exists only while the model runs, layers that are alike together."""
+    table = plain_table(
+        left("quantity"),
+        left("shape"),
+        right(f"{anatomy.tokens} tokens"),
+        right("float32"),
+        words("made from"),
+    )
+    _add_computed(table, anatomy.head)
+    for numbers, layer in fold_layers(anatomy.layers):
+        table.add_row(name_cell(layers(numbers), HEADING), *_heading_notes(numbers, layer))
+        _add_computed(table, layer.quantities, indent="  ")
+    _add_computed(table, anatomy.tail)
+    return table
+
+
+def _heading_notes(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
+    if layer.not_derivable:
+        return ["", "", "", paragraph(f"not derivable: {layer.not_derivable}", "dim")]
+    window = f"window {layer.window}" if layer.window else ""
+    each = "each:" if len(numbers) > 1 else ""
+    return ["", cell(window, "dim"), cell(each, "dim"), ""]
+
+
+def _add_computed(table: Table, quantities: Sequence[Quantity], indent: str = "") -> None:
+    for q in quantities:
+        if q.kind is Kind.STORED:
+            continue
+        style = "bold magenta" if q.name == ATTENTION_WEIGHTS else _KINDS[q.kind]
+        table.add_row(
+            name_cell(indent + q.name, style),
+            "×".join(q.axes),
+            extents(q.shape),
+            size(q.nbytes),
+            paragraph(" ".join(q.made_from), "dim"),
+        )
+
+
+def legend_view(anatomy: Anatomy) -> RenderableType:
+    """Give what the symbols of the shapes stand for."""
+    symbols = (s for s in SYMBOLS if s in anatomy.symbols)
+    return paragraph(
+        ", ".join(f"{s}={_values(anatomy.symbols[s])} {SYMBOLS[s]}" for s in symbols), "dim"
+    )
+
+
+def _values(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers)) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def cache_view(anatomy: Anatomy) -> RenderableType:
+    """Give the size of the KV cache for the tokens of the table."""
+    elements = anatomy.cache_elements()
+    return paragraph(
+        f"KV cache (cache_k, cache_v) for {anatomy.tokens:,} tokens, in the layers above: "
+        f"{size(2 * elements)} in F16, llama.cpp's default; {size(4 * elements)} in F32."
+    )
+
+
+def explain_view(anatomy: Anatomy) -> RenderableType:
+    """Give a layer of each kind in order, stored and computed, with a caption for each."""
+    table = plain_table(left("quantity"), left("kind"), words("what it is"))
+    _add_captions(table, anatomy.head)
+    for numbers, layer in fold_layers(anatomy.layers):
+        _add_caption_heading(table, numbers, layer)
+        _add_captions(table, layer.quantities, indent="  ")
+    _add_captions(table, anatomy.tail)
+    return table
+
+
+def _add_caption_heading(table: Table, numbers: Sequence[int], layer: LayerAnatomy) -> None:
+    note = (
+        f"Computed quantities: not derivable, it {layer.not_derivable}."
+        if layer.not_derivable
+        else ""
+    )
+    table.add_row(name_cell(layers(numbers), HEADING), "", paragraph(note, "dim"))
+
+
+def _add_captions(table: Table, quantities: Sequence[Quantity], indent: str = "") -> None:
+    for q in quantities:
+        style = "bold magenta" if q.name == ATTENTION_WEIGHTS else ""
+        table.add_row(
+            name_cell(indent + q.name, style),
+            cell(str(q.kind), _KINDS[q.kind]),
+            paragraph(q.caption),
+        )

@@ -1,0 +1,100 @@
+"""What ``ggufscope list`` shows, for eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import RenderableType
+
+from ggufscope.container.file import GGUFFile
+from ggufscope.model.anatomy.build import Anatomy
+from ggufscope.model.hparams import HParams
+from ggufscope.model.inventory import Entry
+from ggufscope.model.summary import Summary
+from ggufscope.report.console import facts, paragraph, title
+from ggufscope.report.list.computed import computed_section, explain_view
+from ggufscope.report.list.metadata import MOST_ROWS, metadata_view
+from ggufscope.report.list.stored import stored_section
+from ggufscope.report.units import bits, count, size
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """What to show; where nothing is chosen, the stored and the computed."""
+
+    stored: bool = False
+    computed: bool = False
+    metadata: bool = False
+    explain: bool = False
+    one_a_line: bool = False
+    """Each stored tensor by itself, not folded over layers."""
+
+
+def views(
+    file: GGUFFile,
+    summary: Summary,
+    entries: Sequence[Entry],
+    anatomy: Anatomy,
+    sections: Sections,
+) -> Iterator[RenderableType]:
+    """Give what is to be printed, in order."""
+    chosen = sections.stored or sections.computed or sections.metadata or sections.explain
+    yield summary_view(file, summary)
+    if sections.metadata:
+        yield title(f"Metadata: {len(file.metadata)} keys")
+        yield metadata_view(file.metadata)
+        if len(file.metadata) > MOST_ROWS:
+            hidden = len(file.metadata) - MOST_ROWS
+            yield paragraph(f"... and {hidden:,} keys more: --key and --json reach them", "dim")
+    if sections.stored or not chosen:
+        yield from stored_section(entries, anatomy, one_a_line=sections.one_a_line)
+    if sections.computed or not chosen:
+        yield from computed_section(anatomy)
+    if sections.explain:
+        yield title("A layer in order, stored and computed")
+        yield explain_view(anatomy)
+
+
+def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
+    """Give the model in a few lines."""
+    shards = f" over {len(file.shards)} files" if len(file.shards) > 1 else ""
+    order = ", big-endian" if file.header.order == ">" else ""
+    version = f"GGUF v{file.header.version}{order}"
+    named = f"{summary.name}, " if summary.name else ""
+    architecture = f"architecture {summary.architecture or 'not said'}"
+    recipe = f"{summary.file_type}, " if summary.file_type else ""
+    rows = [
+        ("file", f"{file.path.name}: {size(file.nbytes)}{shards}, {version}"),
+        ("model", f"{named}{architecture}, {count(summary.n_elements)} parameters"),
+        ("stored as", f"{recipe}{bits(summary.bits_per_weight)} bits per weight"),
+    ]
+    if summary.hparams:
+        rows += _shape_rows(summary, summary.hparams)
+    if summary.tokenizer:
+        entries = f", {summary.vocab_size:,} entries" if summary.vocab_size else ""
+        rows.append(("tokenizer", f"{summary.tokenizer}{entries}"))
+    return facts(rows)
+
+
+def _shape_rows(summary: Summary, hparams: HParams) -> list[tuple[str, str]]:
+    shape = [f"{hparams.block_count} layers"]
+    if hparams.embedding_length:
+        shape.append(f"embedding {hparams.embedding_length:,}")
+    if hparams.feed_forward_length:
+        widths = hparams.feed_forward_length.distinct()
+        shape.append(
+            "feed-forward " + " to ".join(f"{n:,}" for n in sorted({widths[0], widths[-1]}))
+        )
+    if hparams.expert_count:
+        shape.append(f"{hparams.expert_used_count} of {hparams.expert_count} experts a token")
+    rows = [("shape", ", ".join(shape))]
+    if summary.attention:
+        head = f"; head size {hparams.key_length}" if hparams.key_length else ""
+        rows.append(("attention", summary.attention + head))
+    if summary.windowed_layers:
+        seen = f"{hparams.sliding_window:,} tokens" if hparams.sliding_window else "tokens"
+        rows.append(("window", f"{summary.windowed_layers} layers see only the last {seen}"))
+    if hparams.context_length:
+        rows.append(("context", f"{hparams.context_length:,} tokens"))
+    return rows

@@ -1,0 +1,168 @@
+"""What ``ggufscope size`` answers to "will it fit?": a sentence first, the table after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from ggufscope.report.console import cell, left, paragraph, plain_table, right, title, words
+from ggufscope.report.size.memory import AT_ONCE, span
+from ggufscope.report.units import bits, size
+from ggufscope.sizing.file_size import AS_IT_IS, PresetSize, Target
+from ggufscope.sizing.fitting import Fit, FitTable, fit
+from ggufscope.sizing.offload import SplitRow
+from ggufscope.sizing.overview import Overview
+
+
+def answer_lines(overview: Overview) -> Iterator[str]:
+    """Give the answers in words, one question each."""
+    for table in overview.fits:
+        yield _fits_line(table)
+    for context, rows in overview.splits:
+        yield _split_line(context, rows)
+    for aim, target in overview.targets:
+        yield _target_line(aim, target)
+
+
+def _fits_line(table: FitTable) -> str:
+    limit = _limit(table.limit)
+    if table.itself is not None and table.itself.size.is_quantized:
+        longest = table.itself.longest
+        room = f"fits in {limit} with up to {longest:,} tokens of context" if longest else ""
+        least = size(table.itself.needs[0].high)
+        return f"The file as it is {room or f'does not fit in {limit}: it needs {least}'}."
+    fitting: dict[str, int] = {}
+    parts = []
+    for column, context in enumerate(table.contexts):
+        best = table.best(column)
+        if best is None:  # nor does anything with more
+            first = "nothing does" if fitting else f"nothing fits in {limit}"
+            parts.append(f"{first} with {context:,}" + ("" if fitting else " tokens of context"))
+            break
+        fitting[best.size.preset] = context
+    if fitting:
+        named = [f"{preset} with {context:,}" for preset, context in fitting.items()]
+        named[0] += " tokens of context"
+        verb = "fits" if len(named) == 1 else "fit"
+        parts.insert(0, f"{' and '.join(named)} {verb} in {limit}")
+    roomiest, smallest = table.roomiest(), table.smallest()
+    if roomiest is not None:
+        if [*fitting][-1:] != [roomiest.size.preset]:
+            parts.append(f"{roomiest.size.preset} leaves room for {roomiest.longest:,}")
+    elif smallest is not None:
+        parts.append(f"the smallest, {smallest.size.preset}, needs {size(smallest.needs[0].high)}")
+    line = "; ".join(parts)
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _limit(nbytes: int) -> str:
+    """Give a limit as it was asked for: ``8 GiB``."""
+    number, unit = size(nbytes).split(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+def _split_line(context: int, rows: tuple[SplitRow, ...]) -> str:
+    fitting = [row for row in rows if row.fits is Fit.YES]
+    quantized = [row for row in fitting if row.size.is_quantized and row.size.preset == AS_IT_IS]
+    proposed = quantized or [
+        row for row in fitting if row.size.proposed and row.size.preset != AS_IT_IS
+    ]
+    whole = next((r for r in proposed if r.split.gpu_layers == r.split.layers), None)
+    if not proposed:
+        return f"With {context:,} tokens of context nothing fits in both memories."
+    largest = proposed[0]
+    named = "the file as it is" if quantized else largest.size.preset
+    line = (
+        f"With {context:,} tokens of context {named} runs with "
+        f"{largest.split.gpu_layers} of {largest.split.layers} layers on the GPU"
+    )
+    if quantized and whole is None:
+        return f"{line}."
+    if whole is None:
+        return f"{line}; no preset fits on it whole."
+    if whole is largest:
+        return f"{line}: all of it."
+    return f"{line}; {whole.size.preset} fits on it whole."
+
+
+def _target_line(aim: float, target: Target) -> str:
+    wanted = _limit(aim) if isinstance(aim, int) else f"{bits(aim)} bits per weight"
+    nearest, larger = target.nearest, target.next_larger
+    if nearest is None and larger is None:
+        return "No preset can be made of this file: it is quantized already."
+    if nearest is None:
+        least = f": the smallest, {larger.preset}, has {_measure(aim, larger)}" if larger else ""
+        return f"No preset is as small as {wanted}{least}."
+    line = f"{nearest.preset} is the nearest below {wanted}: {_measure(aim, nearest)}"
+    return (
+        f"{line}; the next, {larger.preset}, is {_measure(aim, larger)}." if larger else f"{line}."
+    )
+
+
+def _measure(aim: float, each: PresetSize) -> str:
+    return size(each.weighs) if isinstance(aim, int) else bits(each.bits_per_weight)
+
+
+def fits_section(overview: Overview) -> Iterator[RenderableType]:
+    """Give a table for each memory, and for each context one of layers on the GPU."""
+    for table in overview.fits:
+        yield title(f"What fits in {_limit(table.limit)}")
+        for first in range(0, len(table.contexts), AT_ONCE):
+            yield _fits_table(table, slice(first, first + AT_ONCE))
+            yield ""
+        yield paragraph(
+            "longest: tokens of context there is room for. Needed: weights, cache, logits, and the "
+            "upper end of the compute estimate. tight: it fits by the lower end alone.",
+            "dim",
+        )
+    for context, rows in overview.splits:
+        yield title(f"On a GPU, with {context:,} tokens of context")
+        yield _split_table(rows)
+        yield ""
+        yield paragraph("-ngl counts the output as a layer, as llama.cpp does.", "dim")
+
+
+def _fits_table(table: FitTable, part: slice) -> RenderableType:
+    grid = plain_table(
+        left("preset"),
+        right("longest"),
+        *(right(f"{context:,} tokens") for context in table.contexts[part]),
+        words("note"),
+    )
+    for row in (*([table.itself] if table.itself else []), *table.rows):
+        cells = (f"{size(need.high)} {_WORDS[fit(need, table.limit)]}" for need in row.needs[part])
+        longest = f"{row.longest:,}" if row.longest else "none"
+        grid.add_row(cell(_name(row.size)), longest, *cells, cell(preset_note(row.size), "dim"))
+    return grid
+
+
+_WORDS = {Fit.YES: "fits ", Fit.TIGHT: "tight", Fit.NO: "no   "}
+
+
+def _name(each: PresetSize) -> str:
+    return "as it is" if each.preset == AS_IT_IS else each.preset
+
+
+def preset_note(each: PresetSize) -> str:
+    """Give what keeps a preset from being proposed, in a word or two."""
+    twice = "twice" if each.quantizes_twice else ""
+    imatrix = "imatrix" if each.needs_importance else ""
+    return ", ".join(filter(None, (twice, imatrix, each.set_aside)))
+
+
+def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:
+    grid = plain_table(
+        left("preset"), right("-ngl"), right("of"), right("on the GPU"), right("in RAM"), words("")
+    )
+    for row in rows:
+        split = row.split
+        grid.add_row(
+            cell(_name(row.size)),
+            str(split.gpu_layers),
+            str(split.layers),
+            span(split.vram),
+            span(split.ram),
+            cell({Fit.YES: "", Fit.TIGHT: "tight", Fit.NO: "too little RAM"}[row.fits]),
+        )
+    return grid

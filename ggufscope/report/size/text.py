@@ -1,0 +1,137 @@
+"""What ``ggufscope size`` shows: the answer first, the model, every preset, a bare count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+
+from ggufscope.model.summary import attention_words
+from ggufscope.recipes.plan import Plan
+from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title, words
+from ggufscope.report.size.fits import answer_lines, fits_section, preset_note
+from ggufscope.report.size.memory import memory_section, sharing_section
+from ggufscope.report.units import bits, decimal_size, size
+from ggufscope.sizing.bare import EXAMPLE, BareSize
+from ggufscope.sizing.file_size import PresetSizes, Refusal
+from ggufscope.sizing.overview import Overview
+
+
+def overview_views(overview: Overview) -> Iterator[RenderableType]:
+    """Give all that is to be printed of one model, in order."""
+    answers = list(answer_lines(overview))
+    for answer in answers:
+        yield paragraph(answer, "bold")
+    if answers:
+        yield ""
+    yield model_view(overview)
+    asks_memory = bool(overview.fits or overview.splits)
+    if overview.targets or not asks_memory:
+        yield from presets_section(overview)
+    yield from memory_section(overview)
+    if not asks_memory:
+        yield from sharing_section(overview)
+    yield from fits_section(overview)
+
+
+def model_view(overview: Overview) -> RenderableType:
+    """Give the model in a few lines."""
+    rows = [("model", f"{overview.name}: {overview.n_elements:,} weights")]
+    hparams = overview.hparams
+    if hparams:
+        shape = f"architecture {hparams.architecture}, {hparams.block_count} layers"
+        rows.append(("shape", shape))
+        attention = attention_words(hparams)
+        if attention:
+            rows.append(("attention", attention))
+        if hparams.context_length:
+            rows.append(("context", f"made for {hparams.context_length:,} tokens"))
+    if overview.as_it_is:
+        itself = overview.as_it_is
+        rows.append(("as it is", f"{size(itself.weighs)}, {bits(itself.bits_per_weight)} bits"))
+    if overview.assumes:
+        rows.append(("taken", overview.assumes))
+    return facts(rows)
+
+
+def presets_section(overview: Overview) -> Iterator[RenderableType]:
+    """Give every preset in one table, and what the columns leave out."""
+    sizes = overview.sizes
+    known = any(each.file_nbytes is not None for each in sizes.sizes)
+    yield title("On disk: the file in every preset" if known else "On disk: every preset")
+    table = plain_table(
+        left("preset"),
+        right("bytes"),
+        right(""),
+        right(""),
+        right("bits"),
+        right("fall back"),
+        words("note"),
+    )
+    for each in sizes.sizes:
+        table.add_row(
+            cell(each.preset),
+            f"{each.weighs:,}",
+            size(each.weighs),
+            decimal_size(each.weighs),
+            bits(each.bits_per_weight),
+            str(each.fallbacks or ""),
+            cell(preset_note(each), "dim"),
+        )
+    yield table
+    yield ""
+    yield paragraph(_below_presets(sizes, known=known))
+    for refusal in sizes.refused:
+        yield paragraph(_refusal(refusal))
+
+
+def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
+    lines = []
+    if not known:
+        lines.append("Bytes of the tensors; a file's header, mostly the tokenizer, adds 1 to 8 MB.")
+    if any(each.fallbacks for each in sizes.sizes):
+        lines.append("fall back: tensors whose rows do not divide into the type's blocks.")
+    if any(each.needs_importance for each in sizes.sizes):
+        lines.append("imatrix: refused without an importance matrix.")
+    if any(each.set_aside for each in sizes.sizes):
+        lines.append(
+            "older, trained so, gpt-oss: not proposed; a K-quant is better, or only models trained "
+            "in these types are any good in them."
+        )
+    if any(each.quantizes_twice for each in sizes.sizes):
+        lines.append(
+            "twice: the file is quantized already, and to do it again adds loss to loss; quantize "
+            "asks for --allow-requantize."
+        )
+    lines.append("ggufscope quantize --dry-run gives each tensor's type, and why.")
+    return " ".join(lines)
+
+
+def _refusal(refusal: Refusal) -> str:
+    return f"No {refusal.preset}: {refusal.why}."
+
+
+def bare_views(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> Iterator[RenderableType]:
+    """Give the memory table of so many weights, and how a preset differs from a type."""
+    yield paragraph(f"{sizes[0].n_elements:,} weights, each in one type", "bold")
+    yield ""
+    documented = any(each.documented for each in sizes)
+    columns = [left("type"), right("bits"), right("bytes"), right("GB"), right("GiB")]
+    if documented:
+        columns.append(right("introductions say"))
+    table = plain_table(*columns)
+    for each in sizes:
+        row = [
+            each.type.name,
+            bits(each.type.bits_per_weight),
+            f"{each.nbytes:,.0f}",
+            f"{each.nbytes / 1e9:.3f}",
+            f"{each.nbytes / 2**30:.3f}",
+        ]
+        table.add_row(*row, *([f"~{each.documented} GB" if each.documented else ""] * documented))
+    yield table
+    yield ""
+    (first, *others) = (f"{plan.preset} {plan.bits_per_weight:.2f}" for plan in examples)
+    mixed = ", ".join([first.replace(" ", " has ") + " bits", *others])
+    yield paragraph(f"Presets mix types: in {EXAMPLE} {mixed}.")
+    yield paragraph("For presets and memory give a GGUF file, or a name such as llama-3.1-8b.")
