@@ -1,0 +1,84 @@
+// All kernels, compiled once for each instruction set: ISA is its name.
+
+#include "kquants.h"
+
+namespace {
+
+constexpr int DONE = 0, UNKNOWN = 1, NOT_MADE_YET = 2;
+
+// Quantize x (count, length), `group` blocks at a time. The last ones are filled up with zeros.
+template <class Block, int group, void kernel(const float *, Block *)>
+void quantize(const float *x, void *blocks, int64_t count) {
+    Block *out = (Block *)blocks;
+    for (; count >= group; count -= group, x += group * Block::length, out += group) kernel(x, out);
+    if (count == 0) return;
+    float filled[group * Block::length] = {};
+    Block made[group];
+    memcpy(filled, x, sizeof(float) * Block::length * (size_t)count);
+    kernel(filled, made);
+    memcpy(out, made, sizeof(Block) * (size_t)count);
+}
+
+template <class Block, void kernel(const Block *, float *)>
+void dequantize(const void *blocks, float *out, int64_t count) {
+    const Block *block = (const Block *)blocks;
+    for (; count > 0; count--, block++, out += Block::length) kernel(block, out);
+}
+
+struct Codec {
+    int number, length, bytes;
+    void (*quantize)(const float *x, void *blocks, int64_t count);
+    void (*dequantize)(const void *blocks, float *out, int64_t count);
+};
+
+#define READ(Block, name) dequantize<Block, dequantize_##name>
+#define MADE(Block, name, group) \
+    {Block::number, Block::length, sizeof(Block), quantize<Block, group, quantize_##name>, READ(Block, name)}
+#define ONLY_READ(Block, name) {Block::number, Block::length, sizeof(Block), nullptr, READ(Block, name)}
+
+const Codec CODECS[] = {
+    MADE(Q2_K, q2_k, 1),
+    MADE(Q3_K, q3_k, 1),
+    MADE(Q4_K, q4_k, 2),
+    MADE(Q5_K, q5_k, 2),
+    MADE(Q6_K, q6_k, 1),
+    ONLY_READ(Q8_K, q8_k),
+};
+
+const Codec *codec_of(int number) {
+    for (const Codec &codec : CODECS)
+        if (codec.number == number) return &codec;
+    return nullptr;
+}
+
+}  // namespace
+
+#define PASTE(isa, name) isa##_##name
+#define NAMED(isa, name) PASTE(isa, name)
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+// x (rows, row) -> blocks (rows, row / length); importance (row,) or null.
+EXPORT int NAMED(ISA, quantize)(int type, const float *x, void *blocks, int64_t rows, int64_t row,
+                                const float *importance) {
+    const Codec *codec = codec_of(type);
+    if (!codec || !codec->quantize) return UNKNOWN;
+    if (importance) return NOT_MADE_YET;
+    codec->quantize(x, blocks, rows * (row / codec->length));
+    return DONE;
+}
+
+// blocks (count,) -> out (count, length).
+EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int64_t count) {
+    const Codec *codec = codec_of(type);
+    if (!codec) return UNKNOWN;
+    codec->dequantize(blocks, out, count);
+    return DONE;
+}
+
+// The bytes of a block, 0 for a type that is not here; whether it can be made.
+EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
+EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }

@@ -1,0 +1,73 @@
+// How small numbers share bytes: packing.py has the pictures.
+
+#pragma once
+
+#include "layouts.h"
+#include "lanes.h"
+
+namespace {
+
+// levels (k,) int8 or uint8, d, m -> out (k,): d * level - m.
+template <int k, class Level> INLINE void scale(const Level *levels, float d, float *out) {
+    typedef Level Levels __attribute__((vector_size(W)));
+    for (int i = 0; i < k; i += W) store(out + i, splat(d) * to_float(to_int(load<Levels>(levels + i))));
+}
+
+template <int k> INLINE void scale_from(const Byte *levels, float d, float m, float *out) {
+    for (int i = 0; i < k; i += W)
+        store(out + i, splat(d) * to_float(to_int(load<Bytes>(levels + i))) - splat(m));
+}
+
+// packed (bytes,) -> fields (bytes * 8 / bits,): each `field << up`, or'ed in where `more`.
+template <int bits, int apart, int up = 0, bool more = false>
+INLINE void unpack_fields(const Byte *packed, int bytes, Byte *fields) {
+    for (int start = 0; start < bytes; start += apart)
+        for (int place = 0; place < 8 / bits; place++, fields += apart)
+            for (int i = 0; i < apart; i++) {
+                Byte field = (packed[start + i] >> place * bits & ((1 << bits) - 1)) << up;
+                fields[i] = more ? fields[i] | field : field;
+            }
+}
+
+// fields (bytes * 8 / bits,) -> packed (bytes,): bits `down` and up of each.
+template <int bits, int apart, int down = 0>
+INLINE void pack_fields(const Byte *fields, int bytes, Byte *packed) {
+    for (int start = 0; start < bytes; start += apart, fields += 8 / bits * apart)
+        for (int i = 0; i < apart; i++) {
+            Byte byte = 0;
+            for (int place = 0; place < 8 / bits; place++)
+                byte |= (fields[place * apart + i] >> down & ((1 << bits) - 1)) << place * bits;
+            packed[start + i] = byte;
+        }
+}
+
+// packed (12,) -> scales (8,), minimums (8,): the 6-bit pairs of Q4_K and Q5_K.
+INLINE void unpack_scales_mins(const Byte *packed, Byte *scales, Byte *minimums) {
+    for (int j = 0; j < 4; j++) {
+        scales[j] = packed[j] & 63;
+        minimums[j] = packed[j + 4] & 63;
+        scales[j + 4] = (packed[j + 8] & 15) | (packed[j] >> 6 << 4);
+        minimums[j + 4] = packed[j + 8] >> 4 | (packed[j + 4] >> 6 << 4);
+    }
+}
+
+INLINE void pack_scales_mins(const Byte *scales, const Byte *minimums, Byte *packed) {
+    for (int j = 0; j < 4; j++) {
+        packed[j] = scales[j] | (scales[j + 4] >> 4 << 6);
+        packed[j + 4] = minimums[j] | (minimums[j + 4] >> 4 << 6);
+        packed[j + 8] = (scales[j + 4] & 15) | (minimums[j + 4] & 15) << 4;
+    }
+}
+
+// packed (12,) -> scales (16,): those of Q3_K.
+INLINE void unpack_sixteen_scales(const Byte *packed, Byte *scales) {
+    unpack_fields<4, 8>(packed, 8, scales);
+    unpack_fields<2, 4, 4, true>(packed + 8, 4, scales);
+}
+
+INLINE void pack_sixteen_scales(const Byte *scales, Byte *packed) {
+    pack_fields<4, 8>(scales, 8, packed);
+    pack_fields<2, 4, 4>(scales, 4, packed + 8);
+}
+
+}  // namespace
