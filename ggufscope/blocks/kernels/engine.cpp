@@ -37,11 +37,11 @@ struct Codec {
 #define ONLY_READ(Block, name) {Block::number, Block::length, sizeof(Block), nullptr, READ(Block, name)}
 
 const Codec CODECS[] = {
-    MADE(Q2_K, q2_k, 1),
+    MADE(Q2_K, q2_k, GROUP<16>),
     MADE(Q3_K, q3_k, 1),
-    MADE(Q4_K, q4_k, 2),
-    MADE(Q5_K, q5_k, 2),
-    MADE(Q6_K, q6_k, 1),
+    MADE(Q4_K, q4_k, GROUP<32>),
+    MADE(Q5_K, q5_k, GROUP<32>),
+    MADE(Q6_K, q6_k, GROUP<16>),
     ONLY_READ(Q8_K, q8_k),
 };
 

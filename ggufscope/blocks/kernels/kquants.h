@@ -11,7 +11,7 @@ struct SearchQ2_K {
     static constexpr int k = 16, top = 3, last = 15;
     static constexpr float first = -0.5f, step = 0.1f;
     static constexpr bool absolute = true;
-    static INLINE void weigh(const F *x, F *weights) {
+    static INLINE void weigh(const Lanes *x, Lanes *weights) {
         for (int i = 0; i < k; i++) weights[i] = magnitude(x[i]);
     }
 };
@@ -20,10 +20,10 @@ struct SearchOf32 {
     static constexpr int k = 32;
     static constexpr float step = 0.1f;
     static constexpr bool absolute = false;
-    static INLINE void weigh(const F *x, F *weights) {
-        F squares = {};
+    static INLINE void weigh(const Lanes *x, Lanes *weights) {
+        Lanes squares = {};
         for (int i = 0; i < k; i++) squares += x[i] * x[i];
-        F root_mean_square = square_root(squares / (float)k);
+        Lanes root_mean_square = square_root(squares / (float)k);
         for (int i = 0; i < k; i++) weights[i] = root_mean_square + magnitude(x[i]);
     }
 };
@@ -38,10 +38,11 @@ struct SearchQ5_K : SearchOf32 {
     static constexpr float first = -0.5f;
 };
 
-// x (LANES, k) -> scales, minimums (LANES,), the minimums negated.
-template <class Search> INLINE void search(const float *x, float *scales, float *minimums) {
-    for (int lane = 0; lane < LANES; lane += W) {
-        F lanes[Search::k], weights[Search::k], kept[Search::k];
+// x (group, k) -> scales, minimums (group,), the minimums negated.
+template <class Search, int group>
+INLINE void search(const float *x, float *scales, float *minimums) {
+    for (int lane = 0; lane < group; lane += LANES) {
+        Lanes lanes[Search::k], weights[Search::k], kept[Search::k];
         turn<Search::k>(x + lane * Search::k, lanes);
         Search::weigh(lanes, weights);
         Fit fit = qkx2<Search, false>(lanes, weights, kept);
@@ -51,27 +52,27 @@ template <class Search> INLINE void search(const float *x, float *scales, float 
     }
 }
 
-// Take lane `lane` of kept (k, W) -> levels (k,).
-template <int k> INLINE void take_lane(const F *kept, int lane, Byte *levels) {
-    for (int i = 0; i < k; i++) levels[i] = (Byte)kept[i][lane % W];
+// kept (k, lanes) -> levels (k,) of one lane.
+template <int k, class V> INLINE void take_lane(const V *kept, int lane, Byte *levels) {
+    for (int i = 0; i < k; i++) levels[i] = (Byte)((const float *)(kept + i))[lane];
 }
 
-// x (LANES, k) -> levels (k,) of one lane: those that the search ended with.
+// x (group, k) -> levels (k,) of one lane: those that the search ended with.
 template <class Search>
 static __attribute__((noinline)) void searched(const float *x, int lane, Byte *levels) {
-    F lanes[Search::k], weights[Search::k], kept[Search::k];
-    turn<Search::k>(x + lane / W * W * Search::k, lanes);
+    Lanes lanes[Search::k], weights[Search::k], kept[Search::k];
+    turn<Search::k>(x + lane / LANES * LANES * Search::k, lanes);
     Search::weigh(lanes, weights);
     qkx2<Search, true>(lanes, weights, kept);
-    take_lane<Search::k>(kept, lane, levels);
+    take_lane<Search::k>(kept, lane % LANES, levels);
 }
 
 template <int k, int top>
 static __attribute__((noinline)) void searched_qx(const float *x, int lane, Byte *levels) {
-    F lanes[k], kept[k];
-    turn<k>(x + lane / W * W * k, lanes);
+    Lanes lanes[k], kept[k];
+    turn<k>(x + lane / LANES * LANES * k, lanes);
     qx<k, top, true>(lanes, kept);
-    take_lane<k>(kept, lane, levels);
+    take_lane<k>(kept, lane % LANES, levels);
 }
 
 INLINE float top_scale(const float *scales, int count) {
@@ -83,13 +84,15 @@ INLINE float top_scale(const float *scales, int count) {
 
 INLINE float inverse(float top, int levels) { return top > 0 ? (float)levels / top : 0; }
 
-// A group is LANES sub-blocks: two super-blocks of 8, or one of 16.
+// Super-blocks whose sub-blocks of k weights fill the lanes of a search.
+template <int k> constexpr int GROUP = LANES * k > SUPER ? LANES * k / SUPER : 1;
+
 template <class Search, class Block> INLINE void quantize_affine(const float *x, Block *out) {
-    constexpr int k = Search::k, count = SUPER / k;
+    constexpr int k = Search::k, count = SUPER / k, group = GROUP<k>;
     constexpr int most = k == 16 ? 15 : 63;  // what a scale can be
-    float scales[LANES], minimums[LANES];
-    search<Search>(x, scales, minimums);
-    for (int block = 0; block < LANES / count; block++, out++) {
+    float scales[group * count], minimums[group * count];
+    search<Search, group * count>(x, scales, minimums);
+    for (int block = 0; block < group; block++, out++) {
         const float *scale = scales + block * count, *minimum = minimums + block * count;
         float top = top_scale(scale, count), top_minimum = top_scale(minimum, count);
         float inverse_top = inverse(top, most), inverse_minimum = inverse(top_minimum, most);
@@ -127,24 +130,25 @@ INLINE void quantize_q4_k(const float *x, Q4_K *out) { quantize_affine<SearchQ4_
 INLINE void quantize_q5_k(const float *x, Q5_K *out) { quantize_affine<SearchQ5_K>(x, out); }
 
 INLINE void quantize_q3_k(const float *x, Q3_K *out) {
-    float scales[LANES];
-    F kept[LANES / W][16];
-    for (int lane = 0; lane < LANES; lane += W) {
+    constexpr int count = SUPER / 16;
+    float scales[count];
+    F kept[count / W][16];
+    for (int lane = 0; lane < count; lane += W) {
         F lanes[16];
         turn<16>(x + lane * 16, lanes);
         store(scales + lane, q3<16, 4>(lanes, kept[lane / W]));
     }
-    float top = extreme(scales, LANES), iscale = -32 / top;
+    float top = extreme(scales, count), iscale = -32 / top;
     out->d = top != 0 ? to_half(1 / iscale) : 0;
     float d = from_half(out->d);
-    Byte stored[LANES], levels[SUPER];
-    for (int j = 0; j < LANES; j++) {
+    Byte stored[count], levels[SUPER];
+    for (int j = 0; j < count; j++) {
         int scale = (SignedByte)nearest_int(iscale * scales[j]);
         scale = top != 0 ? (scale < -32 ? -32 : scale > 31 ? 31 : scale) : -32;
         stored[j] = (Byte)(scale + 32);
         float scaled = d * (float)scale;
         requantize<16, -4, 3>(x + j * 16, scaled, 0, levels + j * 16);
-        if (scaled == 0) take_lane<16>(kept[j / W], j, levels + j * 16);
+        if (scaled == 0) take_lane<16>(kept[j / W], j % W, levels + j * 16);
     }
     pack_sixteen_scales(stored, out->scales);
     pack_fields<1, 32, 2>(levels, sizeof out->hmask, out->hmask);
@@ -152,29 +156,32 @@ INLINE void quantize_q3_k(const float *x, Q3_K *out) {
 }
 
 INLINE void quantize_q6_k(const float *x, Q6_K *out) {
-    float scales[LANES];
-    for (int lane = 0; lane < LANES; lane += W) {
-        F lanes[16];
+    constexpr int count = SUPER / 16, group = GROUP<16>;
+    float scales[group * count], *scale = scales;
+    for (int lane = 0; lane < group * count; lane += LANES) {
+        Lanes lanes[16];
         turn<16>(x + lane * 16, lanes);
         store(scales + lane, qx<16, 32, false>(lanes, nullptr));
     }
-    float top = extreme(scales, LANES), iscale = -128 / top;
-    if (fabsf(top) < ALL_ZERO) {  // too small to be scaled
-        memset(out, 0, sizeof *out);
-        return;
+    for (int block = 0; block < group; block++, out++, scale += count) {
+        float top = extreme(scale, count), iscale = -128 / top;
+        if (fabsf(top) < ALL_ZERO) {  // too small to be scaled
+            memset(out, 0, sizeof *out);
+            continue;
+        }
+        out->d = to_half(1 / iscale);
+        float d = from_half(out->d);
+        Byte levels[SUPER];
+        for (int j = 0; j < count; j++) {
+            int lane = block * count + j, stored = nearest_int(iscale * scale[j]);
+            out->scales[j] = (SignedByte)(stored < 127 ? stored : 127);
+            float scaled = d * (float)out->scales[j];
+            requantize<16, -32, 31>(x + lane * 16, scaled, 0, levels + j * 16);
+            if (scaled == 0) searched_qx<16, 32>(x, lane, levels + j * 16);
+        }
+        pack_fields<4, 64>(levels, sizeof out->ql, out->ql);
+        pack_fields<2, 32, 4>(levels, sizeof out->qh, out->qh);
     }
-    out->d = to_half(1 / iscale);
-    float d = from_half(out->d);
-    Byte levels[SUPER];
-    for (int j = 0; j < LANES; j++) {
-        int scale = nearest_int(iscale * scales[j]);
-        out->scales[j] = (SignedByte)(scale < 127 ? scale : 127);
-        float scaled = d * (float)out->scales[j];
-        requantize<16, -32, 31>(x + j * 16, scaled, 0, levels + j * 16);
-        if (scaled == 0) searched_qx<16, 32>(x, j, levels + j * 16);
-    }
-    pack_fields<4, 64>(levels, sizeof out->ql, out->ql);
-    pack_fields<2, 32, 4>(levels, sizeof out->qh, out->qh);
 }
 
 INLINE void dequantize_q2_k(const Q2_K *block, float *out) {

@@ -1,8 +1,7 @@
 // The vector plumbing: numbers side by side, in the vector types of GCC and clang.
 //
-// One source serves every instruction set. W, the lanes of a vector, follows from the flags of the
-// compiler: GCC wants the width of the registers, clang cuts a longer vector up by itself.
-// Comparisons give lanes of 0 and -1, and `mask ? a : b` chooses lane by lane, as in both compilers.
+// One source serves every instruction set: W, the lanes of a vector, follows from the flags of the
+// compiler. Comparisons give lanes of 0 and -1, and `mask ? a : b` chooses lane by lane.
 
 #pragma once
 
@@ -10,19 +9,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define INLINE inline __attribute__((always_inline))
 
 namespace {
 
-#if defined(__clang__) || defined(__AVX512F__)
+#if defined(__AVX512F__)
 constexpr int W = 16;
 #elif defined(__AVX2__)
 constexpr int W = 8;
 #else
 constexpr int W = 4;
 #endif
-
-constexpr int LANES = 16;  // sub-blocks that a search takes at a time, in LANES / W vectors
 
 typedef float F __attribute__((vector_size(4 * W)));
 typedef int32_t I __attribute__((vector_size(4 * W)));
@@ -85,7 +86,15 @@ template <int by = W / 2, class V, class Fold> INLINE V across(V v, Fold fold) {
 }
 
 INLINE bool any(I mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask);
+#elif defined(__x86_64__)
+    return _mm_movemask_ps((__m128)mask);
+#else
     return across(mask, [](I a, I b) { return a | b; })[0];
+#endif
 }
 
 template <int half, int... i> INLINE F interleave(F a, F b, Indices<i...>) {
@@ -106,6 +115,49 @@ template <int k> INLINE void turn(const float *x, F *lanes) {
         }
         memcpy(lanes + start, rows, sizeof rows);
     }
+}
+
+// Two vectors side by side. A search adds one number after the other, and while one sum is on its
+// way the processor works at the other's.
+constexpr int LANES = 2 * W;
+
+struct Mask {
+    I one, two;
+};
+
+struct Lanes {
+    F one, two;
+    Lanes() = default;
+    Lanes(F one, F two) : one(one), two(two) {}
+    Lanes(float x) : one(splat(x)), two(splat(x)) {}
+};
+
+#define EACH(op, Of, Result) \
+    INLINE Result operator op(Of a, Of b) { return {a.one op b.one, a.two op b.two}; }
+EACH(+, Lanes, Lanes) EACH(-, Lanes, Lanes) EACH(*, Lanes, Lanes) EACH(/, Lanes, Lanes)
+EACH(<, Lanes, Mask) EACH(>, Lanes, Mask) EACH(<=, Lanes, Mask) EACH(>=, Lanes, Mask)
+EACH(==, Lanes, Mask) EACH(!=, Lanes, Mask) EACH(&, Mask, Mask) EACH(|, Mask, Mask)
+#undef EACH
+INLINE Mask operator~(Mask a) { return {~a.one, ~a.two}; }
+INLINE Lanes operator-(Lanes a) { return {-a.one, -a.two}; }
+INLINE Lanes &operator+=(Lanes &a, Lanes b) { return a = a + b; }
+INLINE Lanes choose(Mask mask, Lanes a, Lanes b) {
+    return {mask.one ? a.one : b.one, mask.two ? a.two : b.two};
+}
+INLINE Lanes larger(Lanes a, Lanes b) { return {larger(a.one, b.one), larger(a.two, b.two)}; }
+INLINE Lanes smaller(Lanes a, Lanes b) { return {smaller(a.one, b.one), smaller(a.two, b.two)}; }
+INLINE Lanes magnitude(Lanes x) { return {magnitude(x.one), magnitude(x.two)}; }
+INLINE Lanes square_root(Lanes x) { return {square_root(x.one), square_root(x.two)}; }
+INLINE bool any(Mask mask) { return any(mask.one | mask.two); }
+INLINE void store(float *to, Lanes x) { store(to, x.one), store(to + W, x.two); }
+INLINE F choose(I mask, F a, F b) { return mask ? a : b; }
+
+// x (LANES, k) -> lanes (k, LANES).
+template <int k> INLINE void turn(const float *x, Lanes *lanes) {
+    F halves[2][k];
+    turn<k>(x, halves[0]);
+    turn<k>(x + W * k, halves[1]);
+    for (int i = 0; i < k; i++) lanes[i] = {halves[0][i], halves[1][i]};
 }
 
 }  // namespace

@@ -9,32 +9,26 @@ namespace {
 constexpr float MAGIC = 12582912.f;  // 1.5 * 2**23: adding it rounds to nearest, even
 constexpr float LARGEST = 3.40282346638528859812e38f;
 
-// x (k, W) -> (W,): 0 + row 0 + row 1 + ..., one addition after the other.
-template <int k, class Term> INLINE F sum_rows(Term term) {
-    F sum = {};
-    for (int i = 0; i < k; i++) sum += term(i);
-    return sum;
-}
-
-template <int k> INLINE F smallest(const F *x) {
-    F found = x[0];
+// x (k, lanes) -> (lanes,): C's `if (v < min) min = v`.
+template <int k, class V> INLINE V smallest(const V *x) {
+    V found = x[0];
     for (int i = 1; i < k; i++) found = smaller(x[i], found);
     return found;
 }
 
-template <int k> INLINE F largest(const F *x) {
-    F found = x[0];
+template <int k, class V> INLINE V largest(const V *x) {
+    V found = x[0];
     for (int i = 1; i < k; i++) found = larger(x[i], found);
     return found;
 }
 
-// x (k, W) -> (W,): the first weight of the largest magnitude, with its sign.
-template <int k> INLINE F extreme(const F *x) {
-    F found = {}, top = {};
+// x (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
+template <int k, class V> INLINE V extreme(const V *x) {
+    V found = {}, top = {};
     for (int i = 0; i < k; i++) {
-        I more = magnitude(x[i]) > top;
-        top = more ? magnitude(x[i]) : top;
-        found = more ? x[i] : found;
+        auto more = magnitude(x[i]) > top;
+        top = choose(more, magnitude(x[i]), top);
+        found = choose(more, x[i], found);
     }
     return found;
 }
