@@ -28,7 +28,7 @@ INLINE void requantize(const float *x, float d, float m, Byte *levels) {
     for (int i = 0; i < k; i += W) {
         F t = shifted ? load(x + i) + m : load(x + i);
         I level = smaller(larger(nearest_int(t / d), splat(low)), splat(high)) - low;
-        store(levels + i, to<Bytes>(level));
+        store(levels + i, to_bytes(level));
     }
 }
 

@@ -45,11 +45,38 @@ INLINE F splat(float x) { return x - F{}; }  // x + 0 would lose the sign of a z
 INLINE I splat(int32_t x) { return x - I{}; }
 INLINE I as_bits(F x) { return (I)x; }
 INLINE F to_float(I x) { return __builtin_convertvector(x, F); }
-template <class V> INLINE V to(I x) { return __builtin_convertvector(x, V); }
-template <class V> INLINE I to_int(V x) { return __builtin_convertvector(x, I); }
 INLINE F magnitude(F x) { return (F)(as_bits(x) & 0x7fffffff); }
-INLINE F larger(F a, F b) { return a > b ? a : b; }   // b where a lane is not a number
+
+INLINE I to_int(Shorts x) { return __builtin_convertvector(x, I); }
+INLINE Shorts to_shorts(I x) { return __builtin_convertvector(x, Shorts); }
+
+// larger: a > b ? a : b, so b where a lane is not a number. to_bytes: the low byte.
+// Each is one instruction where there is one; GCC finds none of them by itself.
+#if defined(__AVX512F__)
+INLINE F larger(F a, F b) { return (F)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE F smaller(F a, F b) { return (F)_mm512_min_ps((__m512)a, (__m512)b); }
+INLINE I to_int(Bytes x) { return (I)_mm512_cvtepu8_epi32((__m128i)x); }
+INLINE I to_int(SignedBytes x) { return (I)_mm512_cvtepi8_epi32((__m128i)x); }
+INLINE Bytes to_bytes(I x) { return (Bytes)_mm512_cvtepi32_epi8((__m512i)x); }
+#elif defined(__AVX2__)
+INLINE F larger(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE F smaller(F a, F b) { return (F)_mm256_min_ps((__m256)a, (__m256)b); }
+INLINE I to_int(Bytes x) { return (I)_mm256_cvtepu8_epi32(_mm_loadu_si64(&x)); }
+INLINE I to_int(SignedBytes x) { return (I)_mm256_cvtepi8_epi32(_mm_loadu_si64(&x)); }
+INLINE Bytes to_bytes(I x) { return __builtin_convertvector(to_shorts(x), Bytes); }
+#else
+#if defined(__x86_64__)
+INLINE F larger(F a, F b) { return (F)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE F smaller(F a, F b) { return (F)_mm_min_ps((__m128)a, (__m128)b); }
+#else
+INLINE F larger(F a, F b) { return a > b ? a : b; }
 INLINE F smaller(F a, F b) { return a < b ? a : b; }
+#endif
+INLINE I to_int(Bytes x) { return to_int(__builtin_convertvector(x, Shorts)); }
+INLINE I to_int(SignedBytes x) { return (to_int((Bytes)x) ^ 0x80) - 0x80; }
+INLINE Bytes to_bytes(I x) { return __builtin_convertvector(to_shorts(x), Bytes); }
+#endif
+
 INLINE I larger(I a, I b) { return a > b ? a : b; }
 INLINE I smaller(I a, I b) { return a < b ? a : b; }
 
@@ -61,9 +88,9 @@ INLINE F square_root(F x) {
 // Towards zero; the lowest integer for what does not fit, as on x86.
 INLINE I truncate(F x) {
 #if defined(__x86_64__)
-    return to_int(x);
+    return __builtin_convertvector(x, I);
 #else
-    return magnitude(x) < 2147483648.f ? to_int(x) : splat(INT32_MIN);
+    return magnitude(x) < 2147483648.f ? __builtin_convertvector(x, I) : splat(INT32_MIN);
 #endif
 }
 
