@@ -1,6 +1,11 @@
 // All kernels, compiled once for each instruction set: ISA is its name.
 
+#include "floats.h"
+#include "iq4.h"
 #include "kquants.h"
+#include "microscale.h"
+#include "simple.h"
+#include "ternary.h"
 
 namespace {
 
@@ -19,10 +24,17 @@ void quantize(const float *x, void *blocks, int64_t count) {
     memcpy(out, made, sizeof(Block) * (size_t)count);
 }
 
-template <class Block, void kernel(const Block *, float *)>
+template <class Block, int group, void kernel(const Block *, float *)>
 void dequantize(const void *blocks, float *out, int64_t count) {
     const Block *block = (const Block *)blocks;
-    for (; count > 0; count--, block++, out += Block::length) kernel(block, out);
+    for (; count >= group; count -= group, block += group, out += group * Block::length)
+        kernel(block, out);
+    if (count == 0) return;
+    Block filled[group] = {};
+    float made[group * Block::length];
+    memcpy(filled, block, sizeof(Block) * (size_t)count);
+    kernel(filled, made);
+    memcpy(out, made, sizeof(float) * Block::length * (size_t)count);
 }
 
 struct Codec {
@@ -31,18 +43,36 @@ struct Codec {
     void (*dequantize)(const void *blocks, float *out, int64_t count);
 };
 
-#define READ(Block, name) dequantize<Block, dequantize_##name>
-#define MADE(Block, name, group) \
-    {Block::number, Block::length, sizeof(Block), quantize<Block, group, quantize_##name>, READ(Block, name)}
-#define ONLY_READ(Block, name) {Block::number, Block::length, sizeof(Block), nullptr, READ(Block, name)}
+#define READ(Block, name, group) \
+    {Block::number, Block::length, sizeof(Block), nullptr, dequantize<Block, group, dequantize_##name>}
+#define MADE(Block, name, made, read)                                                       \
+    {Block::number, Block::length, sizeof(Block), quantize<Block, made, quantize_##name>, \
+     dequantize<Block, read, dequantize_##name>}
 
+// How many blocks a kernel takes at a time, to make them and to read them.
 const Codec CODECS[] = {
-    MADE(Q2_K, q2_k, GROUP<16>),
-    MADE(Q3_K, q3_k, 1),
-    MADE(Q4_K, q4_k, GROUP<32>),
-    MADE(Q5_K, q5_k, GROUP<32>),
-    MADE(Q6_K, q6_k, GROUP<16>),
-    ONLY_READ(Q8_K, q8_k),
+    MADE(F16, f16, W, W),
+    MADE(Q4_0, q4_0, 1, 1),
+    MADE(Q4_1, q4_1, 1, 1),
+    MADE(Q5_0, q5_0, 1, 1),
+    MADE(Q5_1, q5_1, 1, 1),
+    MADE(Q8_0, q8_0, 1, 1),
+    READ(Q8_1, q8_1, 1),
+    MADE(Q2_K, q2_k, GROUP<16>, 1),
+    MADE(Q3_K, q3_k, 1, 1),
+    MADE(Q4_K, q4_k, GROUP<32>, 1),
+    MADE(Q5_K, q5_k, GROUP<32>, 1),
+    MADE(Q6_K, q6_k, GROUP<16>, 1),
+    READ(Q8_K, q8_k, 1),
+    MADE(IQ4_NL, iq4_nl, LANES, 1),
+    MADE(IQ4_XS, iq4_xs, GROUP<32>, 1),
+    MADE(BF16, bf16, W, W),
+    MADE(TQ1_0, tq1_0, 1, 1),
+    MADE(TQ2_0, tq2_0, 1, 1),
+    MADE(MXFP4, mxfp4, 1, 1),
+    MADE(NVFP4, nvfp4, 1, 1),
+    MADE(Q1_0, q1_0, W, 1),
+    MADE(Q2_0, q2_0, 1, 1),
 };
 
 const Codec *codec_of(int number) {

@@ -12,6 +12,9 @@ namespace {
 
 constexpr float ALL_ZERO = 1e-15f;
 
+// Super-blocks whose sub-blocks of k weights fill the lanes of a search.
+template <int k> constexpr int GROUP = LANES * k > SUPER ? LANES * k / SUPER : 1;
+
 // Round t to a level in [low, high].
 template <bool careful, int low, int high> INLINE F nearest_level(F t) {
     if (careful) return to_float(smaller(larger(nearest_int(t), splat(low)), splat(high)));

@@ -84,9 +84,6 @@ INLINE float top_scale(const float *scales, int count) {
 
 INLINE float inverse(float top, int levels) { return top > 0 ? (float)levels / top : 0; }
 
-// Super-blocks whose sub-blocks of k weights fill the lanes of a search.
-template <int k> constexpr int GROUP = LANES * k > SUPER ? LANES * k / SUPER : 1;
-
 template <class Search, class Block> INLINE void quantize_affine(const float *x, Block *out) {
     constexpr int k = Search::k, count = SUPER / k, group = GROUP<k>;
     constexpr int most = k == 16 ? 15 : 63;  // what a scale can be
@@ -189,8 +186,8 @@ INLINE void dequantize_q2_k(const Q2_K *block, float *out) {
     float d = from_half(block->d), dmin = from_half(block->dmin);
     unpack_fields<2, 32>(block->qs, sizeof block->qs, levels);
     for (int j = 0; j < 16; j++)
-        scale_from<16>(levels + j * 16, d * (block->scales[j] & 15), dmin * (block->scales[j] >> 4),
-                       out + j * 16);
+        shift<16, true>(levels + j * 16, d * (block->scales[j] & 15),
+                        dmin * (block->scales[j] >> 4), out + j * 16);
 }
 
 INLINE void dequantize_q3_k(const Q3_K *block, float *out) {
@@ -212,7 +209,7 @@ template <class Block> INLINE void dequantize_affine_32(const Block *block, floa
         unpack_fields<1, 32, 4, true>(block->qh, sizeof block->qh, levels);
     unpack_scales_mins(block->scales, scales, minimums);
     for (int j = 0; j < 8; j++)
-        scale_from<32>(levels + j * 32, d * scales[j], dmin * minimums[j], out + j * 32);
+        shift<32, true>(levels + j * 32, d * scales[j], dmin * minimums[j], out + j * 32);
 }
 
 INLINE void dequantize_q4_k(const Q4_K *block, float *out) { dequantize_affine_32(block, out); }

@@ -71,6 +71,25 @@ template <int k> INLINE float peak_by_macro(const float *x) {
     return top;
 }
 
+// x (k,) -> C's `if (v < min) min = v` from FLT_MAX. Of zeros with both signs the first one stays.
+template <int k> INLINE float smallest_of_row(const float *x) {
+    F low = splat(LARGEST);
+    for (int i = 0; i < k; i += W) low = smaller(load(x + i), low);
+    float least = across(low, [](F a, F b) { return smaller(a, b); })[0];
+    for (int i = 0; least == 0 && i < k; i++)
+        if (x[i] == 0) return x[i];
+    return least;
+}
+
+template <int k> INLINE float largest_of_row(const float *x) {
+    F high = splat(-LARGEST);
+    for (int i = 0; i < k; i += W) high = larger(load(x + i), high);
+    float most = across(high, [](F a, F b) { return larger(a, b); })[0];
+    for (int i = 0; most == 0 && i < k; i++)
+        if (x[i] == 0) return x[i];
+    return most;
+}
+
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
 // To nearest, ties to even, read from the mantissa as ggml does, whatever x is.

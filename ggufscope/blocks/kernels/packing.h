@@ -7,15 +7,27 @@
 
 namespace {
 
-// levels (k,) int8 or uint8, d, m -> out (k,): d * level - m.
+// levels (k,), d -> out (k,): d * level.
 template <int k, class Level> INLINE void scale(const Level *levels, float d, float *out) {
     typedef Level Levels __attribute__((vector_size(W)));
-    for (int i = 0; i < k; i += W) store(out + i, splat(d) * to_float(to_int(load<Levels>(levels + i))));
+    for (int i = 0; i < k; i += W)
+        store(out + i, splat(d) * to_float(to_int(load<Levels>(levels + i))));
 }
 
-template <int k> INLINE void scale_from(const Byte *levels, float d, float m, float *out) {
-    for (int i = 0; i < k; i += W)
-        store(out + i, splat(d) * to_float(to_int(load<Bytes>(levels + i))) - splat(m));
+// levels (k,), d, m -> out (k,): d * level + m, or less m, which differs where m is a NaN.
+template <int k, bool less> INLINE void shift(const Byte *levels, float d, float m, float *out) {
+    for (int i = 0; i < k; i += W) {
+        F scaled = splat(d) * to_float(to_int(load<Bytes>(levels + i)));
+        store(out + i, less ? scaled - m : scaled + m);
+    }
+}
+
+// out (k,): change the sign, of a NaN too, where minus (k,) is 1.
+template <int k> INLINE void flip_signs(const Byte *minus, float *out) {
+    for (int i = 0; i < k; i += W) {
+        I sign = to_int(load<Bytes>(minus + i)) << 31;
+        store(out + i, as_bits(load(out + i)) ^ sign);
+    }
 }
 
 // packed (bytes,) -> fields (bytes * 8 / bits,): each `field << up`, or'ed in where `more`.
@@ -39,6 +51,19 @@ INLINE void pack_fields(const Byte *fields, int bytes, Byte *packed) {
                 byte |= (fields[place * apart + i] >> down & ((1 << bits) - 1)) << place * bits;
             packed[start + i] = byte;
         }
+}
+
+// codes (k,), each under 16 -> their values (k,), in place.
+template <int k> INLINE void look_up(const SignedByte *values, SignedByte *codes) {
+#if defined(__AVX2__)
+    __m128i table = _mm_loadu_si128((const __m128i *)values);
+    for (int i = 0; i < k; i += 16) {
+        __m128i found = _mm_shuffle_epi8(table, _mm_loadu_si128((const __m128i *)(codes + i)));
+        _mm_storeu_si128((__m128i *)(codes + i), found);
+    }
+#else
+    for (int i = 0; i < k; i++) codes[i] = values[(Byte)codes[i]];
+#endif
 }
 
 // packed (12,) -> scales (8,), minimums (8,): the 6-bit pairs of Q4_K and Q5_K.
