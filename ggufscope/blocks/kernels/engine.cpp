@@ -52,11 +52,11 @@ struct Codec {
 // How many blocks a kernel takes at a time, to make them and to read them.
 const Codec CODECS[] = {
     MADE(F16, f16, W, W),
-    MADE(Q4_0, q4_0, 1, 1),
-    MADE(Q4_1, q4_1, 1, 1),
-    MADE(Q5_0, q5_0, 1, 1),
-    MADE(Q5_1, q5_1, 1, 1),
-    MADE(Q8_0, q8_0, 1, 1),
+    MADE(Q4_0, q4_0, W, 1),
+    MADE(Q4_1, q4_1, W, 1),
+    MADE(Q5_0, q5_0, W, 1),
+    MADE(Q5_1, q5_1, W, 1),
+    MADE(Q8_0, q8_0, W, 1),
     READ(Q8_1, q8_1, 1),
     MADE(Q2_K, q2_k, GROUP<16>, 1),
     MADE(Q3_K, q3_k, 1, 1),
@@ -67,12 +67,12 @@ const Codec CODECS[] = {
     MADE(IQ4_NL, iq4_nl, LANES, 1),
     MADE(IQ4_XS, iq4_xs, GROUP<32>, 1),
     MADE(BF16, bf16, W, W),
-    MADE(TQ1_0, tq1_0, 1, 1),
-    MADE(TQ2_0, tq2_0, 1, 1),
-    MADE(MXFP4, mxfp4, 1, 1),
-    MADE(NVFP4, nvfp4, 1, 1),
+    MADE(TQ1_0, tq1_0, W, 1),
+    MADE(TQ2_0, tq2_0, W, 1),
+    MADE(MXFP4, mxfp4, W, 1),
+    MADE(NVFP4, nvfp4, W / 4, 1),
     MADE(Q1_0, q1_0, W, 1),
-    MADE(Q2_0, q2_0, 1, 1),
+    MADE(Q2_0, q2_0, W, 1),
 };
 
 const Codec *codec_of(int number) {

@@ -28,11 +28,10 @@ template <bool careful, int low, int high> INLINE Lanes nearest_level(Lanes t) {
 // x (k,) -> levels (k,): round((x + m) / d) - low, clamped. The last rounding of every K-quant.
 template <int k, int low, int high, bool shifted = false>
 INLINE void requantize(const float *x, float d, float m, Byte *levels) {
-    for (int i = 0; i < k; i += W) {
+    write_levels<k>(levels, [&](int i) {
         F t = shifted ? load(x + i) + m : load(x + i);
-        I level = smaller(larger(nearest_int(t / d), splat(low)), splat(high)) - low;
-        store(levels + i, to_bytes(level));
-    }
+        return smaller(larger(nearest_int(t / d), splat(low)), splat(high)) - low;
+    });
 }
 
 struct Fit {

@@ -21,11 +21,11 @@ template <class V> INLINE V nearest_value(V t) {
 
 // x (32,) -> codes (32,) of x * inverse.
 INLINE void nearest_codes(const float *x, float inverse, Byte *codes) {
-    for (int i = 0; i < 32; i += W) {
+    write_levels<32>(codes, [&](int i) {
         I code = splat(15);
         for (int above = 1; above < 16; above++) code += load(x + i) * inverse < middle(above);
-        store(codes + i, to_bytes(code));
-    }
+        return code;
+    });
 }
 
 // x (32, lanes) -> scale (lanes,): the search in `quantize_row_iq4_nl_impl`.

@@ -196,9 +196,8 @@ INLINE void dequantize_q3_k(const Q3_K *block, float *out) {
     unpack_fields<2, 32>(block->qs, sizeof block->qs, levels);
     unpack_fields<1, 32, 2, true>(block->hmask, sizeof block->hmask, levels);
     unpack_sixteen_scales(block->scales, scales);
-    for (int i = 0; i < SUPER; i++) levels[i] -= 4;
     for (int j = 0; j < 16; j++)
-        scale<16>((SignedByte *)levels + j * 16, d * (float)(scales[j] - 32), out + j * 16);
+        scale<16, 4>(levels + j * 16, d * (float)(scales[j] - 32), out + j * 16);
 }
 
 template <class Block> INLINE void dequantize_affine_32(const Block *block, float *out) {
@@ -220,9 +219,8 @@ INLINE void dequantize_q6_k(const Q6_K *block, float *out) {
     float d = from_half(block->d);
     unpack_fields<4, 64>(block->ql, sizeof block->ql, levels);
     unpack_fields<2, 32, 4, true>(block->qh, sizeof block->qh, levels);
-    for (int i = 0; i < SUPER; i++) levels[i] -= 32;
     for (int j = 0; j < 16; j++)
-        scale<16>((SignedByte *)levels + j * 16, d * block->scales[j], out + j * 16);
+        scale<16, 32>(levels + j * 16, d * block->scales[j], out + j * 16);
 }
 
 INLINE void dequantize_q8_k(const Q8_K *block, float *out) { scale<SUPER>(block->qs, block->d, out); }

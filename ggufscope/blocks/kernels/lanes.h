@@ -29,8 +29,7 @@ typedef float F __attribute__((vector_size(4 * W)));
 typedef int32_t I __attribute__((vector_size(4 * W)));
 typedef uint32_t U __attribute__((vector_size(4 * W)));
 typedef uint16_t Shorts __attribute__((vector_size(2 * W)));
-typedef uint8_t Bytes __attribute__((vector_size(W)));
-typedef int8_t SignedBytes __attribute__((vector_size(W)));
+typedef uint8_t Sixteen __attribute__((vector_size(16)));  // bytes, in 16 / W vectors of integers
 
 template <class V, class T> INLINE V load(const T *from) {
     V v;
@@ -50,31 +49,54 @@ INLINE F magnitude(F x) { return (F)(as_bits(x) & 0x7fffffff); }
 INLINE I to_int(Shorts x) { return __builtin_convertvector(x, I); }
 INLINE Shorts to_shorts(I x) { return __builtin_convertvector(x, Shorts); }
 
-// larger: a > b ? a : b, so b where a lane is not a number. to_bytes: the low byte.
-// Each is one instruction where there is one; GCC finds none of them by itself.
+// larger: a > b ? a : b, so b where a lane is not a number. narrow: the low byte of each integer.
+// GCC does not find the instructions for these by itself.
 #if defined(__AVX512F__)
 INLINE F larger(F a, F b) { return (F)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE F smaller(F a, F b) { return (F)_mm512_min_ps((__m512)a, (__m512)b); }
-INLINE I to_int(Bytes x) { return (I)_mm512_cvtepu8_epi32((__m128i)x); }
-INLINE I to_int(SignedBytes x) { return (I)_mm512_cvtepi8_epi32((__m128i)x); }
-INLINE Bytes to_bytes(I x) { return (Bytes)_mm512_cvtepi32_epi8((__m512i)x); }
+INLINE void widen(Sixteen from, I *to) { *to = (I)_mm512_cvtepu8_epi32((__m128i)from); }
+INLINE Sixteen narrow(const I *from) { return (Sixteen)_mm512_cvtepi32_epi8((__m512i)*from); }
 #elif defined(__AVX2__)
 INLINE F larger(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE F smaller(F a, F b) { return (F)_mm256_min_ps((__m256)a, (__m256)b); }
-INLINE I to_int(Bytes x) { return (I)_mm256_cvtepu8_epi32(_mm_loadu_si64(&x)); }
-INLINE I to_int(SignedBytes x) { return (I)_mm256_cvtepi8_epi32(_mm_loadu_si64(&x)); }
-INLINE Bytes to_bytes(I x) { return __builtin_convertvector(to_shorts(x), Bytes); }
-#else
-#if defined(__x86_64__)
+INLINE void widen(Sixteen from, I *to) {
+    to[0] = (I)_mm256_cvtepu8_epi32((__m128i)from);
+    to[1] = (I)_mm256_cvtepu8_epi32(_mm_srli_si128((__m128i)from, 8));
+}
+INLINE Sixteen narrow(const I *from) {
+    __m256i mixed = _mm256_packus_epi32((__m256i)(from[0] & 255), (__m256i)(from[1] & 255));
+    __m256i shorts = _mm256_permute4x64_epi64(mixed, 0xd8);
+    return (Sixteen)_mm_packus_epi16(_mm256_castsi256_si128(shorts),
+                                     _mm256_extracti128_si256(shorts, 1));
+}
+#elif defined(__x86_64__)
 INLINE F larger(F a, F b) { return (F)_mm_max_ps((__m128)a, (__m128)b); }
 INLINE F smaller(F a, F b) { return (F)_mm_min_ps((__m128)a, (__m128)b); }
+INLINE void widen(Sixteen from, I *to) {
+    const __m128i zero = _mm_setzero_si128();
+    __m128i low = _mm_unpacklo_epi8((__m128i)from, zero);
+    __m128i high = _mm_unpackhi_epi8((__m128i)from, zero);
+    to[0] = (I)_mm_unpacklo_epi16(low, zero);
+    to[1] = (I)_mm_unpackhi_epi16(low, zero);
+    to[2] = (I)_mm_unpacklo_epi16(high, zero);
+    to[3] = (I)_mm_unpackhi_epi16(high, zero);
+}
+INLINE Sixteen narrow(const I *from) {
+    __m128i low = _mm_packs_epi32((__m128i)(from[0] & 255), (__m128i)(from[1] & 255));
+    __m128i high = _mm_packs_epi32((__m128i)(from[2] & 255), (__m128i)(from[3] & 255));
+    return (Sixteen)_mm_packus_epi16(low, high);
+}
 #else
 INLINE F larger(F a, F b) { return a > b ? a : b; }
 INLINE F smaller(F a, F b) { return a < b ? a : b; }
-#endif
-INLINE I to_int(Bytes x) { return to_int(__builtin_convertvector(x, Shorts)); }
-INLINE I to_int(SignedBytes x) { return (to_int((Bytes)x) ^ 0x80) - 0x80; }
-INLINE Bytes to_bytes(I x) { return __builtin_convertvector(to_shorts(x), Bytes); }
+INLINE void widen(Sixteen from, I *to) {
+    for (int i = 0; i < 16; i++) to[i / W][i % W] = from[i];
+}
+INLINE Sixteen narrow(const I *from) {
+    Sixteen to;
+    for (int i = 0; i < 16; i++) to[i] = (uint8_t)from[i / W][i % W];
+    return to;
+}
 #endif
 
 INLINE I larger(I a, I b) { return a > b ? a : b; }
@@ -128,20 +150,36 @@ template <int half, int... i> INLINE F interleave(F a, F b, Indices<i...>) {
     return __builtin_shufflevector(a, b, (i % 2 * W + i / 2 + half * W / 2)...);
 }
 
+// rows (W, W) -> turned, in place.
+INLINE void transpose(F *rows) {
+    F mixed[W];
+    for (int round = 1; round < W; round *= 2) {
+        for (int i = 0; i < W / 2; i++) {
+            mixed[2 * i] = interleave<0>(rows[i], rows[i + W / 2], Each{});
+            mixed[2 * i + 1] = interleave<1>(rows[i], rows[i + W / 2], Each{});
+        }
+        memcpy(rows, mixed, sizeof mixed);
+    }
+}
+
 // x (W, k) -> lanes (k, W): each run of k numbers becomes a column.
 template <int k> INLINE void turn(const float *x, F *lanes) {
     for (int start = 0; start < k; start += W) {
-        F rows[W], mixed[W];
-        for (int i = 0; i < W; i++) rows[i] = load(x + i * k + start);
-        for (int round = 1; round < W; round *= 2) {
-            for (int i = 0; i < W / 2; i++) {
-                mixed[2 * i] = interleave<0>(rows[i], rows[i + W / 2], Each{});
-                mixed[2 * i + 1] = interleave<1>(rows[i], rows[i + W / 2], Each{});
-            }
-            memcpy(rows, mixed, sizeof rows);
-        }
-        memcpy(lanes + start, rows, sizeof rows);
+        for (int i = 0; i < W; i++) lanes[start + i] = load(x + i * k + start);
+        transpose(lanes + start);
     }
+}
+
+// x (W, k) -> (W,): each run of k numbers folded to one. For folds that ask for no order.
+template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fold) {
+    F rows[W];
+    for (int row = 0; row < W; row++) {
+        rows[row] = start;
+        for (int i = 0; i < k; i += W) rows[row] = fold(rows[row], load(x + row * k + i));
+    }
+    transpose(rows);
+    for (int i = 1; i < W; i++) rows[0] = fold(rows[0], rows[i]);
+    return rows[0];
 }
 
 // Two vectors side by side. A search adds one number after the other, and while one sum is on its

@@ -61,12 +61,11 @@ INLINE Byte e8m0_for(float top) {
 template <int k> INLINE void nearest_codes(const float *x, float d, float top, Byte *codes) {
     float limit = 2 * 12 * d;
     if (top <= limit && d > 0 && limit <= LARGEST) {
-        for (int i = 0; i < k; i += W) {
+        return write_levels<k>(codes, [&](int i) {
             I code = {}, negative = as_bits(load(x + i)) < 0;
             for (float middle : FP4_MIDDLES) code -= magnitude(load(x + i)) > middle * d;
-            store(codes + i, to_bytes(code | (negative & (code > 0) & 8)));
-        }
-        return;
+            return code | (negative & (code > 0) & 8);
+        });
     }
     for (int i = 0; i < k; i++) {  // far beyond the largest value: measured as ggml does
         float best = fabsf(0 - x[i]);
@@ -81,12 +80,15 @@ template <int k> INLINE void nearest_codes(const float *x, float d, float top, B
     }
 }
 
+// x (W, 32).
 INLINE void quantize_mxfp4(const float *x, MXFP4 *out) {
-    Byte codes[32];
-    float top = peak<32>(x);
-    out->e = e8m0_for(top);
-    nearest_codes<32>(x, half_e8m0(out->e), top, codes);
-    pack_fields<4, 16>(codes, 16, out->qs);
+    F top = peak_of_rows<32>(x);
+    for (int row = 0; row < W; row++, x += 32, out++) {
+        Byte codes[32];
+        out->e = e8m0_for(top[row]);
+        nearest_codes<32>(x, half_e8m0(out->e), top[row], codes);
+        pack_fields<4, 16>(codes, 16, out->qs);
+    }
 }
 
 INLINE void dequantize_mxfp4(const MXFP4 *block, float *out) {
@@ -96,14 +98,15 @@ INLINE void dequantize_mxfp4(const MXFP4 *block, float *out) {
     scale<32>(values, half_e8m0(block->e), out);
 }
 
+// x (W, 16), four rows a block.
 INLINE void quantize_nvfp4(const float *x, NVFP4 *out) {
-    Byte codes[64];
-    for (int j = 0; j < 4; j++) {
-        float top = peak<16>(x + j * 16);
-        out->d[j] = to_ue4m3(top / 6);
-        nearest_codes<16>(x + j * 16, half_ue4m3(out->d[j]), top, codes + j * 16);
+    F top = peak_of_rows<16>(x), scale = top / 6.f;
+    for (int row = 0; row < W; row++, x += 16) {
+        Byte codes[16], &d = out[row / 4].d[row % 4];
+        d = to_ue4m3(scale[row]);
+        nearest_codes<16>(x, half_ue4m3(d), top[row], codes);
+        pack_fields<4, 8>(codes, 8, out[row / 4].qs + row % 4 * 8);
     }
-    pack_fields<4, 8>(codes, 32, out->qs);
 }
 
 INLINE void dequantize_nvfp4(const NVFP4 *block, float *out) {

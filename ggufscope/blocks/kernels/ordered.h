@@ -41,55 +41,55 @@ INLINE float extreme(const float *x, int k) {
     return found;
 }
 
-// x (k,) -> as `extreme`, for a whole number of vectors.
-template <int k> INLINE float extreme_of_row(const float *x) {
-    F high = {}, low = {};
-    for (int i = 0; i < k; i += W) {
-        high = larger(load(x + i), high);
-        low = smaller(load(x + i), low);
-    }
-    float most = across(high, [](F a, F b) { return larger(a, b); })[0];
-    float least = across(low, [](F a, F b) { return smaller(a, b); })[0];
-    if (most > -least) return most;
-    return -least > most ? least : extreme(x, k);
+// x (W, k) -> (W,): as `extreme`, row by row.
+template <int k> INLINE F extreme_of_rows(const float *x) {
+    F high = fold_rows<k>(x, F{}, [](F top, F v) { return larger(v, top); });
+    F low = fold_rows<k>(x, F{}, [](F top, F v) { return smaller(v, top); });
+    F found = high > -low ? high : low;
+    I tied = (high == -low) & (high != 0);
+    for (int row = 0; row < W && any(tied); row++) found[row] = extreme(x + row * k, k);
+    return found;
 }
 
-// x (k,) -> `if (amax < fabsf(v)) amax = fabsf(v)`, from 0.
-template <int k> INLINE float peak(const float *x) {
-    F top = {};
-    for (int i = 0; i < k; i += W) top = larger(magnitude(load(x + i)), top);
-    return across(top, [](F a, F b) { return larger(a, b); })[0];
+// x (W, k) -> (W,): `if (amax < fabsf(v)) amax = fabsf(v)`, from 0.
+template <int k> INLINE F peak_of_rows(const float *x) {
+    return fold_rows<k>(x, F{}, [](F top, F v) { return larger(magnitude(v), top); });
 }
 
-// x (k,) -> `amax = MAX(amax, fabsf(v))`, whose macro takes a NaN and loses it to the next weight.
-template <int k> INLINE float peak_by_macro(const float *x) {
+// x (W, k) -> (W,): `amax = MAX(amax, fabsf(v))`, whose macro takes a NaN, and loses it again.
+template <int k> INLINE F peak_by_macro(const float *x) {
+    F top = peak_of_rows<k>(x);
     I lost = {};
-    for (int i = 0; i < k; i += W) lost |= load(x + i) != load(x + i);
-    if (!any(lost)) return peak<k>(x);
-    float top = 0;
-    for (int i = 0; i < k; i++) top = top > fabsf(x[i]) ? top : fabsf(x[i]);
+    for (int i = 0; i < W * k; i += W) lost |= load(x + i) != load(x + i);
+    for (int row = 0; row < W && any(lost); row++) {
+        top[row] = 0;
+        for (int i = 0; i < k; i++)
+            top[row] = top[row] > fabsf(x[row * k + i]) ? top[row] : fabsf(x[row * k + i]);
+    }
     return top;
 }
 
-// x (k,) -> C's `if (v < min) min = v` from FLT_MAX. Of zeros with both signs the first one stays.
-template <int k> INLINE float smallest_of_row(const float *x) {
-    F low = splat(LARGEST);
-    for (int i = 0; i < k; i += W) low = smaller(load(x + i), low);
-    float least = across(low, [](F a, F b) { return smaller(a, b); })[0];
-    for (int i = 0; least == 0 && i < k; i++)
-        if (x[i] == 0) return x[i];
-    return least;
+// x (W, k), found (W,) -> found, with the sign of the row's first zero where it is a zero.
+template <int k> INLINE F first_zero(const float *x, F found) {
+    if (!any(found == 0)) return found;
+    for (int row = 0; row < W; row++)
+        for (int i = k - 1; found[row] == 0 && i >= 0; i--)
+            if (x[row * k + i] == 0) found[row] = x[row * k + i];
+    return found;
 }
 
-template <int k> INLINE float largest_of_row(const float *x) {
-    F high = splat(-LARGEST);
-    for (int i = 0; i < k; i += W) high = larger(load(x + i), high);
-    float most = across(high, [](F a, F b) { return larger(a, b); })[0];
-    for (int i = 0; most == 0 && i < k; i++)
-        if (x[i] == 0) return x[i];
-    return most;
+// x (W, k) -> (W,): C's `if (v < min) min = v` from FLT_MAX. Of zeros the first one stays.
+template <int k> INLINE F smallest_of_rows(const float *x) {
+    auto fold = [](F low, F v) { return smaller(v, low); };
+    return first_zero<k>(x, fold_rows<k>(x, splat(LARGEST), fold));
 }
 
+template <int k> INLINE F largest_of_rows(const float *x) {
+    auto fold = [](F high, F v) { return larger(v, high); };
+    return first_zero<k>(x, fold_rows<k>(x, splat(-LARGEST), fold));
+}
+
+INLINE F reciprocal(F d) { return d != 0 ? 1.f / d : F{}; }
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
 // To nearest, ties to even, read from the mantissa as ggml does, whatever x is.

@@ -7,49 +7,88 @@
 
 namespace {
 
-// levels (k,), d -> out (k,): d * level.
-template <int k, class Level> INLINE void scale(const Level *levels, float d, float *out) {
-    typedef Level Levels __attribute__((vector_size(W)));
-    for (int i = 0; i < k; i += W)
-        store(out + i, splat(d) * to_float(to_int(load<Levels>(levels + i))));
+// -> levels (k,): the low byte of what `level` gives for W weights from i.
+template <int k, class Level> INLINE void write_levels(Byte *levels, Level level) {
+    for (int start = 0; start < k; start += 16) {
+        I some[16 / W];
+        for (int i = 0; i < 16; i += W) some[i / W] = level(start + i);
+        store(levels + start, narrow(some));
+    }
+}
+
+// levels (k,) -> out (k,): what `weight` makes of each as a float, less `zero`.
+template <int k, int zero, class Weight>
+INLINE void read_levels(const Byte *levels, float *out, Weight weight) {
+    for (int start = 0; start < k; start += 16) {
+        I some[16 / W];
+        widen(load<Sixteen>(levels + start), some);
+        for (int i = 0; i < 16; i += W) store(out + start + i, weight(to_float(some[i / W] - zero)));
+    }
+}
+
+// levels (k,), d -> out (k,): d * (level - zero).
+template <int k, int zero> INLINE void scale(const Byte *levels, float d, float *out) {
+    read_levels<k, zero>(levels, out, [=](F level) { return d * level; });
+}
+
+// levels (k,), d -> out (k,): d * level, for levels with a sign.
+template <int k> INLINE void scale(const SignedByte *levels, float d, float *out) {
+    for (int start = 0; start < k; start += 16) {
+        Sixteen moved = load<Sixteen>(levels + start) ^ 128;
+        scale<16, 128>((Byte *)&moved, d, out + start);
+    }
 }
 
 // levels (k,), d, m -> out (k,): d * level + m, or less m, which differs where m is a NaN.
 template <int k, bool less> INLINE void shift(const Byte *levels, float d, float m, float *out) {
-    for (int i = 0; i < k; i += W) {
-        F scaled = splat(d) * to_float(to_int(load<Bytes>(levels + i)));
-        store(out + i, less ? scaled - m : scaled + m);
-    }
+    read_levels<k, 0>(levels, out, [=](F level) { return less ? d * level - m : d * level + m; });
 }
 
 // out (k,): change the sign, of a NaN too, where minus (k,) is 1.
 template <int k> INLINE void flip_signs(const Byte *minus, float *out) {
-    for (int i = 0; i < k; i += W) {
-        I sign = to_int(load<Bytes>(minus + i)) << 31;
-        store(out + i, as_bits(load(out + i)) ^ sign);
+    for (int start = 0; start < k; start += 16) {
+        I some[16 / W];
+        widen(load<Sixteen>(minus + start), some);
+        for (int i = start; i < start + 16; i += W)
+            store(out + i, as_bits(load(out + i)) ^ some[(i - start) / W] << 31);
     }
 }
+
+// Bytes that are worked on at a time: those of fields that lie `apart` weights apart.
+template <int apart> struct Run {
+    typedef Byte bytes __attribute__((vector_size(apart < 16 ? apart : 16)));
+};
+template <> struct Run<1> {
+    typedef Byte bytes;
+};
 
 // packed (bytes,) -> fields (bytes * 8 / bits,): each `field << up`, or'ed in where `more`.
 template <int bits, int apart, int up = 0, bool more = false>
 INLINE void unpack_fields(const Byte *packed, int bytes, Byte *fields) {
+    typedef typename Run<apart>::bytes Some;
+    constexpr Byte mask = (1 << bits) - 1;
     for (int start = 0; start < bytes; start += apart)
         for (int place = 0; place < 8 / bits; place++, fields += apart)
-            for (int i = 0; i < apart; i++) {
-                Byte field = (packed[start + i] >> place * bits & ((1 << bits) - 1)) << up;
-                fields[i] = more ? fields[i] | field : field;
+            for (int i = 0; i < apart; i += sizeof(Some)) {
+                Some field = load<Some>(packed + start + i) >> (Byte)(place * bits) & mask;
+                field = field << (Byte)up;
+                store<Some>(fields + i, more ? load<Some>(fields + i) | field : field);
             }
 }
 
 // fields (bytes * 8 / bits,) -> packed (bytes,): bits `down` and up of each.
 template <int bits, int apart, int down = 0>
 INLINE void pack_fields(const Byte *fields, int bytes, Byte *packed) {
+    typedef typename Run<apart>::bytes Some;
+    constexpr Byte mask = (1 << bits) - 1;
     for (int start = 0; start < bytes; start += apart, fields += 8 / bits * apart)
-        for (int i = 0; i < apart; i++) {
-            Byte byte = 0;
-            for (int place = 0; place < 8 / bits; place++)
-                byte |= (fields[place * apart + i] >> down & ((1 << bits) - 1)) << place * bits;
-            packed[start + i] = byte;
+        for (int i = 0; i < apart; i += sizeof(Some)) {
+            Some byte = {};
+            for (int place = 0; place < 8 / bits; place++) {
+                Some field = load<Some>(fields + place * apart + i) >> (Byte)down & mask;
+                byte |= field << (Byte)(place * bits);
+            }
+            store<Some>(packed + start + i, byte);
         }
 }
 

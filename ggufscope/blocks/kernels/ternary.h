@@ -7,12 +7,19 @@
 
 namespace {
 
-// x (256,) -> round(x / d) + 1 (256,), modulo 256; d, the peak.
-INLINE float ternary_levels(const float *x, Byte *levels) {
-    float d = peak_by_macro<SUPER>(x), inverse = reciprocal(d);
-    for (int i = 0; i < SUPER; i += W)
-        store(levels + i, to_bytes(truncate(nudge_away(load(x + i) * inverse)) + 1));
-    return d;
+// x (W, 256) -> each row in levels (256,), round(x / d) + 1 modulo 256, and d, the peak.
+template <class Block, class Pack>
+INLINE void quantize_ternary(const float *x, Block *out, Pack pack) {
+    F d = peak_by_macro<SUPER>(x), inverse = reciprocal(d);
+    I halves = to_half(d);
+    for (int row = 0; row < W; row++, x += SUPER, out++) {
+        Byte levels[SUPER];
+        write_levels<SUPER>(levels, [&](int i) {
+            return truncate(nudge_away(load(x + i) * inverse[row])) + 1;
+        });
+        out->d = (Half)halves[row];
+        pack(levels, out);
+    }
 }
 
 // digits (count * bytes,) -> packed (bytes,): the first digit of each byte is its highest.
@@ -33,33 +40,31 @@ template <int count, int bytes> INLINE void unpack_digits(const Byte *packed, By
 }
 
 INLINE void quantize_tq1_0(const float *x, TQ1_0 *out) {
-    Byte levels[SUPER];
-    out->d = to_half(ternary_levels(x, levels));
-    pack_digits<5, 32>(levels, out->qs);
-    pack_digits<5, 16>(levels + 160, out->qs + 32);
-    pack_digits<4, 4>(levels + 240, out->qh);
+    quantize_ternary(x, out, [](const Byte *levels, TQ1_0 *block) {
+        pack_digits<5, 32>(levels, block->qs);
+        pack_digits<5, 16>(levels + 160, block->qs + 32);
+        pack_digits<4, 4>(levels + 240, block->qh);
+    });
 }
 
 INLINE void dequantize_tq1_0(const TQ1_0 *block, float *out) {
-    SignedByte levels[SUPER];
-    unpack_digits<5, 32>(block->qs, (Byte *)levels);
-    unpack_digits<5, 16>(block->qs + 32, (Byte *)levels + 160);
-    unpack_digits<4, 4>(block->qh, (Byte *)levels + 240);
-    for (int i = 0; i < SUPER; i++) levels[i] -= 1;
-    scale<SUPER>(levels, from_half(block->d), out);
+    Byte levels[SUPER];
+    unpack_digits<5, 32>(block->qs, levels);
+    unpack_digits<5, 16>(block->qs + 32, levels + 160);
+    unpack_digits<4, 4>(block->qh, levels + 240);
+    scale<SUPER, 1>(levels, from_half(block->d), out);
 }
 
 INLINE void quantize_tq2_0(const float *x, TQ2_0 *out) {
-    Byte levels[SUPER];
-    out->d = to_half(ternary_levels(x, levels));
-    pack_fields<2, 32>(levels, sizeof out->qs, out->qs);
+    quantize_ternary(x, out, [](const Byte *levels, TQ2_0 *block) {
+        pack_fields<2, 32>(levels, sizeof block->qs, block->qs);
+    });
 }
 
 INLINE void dequantize_tq2_0(const TQ2_0 *block, float *out) {
-    SignedByte levels[SUPER];
-    unpack_fields<2, 32>(block->qs, sizeof block->qs, (Byte *)levels);
-    for (int i = 0; i < SUPER; i++) levels[i] -= 1;
-    scale<SUPER>(levels, from_half(block->d), out);
+    Byte levels[SUPER];
+    unpack_fields<2, 32>(block->qs, sizeof block->qs, levels);
+    scale<SUPER, 1>(levels, from_half(block->d), out);
 }
 
 }  // namespace
