@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
 from ggufscope.blocks.layouts import Layout, layout_named
-from ggufscope.blocks.ordered import Blocks, Floats
 from ggufscope.errors import IndivisibleRow, MismatchedArray, NonFiniteWeight, UnmakeableType
 from ggufscope.machine import processors
 from ggufscope.threads import side_by_side
@@ -148,13 +148,13 @@ def quantize(
 
 
 def dequantize(
-    blocks: npt.NDArray[Any] | BytesLike,
+    blocks: Array | BytesLike,
     type: str | Layout,
     shape: tuple[int, ...] | None = None,
     *,
-    out: npt.NDArray[np.float32] | None = None,
+    out: Floats | None = None,
     threads: int | None = None,
-) -> npt.NDArray[np.float32]:
+) -> Floats:
     """Blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
 
     blocks is what ``quantize`` returns, (..., k) of the type's dtype in any byte order that its
@@ -217,7 +217,7 @@ def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     return (*shape[:-1], blocks)
 
 
-def _as_blocks(blocks: npt.NDArray[Any] | BytesLike, layout: Layout) -> Blocks:
+def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
     """Blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
     array = blocks if isinstance(blocks, np.ndarray) else np.frombuffer(blocks, np.uint8)
     if array.dtype.newbyteorder("=") == layout.dtype.newbyteorder("=") and array.ndim:

@@ -21,18 +21,8 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.blocks.ordered import (
-    MAGIC,
-    Bytes,
-    Floats,
-    Ints,
-    Mask,
-    extreme,
-    largest,
-    nearest_int,
-    smallest,
-    sum_rows,
-)
+from ggufscope.arrays import Bytes, Floats, Ints, Mask
+from ggufscope.blocks.ordered import MAGIC, extreme, largest, nearest_int, smallest, sum_rows
 
 ALL_ZERO: Final = np.float32(1e-15)
 """A sub-block with no magnitude from here on is stored as zeros (ggml's ``GROUP_MAX_EPS``)."""

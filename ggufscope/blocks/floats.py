@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufscope.blocks.ordered import (
-    Blocks,
-    Floats,
-    from_bfloat,
-    from_half,
-    to_bfloat,
-    to_half,
-)
+from ggufscope.arrays import Blocks, Floats
+from ggufscope.blocks.ordered import from_bfloat, from_half, to_bfloat, to_half
 
 
 def row_not_finite(x: Floats) -> int | None:

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import zlib
 from base64 import b85decode
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Grid = npt.NDArray[np.int8]
+from ggufscope.arrays import Array, Grid
 
 
 def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
@@ -32,7 +31,7 @@ def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
     return grid
 
 
-def lookup(grid: Grid, index: npt.NDArray[Any]) -> Grid:
+def lookup(grid: Grid, index: Array) -> Grid:
     """Grid (entries, k), index (n, i) -> (n, i * k): the vectors, one after the other.
 
     An entry is moved as one integer of k bytes, several times faster than as k bytes.

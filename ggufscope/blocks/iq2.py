@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Blocks, Bytes, Floats, Grid, Integers
 from ggufscope.blocks import grids
-from ggufscope.blocks.ordered import Blocks, Bytes, Floats, flip_signs, from_half, per_weight
+from ggufscope.blocks.ordered import flip_signs, from_half, per_weight
 from ggufscope.blocks.packing import EVEN_SIGNS, unpack_fields
 
 
 def _fill(
     out: Floats,
-    grid: grids.Grid,
-    index: npt.NDArray[np.integer],
+    grid: Grid,
+    index: Integers,
     signs: Bytes,
     d: Floats,
-    scales: npt.NDArray[np.integer],
+    scales: Integers,
 ) -> None:
     """Fill out (n, 256) with d * (scale + 1/2) / 4 * grid, signed.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks import grids
-from ggufscope.blocks.ordered import Blocks, Floats, flip_signs, from_half, per_weight
+from ggufscope.blocks.ordered import flip_signs, from_half, per_weight
 from ggufscope.blocks.packing import EVEN_SIGNS, unpack_fields
 
 

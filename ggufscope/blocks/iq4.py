@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Blocks, Bytes, Floats, Places
 from ggufscope.blocks.fits import ALL_ZERO, nearest_level
 from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     from_half,
     lanes_of,
@@ -47,7 +44,7 @@ a multiple of one half, so floor(2 * x) tells on which side x lies; the middle b
 _LEVELS: Final = VALUES.astype(np.float32)[_CODES]
 
 
-def _places(t: Floats) -> npt.NDArray[np.intp]:
+def _places(t: Floats) -> Places:
     """T -> the place of each number in ``_CODES``; t is overwritten.
 
     ggml's ``best_index_int8`` ends at the highest level for NaN, for no comparison holds.

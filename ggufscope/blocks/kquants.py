@@ -12,11 +12,9 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Blocks, Bytes, Floats
 from ggufscope.blocks import fits
 from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     from_half,
     lanes_of,

@@ -9,16 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
-    lanes_of,
-    peak,
-    per_weight,
-    rows_of,
-    truncate,
-)
+from ggufscope.arrays import Blocks, Bytes, Floats
+from ggufscope.blocks.ordered import lanes_of, peak, per_weight, rows_of, truncate
 from ggufscope.blocks.packing import pack_fields, unpack_fields
 
 VALUES: Final = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)

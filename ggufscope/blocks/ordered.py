@@ -14,18 +14,11 @@ keeps its low bits.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
-Ints = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
-# uint8 wherever it is written; to the type checker a byte and a number make some integer.
-Bytes = npt.NDArray[np.integer[Any]]
-Blocks = npt.NDArray[Any]
+from ggufscope.arrays import Array, Bytes, Floats, Halves, Ints, Words16
 
 MAGIC: Final = np.float32(1.5 * 2**23)
 """From 2**23 to 2**24 the float32 numbers are the integers: adding this rounds to nearest, even."""
@@ -57,7 +50,7 @@ def lanes_of(x: Floats, length: int) -> Floats:
     return lanes
 
 
-def rows_of(levels: npt.NDArray[Any], blocks: int) -> npt.NDArray[Any]:
+def rows_of(levels: Array, blocks: int) -> Array:
     """Levels (length, lanes) -> (blocks, m): the way back from ``lanes_of``."""
     return np.ascontiguousarray(levels.T).reshape(blocks, -1)
 
@@ -207,7 +200,7 @@ def from_half(half: Halves) -> Floats:
     return wide
 
 
-def to_bfloat(x: Floats) -> npt.NDArray[np.uint16]:
+def to_bfloat(x: Floats) -> Words16:
     """Round to bfloat16, ties to even, as its bits. A NaN stays one: its top bits, made quiet."""
     bits = x.view(np.uint32)
     odd = bits >> 16 & 1
@@ -215,7 +208,7 @@ def to_bfloat(x: Floats) -> npt.NDArray[np.uint16]:
     return np.where(np.isnan(x), bits >> 16 | 0x40, rounded).astype("<u2")
 
 
-def from_bfloat(bits: npt.NDArray[np.uint16]) -> Floats:
+def from_bfloat(bits: Words16) -> Floats:
     """Widen the bits of bfloat16 to float32: exact."""
     wide = bits.astype(np.uint32)
     wide <<= 16

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ggufscope.blocks.ordered import Bytes, Floats
+from ggufscope.arrays import Bytes, Floats, Words32
 
 _FOUR: Final = np.uint32(0x0F0F0F0F)
 _SIX: Final = np.uint32(0x3F3F3F3F)
@@ -114,7 +113,7 @@ def pack_scales_mins(scales: Bytes, minimums: Bytes) -> Bytes:
     return np.stack([first, second, third], axis=1).view(np.uint8)
 
 
-def _words(packed: Bytes) -> npt.NDArray[np.uint32]:
+def _words(packed: Bytes) -> Words32:
     """Packed (n, 4 * k) -> (k, n): four bytes at a time. The masks keep them apart."""
     return np.ascontiguousarray(packed).view(np.uint32).T
 

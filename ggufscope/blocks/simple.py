@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ggufscope.arrays import Blocks, Bytes, Floats
 from ggufscope.blocks.ordered import (
     LARGEST,
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     flip_signs,
     from_half,

@@ -6,10 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Blocks, Bytes, Floats
 from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
     from_half,
     nudge_away,
     peak_of_rows,

@@ -8,11 +8,11 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Array, Floats
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS
@@ -119,14 +119,14 @@ def _read(job: Job) -> bytearray:
     return raw
 
 
-def _blocks(raw: bytearray, job: Job) -> npt.NDArray[Any]:
+def _blocks(raw: bytearray, job: Job) -> Array:
     layout = LAYOUTS[job.type]
     dtype = layout.dtype.newbyteorder(job.byte_order)  # type: ignore[arg-type]  # "<" or ">"
     blocks = np.frombuffer(raw, dtype)
     return blocks if job.byte_order == "<" else blocks.astype(layout.dtype)
 
 
-def _check_finite(weights: npt.NDArray[np.float32], job: Job) -> None:
+def _check_finite(weights: Floats, job: Job) -> None:
     row = row_not_finite(weights)
     if row is not None:
         raise NonFiniteWeight(
@@ -135,7 +135,7 @@ def _check_finite(weights: npt.NDArray[np.float32], job: Job) -> None:
         )
 
 
-def _squared_error(weights: npt.NDArray[np.float32], made: npt.NDArray[Any], type: str) -> float:
+def _squared_error(weights: Floats, made: Array, type: str) -> float:
     """Sum the squares of the difference, a stretch at a time so that it stays in the cache."""
     flat = weights.reshape(-1)
     layout = LAYOUTS[type]
@@ -150,7 +150,7 @@ def _squared_error(weights: npt.NDArray[np.float32], made: npt.NDArray[Any], typ
     return total
 
 
-def _sum_of_squares(x: npt.NDArray[np.float32]) -> float:
+def _sum_of_squares(x: Floats) -> float:
     with np.errstate(all="ignore"):
         total = float(np.vdot(x, x))
     return total if np.isfinite(total) else float(np.square(x, dtype=np.float64).sum())
