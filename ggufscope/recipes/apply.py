@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor, open_gguf
 from ggufscope.container.header import alignment_of
@@ -27,7 +28,7 @@ from ggufscope.container.writer import GGUFWriter, TensorSpec, header_nbytes
 from ggufscope.errors import BadUsage
 from ggufscope.machine import processors
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
-from ggufscope.recipes.jobs import NOTHING, Job, Misfit, Output, require_makeable, run
+from ggufscope.recipes.jobs import Job, Output, require_makeable, run
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
 from ggufscope.recipes.workers import MOST_WORKERS, by_executor, by_processes, by_threads
@@ -60,7 +61,7 @@ class Result:
     paths: tuple[Path, ...]
     nbytes: int
     """Bytes of the files."""
-    costs: Mapping[str, Misfit]
+    costs: Mapping[str, WeightError]
     """What each tensor lost, by its name in the target; nothing where it was copied."""
 
 
@@ -157,7 +158,7 @@ def quantize_model(
             tuple(target.path for target in group),
             sum(writers[target.path].nbytes for target in group),
             {
-                tensor.name: costs.get((tensor.source_name, tensor.target.name), NOTHING)
+                tensor.name: costs.get((tensor.source_name, tensor.target.name), NO_ERROR)
                 for tensor in each.tensors
                 if tensor.converted
             },
@@ -193,15 +194,15 @@ class _Books:
     total: int
     """Bytes of the source."""
     progress: Callable[[Progress], None] | None
-    costs: dict[tuple[str, str], Misfit] = field(default_factory=dict)
+    costs: dict[tuple[str, str], WeightError] = field(default_factory=dict)
     done: int = 0
 
-    def enter(self, task: Task, found: Mapping[str, Misfit]) -> None:
+    def enter(self, task: Task, found: Mapping[str, WeightError]) -> None:
         """Count a job that is done."""
         job, shares = task
         for type_, cost in found.items():
             key = (job.tensor, type_)
-            self.costs[key] = self.costs.get(key, NOTHING) + cost
+            self.costs[key] = self.costs.get(key, NO_ERROR) + cost
         for share in shares:
             share.writer.mark_written(share.tensor, share.nbytes)
         self.done += job.nbytes
@@ -267,7 +268,7 @@ def _carry_out(
     count: int,
     progress: Callable[[Progress], None] | None,
     warn: Callable[[str], object],
-) -> dict[tuple[str, str], Misfit]:
+) -> dict[tuple[str, str], WeightError]:
     """Have all jobs done; return what each tensor lost in each type."""
     books = _Books(work.nbytes, progress)
     if executor is not None:

@@ -8,12 +8,12 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Array, Floats
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
@@ -54,30 +54,6 @@ class Job:
         return self.rows * LAYOUTS[self.type].row_bytes(self.row_length)
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """What storing in a type cost some rows: sums that add up over jobs."""
-
-    squared_error: float
-    squared_weights: float
-
-    def __add__(self, other: Misfit) -> Misfit:
-        return Misfit(
-            self.squared_error + other.squared_error, self.squared_weights + other.squared_weights
-        )
-
-    @property
-    def relative(self) -> float:
-        """The root mean square of the error, against that of the weights; 0 where both are 0."""
-        if self.squared_weights == 0:
-            return 0.0
-        return float(np.sqrt(self.squared_error / self.squared_weights))
-
-
-NOTHING: Final = Misfit(0.0, 0.0)
-"""What a tensor without weights loses."""
-
-
 def require_makeable(type_: str, tensor: str) -> None:
     """Raise ``NotConvertible`` where this program cannot quantize to a type."""
     if CODECS[type_].quantize is None:
@@ -87,7 +63,7 @@ def require_makeable(type_: str, tensor: str) -> None:
         )
 
 
-def run(job: Job) -> dict[str, Misfit]:
+def run(job: Job) -> dict[str, WeightError]:
     """Do a job; give what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
@@ -99,15 +75,15 @@ def run(job: Job) -> dict[str, Misfit]:
     weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
     _check_finite(weights, job)
     squared = _sum_of_squares(weights.reshape(-1))
-    costs: dict[str, Misfit] = {}
+    costs: dict[str, WeightError] = {}
     for output in job.outputs:
         if output.type == job.type:
             data = blocks.view(np.uint8).data
-            costs[output.type] = Misfit(0.0, squared)
+            costs[output.type] = WeightError(0.0, squared, 0.0, weights.size)
         else:
             made = quantize(weights, output.type, threads=1, check_finite=False)
             data = made.reshape(-1).view(np.uint8).data
-            costs[output.type] = Misfit(_squared_error(weights, made, output.type), squared)
+            costs[output.type] = _error(weights, squared, made, output.type)
         for file, offset in output.places:
             file.write(offset, data)
     return costs
@@ -135,19 +111,19 @@ def _check_finite(weights: Floats, job: Job) -> None:
         )
 
 
-def _squared_error(weights: Floats, made: Array, type: str) -> float:
-    """Sum the squares of the difference, a stretch at a time so that it stays in the cache."""
-    flat = weights.reshape(-1)
+def _error(weights: Floats, squared_weights: float, made: Array, type: str) -> WeightError:
+    """Read what was made, a stretch at a time so that it stays in the cache, and compare."""
+    flat, blocks = weights.reshape(-1), made.reshape(-1)
     layout = LAYOUTS[type]
-    blocks = made.reshape(-1)
     step = max(1, (1 << 17) // layout.block_length)
-    total = 0.0
+    squared_error = largest = 0.0
     for start in range(0, len(blocks), step):
-        near = dequantize(blocks[start : start + step], layout, threads=1)
+        gap = dequantize(blocks[start : start + step], layout, threads=1)
         first = start * layout.block_length
-        near -= flat[first : first + near.size]
-        total += _sum_of_squares(near)
-    return total
+        gap -= flat[first : first + gap.size]
+        squared_error += _sum_of_squares(gap)
+        largest = max(largest, float(gap.max()), -float(gap.min()))
+    return WeightError(squared_error, squared_weights, largest, flat.size)
 
 
 def _sum_of_squares(x: Floats) -> float:
