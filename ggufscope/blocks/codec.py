@@ -1,13 +1,12 @@
 """The one table of codecs, and ``quantize()`` and ``dequantize()`` over arrays of any shape.
 
-A codec is a pair of functions on whole blocks, in rows: weights ``(n, block_length)`` float32,
-blocks ``(n,)`` of the layout's dtype. Each writes into the array it is given. What they share is
-here: shapes, byte order, checks, chunks that stay in the cache, threads.
+A codec reads blocks and makes them from rows. What they share is here: shapes, byte order, checks,
+chunks that stay in the cache, threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -18,11 +17,22 @@ import numpy.typing as npt
 from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
 from ggufscope.blocks.layouts import Layout, layout_named
-from ggufscope.errors import IndivisibleRow, MismatchedArray, NonFiniteWeight, UnmakeableType
+from ggufscope.errors import (
+    GGUFScopeError,
+    IndivisibleRow,
+    MismatchedArray,
+    NonFiniteWeight,
+    NotConvertible,
+    UnmakeableType,
+)
 from ggufscope.machine import processors
 from ggufscope.threads import side_by_side
 
 BytesLike = bytes | bytearray | memoryview
+
+
+Make = Callable[[Floats, Blocks, Floats | None], None]
+"""x (rows, row) -> out (rows, blocks), both C-contiguous, with the importance (row,) of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,41 @@ class Codec:
     dequantize: Callable[[Blocks, Floats], None]
     """Blocks (n,) -> out (n, block_length), C-contiguous."""
 
-    quantize: Callable[[Floats, Blocks], None] | None = None
-    """X (n, block_length), C-contiguous -> out (n,)."""
+    quantize: Make | None = None
 
     missing: str = ""
     """Why there is no ``quantize``, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What converts. Another engine is another table with the same keys."""
+
+    name: str
+    codecs: Mapping[str, Codec]
+    chunk: int
+    """Weights converted at a time, in whole rows."""
+    releases_gil: bool
+    """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
+
+
+def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
+    """Hand rows on as x (n, block_length) -> out (n,). Importance changes nothing, as in ggml."""
+    return lambda x, out, _: make(x.reshape(out.size, -1), out.reshape(-1))
+
+
+def _unweighed(make: Callable[[Floats, Blocks], None]) -> Make:
+    """Hand rows on as blocks, where ggml would weigh by an importance and ``make`` does not yet."""
+
+    def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
+        if importance is not None:
+            raise UnmakeableType(
+                "this program cannot weigh by importance for this type yet",
+                hint="leave it out; or choose Q4_0, Q5_0, Q6_K, IQ4_NL or IQ4_XS",
+            )
+        _by_block(make)(x, out, None)
+
+    return quantize
 
 
 _FOR_DOT_PRODUCTS: Final = "ggml makes it for dot products only and stores it in no file; use Q8_0"
@@ -47,18 +87,18 @@ _WEIGHED: Final = (
 )
 
 CODECS: Final[dict[str, Codec]] = {
-    "F32": Codec(floats.dequantize_plain, floats.quantize_f32),
-    "F16": Codec(floats.dequantize_f16, floats.quantize_f16),
+    "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
+    "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
     "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
-    "Q4_1": Codec(simple.dequantize_q4_1, simple.quantize_q4_1),
+    "Q4_1": Codec(simple.dequantize_q4_1, _unweighed(simple.quantize_q4_1)),
     "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
-    "Q5_1": Codec(simple.dequantize_q5_1, simple.quantize_q5_1),
-    "Q8_0": Codec(simple.dequantize_q8, simple.quantize_q8_0),
+    "Q5_1": Codec(simple.dequantize_q5_1, _unweighed(simple.quantize_q5_1)),
+    "Q8_0": Codec(simple.dequantize_q8, _by_block(simple.quantize_q8_0)),
     "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
-    "Q2_K": Codec(kquants.dequantize_q2_k, kquants.quantize_q2_k),
-    "Q3_K": Codec(kquants.dequantize_q3_k, kquants.quantize_q3_k),
-    "Q4_K": Codec(kquants.dequantize_q4_k, kquants.quantize_q4_k),
-    "Q5_K": Codec(kquants.dequantize_q5_k, kquants.quantize_q5_k),
+    "Q2_K": Codec(kquants.dequantize_q2_k, _unweighed(kquants.quantize_q2_k)),
+    "Q3_K": Codec(kquants.dequantize_q3_k, _unweighed(kquants.quantize_q3_k)),
+    "Q4_K": Codec(kquants.dequantize_q4_k, _unweighed(kquants.quantize_q4_k)),
+    "Q5_K": Codec(kquants.dequantize_q5_k, _unweighed(kquants.quantize_q5_k)),
     "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
     "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
     "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
@@ -75,35 +115,47 @@ CODECS: Final[dict[str, Codec]] = {
     "I64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "F64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "IQ1_M": Codec(iq1.dequantize_iq1_m, missing=_CODEBOOK),
-    "BF16": Codec(floats.dequantize_bf16, floats.quantize_bf16),
-    "TQ1_0": Codec(ternary.dequantize_tq1_0, ternary.quantize_tq1_0),
-    "TQ2_0": Codec(ternary.dequantize_tq2_0, ternary.quantize_tq2_0),
-    "MXFP4": Codec(microscale.dequantize_mxfp4, microscale.quantize_mxfp4),
-    "NVFP4": Codec(microscale.dequantize_nvfp4, microscale.quantize_nvfp4),
-    "Q1_0": Codec(simple.dequantize_q1_0, simple.quantize_q1_0),
-    "Q2_0": Codec(simple.dequantize_q2_0, simple.quantize_q2_0),
+    "BF16": Codec(floats.dequantize_bf16, _by_block(floats.quantize_bf16)),
+    "TQ1_0": Codec(ternary.dequantize_tq1_0, _by_block(ternary.quantize_tq1_0)),
+    "TQ2_0": Codec(ternary.dequantize_tq2_0, _by_block(ternary.quantize_tq2_0)),
+    "MXFP4": Codec(microscale.dequantize_mxfp4, _by_block(microscale.quantize_mxfp4)),
+    "NVFP4": Codec(microscale.dequantize_nvfp4, _by_block(microscale.quantize_nvfp4)),
+    "Q1_0": Codec(simple.dequantize_q1_0, _by_block(simple.quantize_q1_0)),
+    "Q2_0": Codec(simple.dequantize_q2_0, _by_block(simple.quantize_q2_0)),
 }
-"""Every type, in order of its number. Another engine is another table with the same keys."""
+"""Every type, in order of its number."""
 
-READ_CHUNK: Final = 1 << 17
-MAKE_CHUNK: Final = 1 << 17
-"""Weights converted at a time: a handful of arrays of this size are in use for reading, a dozen for
-a search. In smaller chunks threads would spend their time waiting for each other at NumPy's calls
-(at 1 << 15 two of them are slower than one); in larger ones the arrays leave the cache."""
+NUMPY: Final = Engine("numpy", CODECS, chunk=1 << 17, releases_gil=False)
+"""A handful of arrays of a chunk are in use for reading, a dozen for a search. In smaller chunks
+threads would spend their time waiting for each other at NumPy's calls (at 1 << 15 two of them are
+slower than one); in larger ones the arrays leave the cache."""
+
+
+def require_makeable(
+    type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
+) -> None:
+    """Raise an error where ``what`` would become a type that no engine here can make."""
+    codec = NUMPY.codecs[type]
+    if codec.quantize is None:
+        message = f"{what} would become {type}, which this program cannot make yet"
+        raise error(message, hint=codec.missing)
 
 
 def quantize(
     x: npt.ArrayLike,
     type: str | Layout,
     *,
+    importance: npt.ArrayLike | None = None,
     threads: int | None = None,
     check_finite: bool = True,
 ) -> Blocks:
     """X (..., row) -> blocks (..., row / block_length) of the type's dtype.
 
-    The bytes are those of ggml's ``ggml_quantize_chunk`` without an importance matrix. x is any
-    array of real numbers, read as float32; one that is not C-contiguous is copied first. For F32,
-    F16 and BF16 the result is plain, one number a weight (BF16 as its bits, ``uint16``).
+    The bytes are those of ggml's ``ggml_quantize_chunk``. x is any array of real numbers, read as
+    float32; one that is not C-contiguous is copied first. For F32, F16 and BF16 the result is
+    plain, one number a weight (BF16 as its bits, ``uint16``).
+
+    ``importance`` (row,), finite and from 0: how much an error in each column counts, for all rows.
 
     ``threads`` converters run side by side; by default, one for each processor. The result does
     not depend on it.
@@ -111,8 +163,9 @@ def quantize(
     With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it. NaNs other than
     the canonical one may then differ, as they do between builds of ggml.
 
-    Raises ``UnknownType``, ``UnmakeableType``, ``IndivisibleRow``, ``NonFiniteWeight`` with the
-    index of the first one, and ``MismatchedArray`` if x does not hold real numbers.
+    Raises ``UnknownType``, ``UnmakeableType`` (also for a type that is not made by importance yet),
+    ``IndivisibleRow``, ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray``
+    if x does not hold real numbers, or importance does not fit them.
 
     >>> import numpy as np, ggufscope
     >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
@@ -123,28 +176,34 @@ def quantize(
     (2, 1, 12)
     """
     layout = _layout(type)
-    codec = CODECS[layout.name]
-    make = codec.quantize
-    if make is None:
-        raise UnmakeableType(f"cannot quantize to {layout.name}", hint=codec.missing)
+    require_makeable(layout.name, "the array", UnmakeableType)
+    make = NUMPY.codecs[layout.name].quantize
+    assert make is not None
     weights = np.asarray(x)
     if weights.dtype.kind not in "fiu":
         raise MismatchedArray(
             f"cannot quantize an array of {weights.dtype}", hint="real numbers are needed"
         )
     shape = _block_shape(weights.shape, layout)
-    flat = weights.reshape(-1, layout.block_length)
-    blocks = np.empty(len(flat), layout.dtype)
+    columns = None if importance is None else _importance(importance, weights.shape[-1])
+    blocks = np.empty(shape, layout.dtype)
+    if not weights.size:
+        return blocks
+    row = weights.shape[-1]
+    if columns is None and row > NUMPY.chunk:
+        row = layout.block_length  # by itself no type looks beyond a block: a long row is cut too
+    rows = weights.reshape(-1, row)
+    out = blocks.reshape(len(rows), -1)
 
     def convert(start: int, stop: int) -> None:
-        part = np.ascontiguousarray(flat[start:stop], dtype=np.float32)
+        part = np.ascontiguousarray(rows[start:stop], dtype=np.float32)
         # A sum over a NaN or an infinity is not finite: one pass, and nothing to allocate.
         if check_finite and not np.isfinite(np.add.reduce(part, axis=None)):
             _check_finite(part, start, weights.shape)
-        make(part, blocks[start:stop])
+        make(part, out[start:stop], columns)
 
-    _run(convert, len(flat), MAKE_CHUNK // layout.block_length, threads)
-    return blocks.reshape(shape)
+    _run(convert, len(rows), row, threads)
+    return blocks
 
 
 def dequantize(
@@ -191,12 +250,12 @@ def dequantize(
             f"out is {out.dtype} {out.shape}, not float32 {shape}", hint="it must be C-contiguous"
         )
     flat, weights = array.reshape(-1), out.reshape(-1, layout.block_length)
-    read = CODECS[layout.name].dequantize
+    read = NUMPY.codecs[layout.name].dequantize
 
     def convert(start: int, stop: int) -> None:
         read(flat[start:stop].astype(layout.dtype, copy=False), weights[start:stop])
 
-    _run(convert, len(flat), READ_CHUNK // layout.block_length, threads)
+    _run(convert, len(flat), layout.block_length, threads)
     return out
 
 
@@ -246,14 +305,24 @@ def _check_finite(part: Floats, start: int, shape: tuple[int, ...]) -> None:
         )
 
 
-def _run(convert: Callable[[int, int], None], blocks: int, step: int, threads: int | None) -> None:
-    """Call ``convert(start, stop)`` for ``step`` blocks at a time; raise the first error."""
+def _importance(importance: npt.ArrayLike, row: int) -> Floats:
+    columns = np.ascontiguousarray(importance, np.float32)
+    if columns.shape != (row,) or not (np.isfinite(columns) & (columns >= 0)).all():
+        raise MismatchedArray(
+            f"an importance of shape {columns.shape} does not fit rows of {row} weights",
+            hint="one finite number from 0 for each column",
+        )
+    return columns
+
+
+def _run(convert: Callable[[int, int], None], rows: int, row: int, threads: int | None) -> None:
+    """Call ``convert(start, stop)`` for some rows at a time; raise the first error."""
+    step = max(1, NUMPY.chunk // row)
 
     def one(start: int) -> None:
         # Edge data overflows and divides by zero as it does in C. The setting is the thread's.
         with np.errstate(all="ignore"):
-            convert(start, min(start + step, blocks))
+            convert(start, min(start + step, rows))
 
-    starts = range(0, blocks, step)
-    for _ in side_by_side(one, starts, threads or processors()):
+    for _ in side_by_side(one, range(0, rows, step), threads or processors()):
         pass

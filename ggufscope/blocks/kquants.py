@@ -13,13 +13,16 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Blocks, Bytes, Floats
-from ggufscope.blocks import fits
+from ggufscope.blocks.fits.affine import AffineSearch, qkx2, qkx2_levels
+from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx
+from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.ordered import (
     extreme,
     from_half,
     lanes_of,
     largest,
     nearest_int,
+    nearest_level,
     per_weight,
     rows_of,
     sum_rows,
@@ -36,9 +39,9 @@ from ggufscope.blocks.packing import (
     unpack_sixteen_scales,
 )
 
-_Q2_K: Final = fits.AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
-_Q4_K: Final = fits.AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
-_Q5_K: Final = fits.AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
+_Q2_K: Final = AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
+_Q4_K: Final = AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
+_Q5_K: Final = AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
 
 
 def _subscales(d: Blocks, scales: Bytes) -> Floats:
@@ -116,15 +119,26 @@ def _inverse(top: Floats, levels: int) -> Floats:
     return np.where(top > 0, np.float32(levels) / top, np.float32(0))[:, None]
 
 
-def _affine(
-    lanes: Floats, weights: Floats, search: fits.AffineSearch, d: Floats, m: Floats
-) -> Bytes:
+def _requantize(x: Floats, d: Floats, m: Floats | None, low: int, high: int) -> Bytes:
+    """X (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
+
+    The last rounding of every K-quant, with the scales as they are stored.
+    """
+    t = x / d if m is None else x + m
+    if m is not None:
+        t /= d
+    levels = nearest_level(t, low, high)
+    levels -= low
+    return levels.astype(np.uint8)
+
+
+def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: Floats) -> Bytes:
     """Give the levels (k, lanes) under the stored d and m; those of the search where d is 0."""
-    levels = fits.requantize(lanes, d, m, 0, search.top)
+    levels = _requantize(lanes, d, m, 0, search.top)
     lost = np.flatnonzero(d == 0)
     if lost.size:
         part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
-        levels[:, lost] = fits.qkx2_levels(part, part_weights, search)
+        levels[:, lost] = qkx2_levels(part, part_weights, search)
     return levels
 
 
@@ -133,7 +147,7 @@ def quantize_q2_k(x: Floats, out: Blocks) -> None:
     n = len(x)
     lanes = lanes_of(x, 16)
     weights = np.abs(lanes)
-    scale, minimum = fits.qkx2(lanes, weights, _Q2_K)
+    scale, minimum = qkx2(lanes, weights, _Q2_K)
     scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
     top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
     out["d"] = to_half(top_scale / np.float32(15))
@@ -148,13 +162,13 @@ def quantize_q2_k(x: Floats, out: Blocks) -> None:
     out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), n), 2, 32)
 
 
-def _quantize_32(x: Floats, search: fits.AffineSearch, out: Blocks) -> Bytes:
+def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
     """X (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
     n = len(x)
     lanes = lanes_of(x, 32)
     root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
     weights = root_mean_square + np.abs(lanes)
-    scale, minimum = fits.qkx2(lanes, weights, search)
+    scale, minimum = qkx2(lanes, weights, search)
     scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
     top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
     # C stores the integer in a byte before it takes the minimum.
@@ -183,7 +197,7 @@ def quantize_q3_k(x: Floats, out: Blocks) -> None:
     """X (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
     n = len(x)
     lanes = lanes_of(x, 16)
-    scale, searched = fits.q3(lanes, 4)
+    scale, searched = q3(lanes, lanes * lanes, 4)
     scales = scale.reshape(n, -1)
     top = extreme(scales.T)
     iscale = np.float32(-32) / top
@@ -192,28 +206,34 @@ def quantize_q3_k(x: Floats, out: Blocks) -> None:
     stored = np.where(top[:, None] != 0, stored, np.int8(-32))
     out["scales"] = pack_sixteen_scales((stored + np.int8(32)).view(np.uint8))
     d = _subscales(out["d"], stored).reshape(-1)
-    levels = np.where(d != 0, fits.requantize(lanes, d, None, -4, 3), searched)
+    levels = np.where(d != 0, _requantize(lanes, d, None, -4, 3), searched)
     rows = rows_of(levels, n)
     out["hmask"] = pack_fields(rows >> 2, 1, 32)
     out["qs"] = pack_fields(rows & 3, 2, 32)
 
 
-def quantize_q6_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q6_K out (n,). Follows ``quantize_row_q6_K_ref``."""
-    n = len(x)
-    lanes = lanes_of(x, 16)
-    scales = fits.qx(lanes, 32).reshape(n, -1)
+def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """X (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
+
+    A weight counts the importance of its column in the fit, or its square where there is none.
+    """
+    lanes, blocks = lanes_of(x, 16), out.reshape(-1)
+    n = len(blocks)
+    weights = lanes * lanes if importance is None else by_column(importance, lanes)
+    scales = qx(lanes, weights, 32).reshape(n, -1)
     top = extreme(scales.T)
     iscale = np.float32(-128) / top
-    out["d"] = to_half(np.float32(1) / iscale)
-    out["scales"] = np.minimum(nearest_int(iscale[:, None] * scales), 127)
-    d = _subscales(out["d"], out["scales"]).reshape(-1)
-    levels = fits.requantize(lanes, d, None, -32, 31)
+    blocks["d"] = to_half(np.float32(1) / iscale)
+    blocks["scales"] = np.minimum(nearest_int(iscale[:, None] * scales), 127)
+    d = _subscales(blocks["d"], blocks["scales"]).reshape(-1)
+    levels = _requantize(lanes, d, None, -32, 31)
     lost = np.flatnonzero(d == 0)
     if lost.size:
-        levels[:, lost] = fits.qx_levels(np.take(lanes, lost, axis=1), 32)
+        part, kept = np.take(lanes, lost, axis=1), np.empty((16, lost.size), np.float32)
+        qx(part, np.take(weights, lost, axis=1), 32, kept)
+        levels[:, lost] = kept
     rows = rows_of(levels, n)
-    out["ql"] = pack_fields(rows & 15, 4, 64)
-    out["qh"] = pack_fields(rows >> 4, 2, 32)
+    blocks["ql"] = pack_fields(rows & 15, 4, 64)
+    blocks["qh"] = pack_fields(rows >> 4, 2, 32)
     # Too small to be scaled: ggml clears the whole super-block.
-    out[np.abs(top) < fits.ALL_ZERO] = 0
+    blocks[np.abs(top) < ALL_ZERO] = 0

@@ -165,6 +165,24 @@ def nearest_int(x: Floats) -> Ints:
     return bits
 
 
+def nearest_level(t: Floats, low: int, high: int) -> Ints:
+    """Round t to integers in [low, high], as ggml does, for any t: ``nearest_int``, then clamp."""
+    return np.clip(nearest_int(t), low, high)
+
+
+def round_quick(t: Floats, low: Floats | None, high: Floats | None) -> None:
+    """Round t in place, and clamp to bounds that have ``MAGIC`` in them. For ``MAGIC_REACH``.
+
+    The bounds have the shape of t: NumPy clamps to an array twice as fast as to a number.
+    """
+    t += MAGIC
+    if low is not None:
+        np.maximum(t, low, out=t)
+    if high is not None:
+        np.minimum(t, high, out=t)
+    t -= MAGIC
+
+
 def truncate(x: Floats) -> Ints:
     """C's ``(int) x``: towards zero."""
     return x.astype(np.int32)
