@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
 from ggufscope.container.file import GGUFFile, Tensor
@@ -216,11 +216,7 @@ def _require_finite(weights: Floats, name: str, first_row: int) -> None:
 
 
 def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:
-    if CODECS[type_].quantize is None:
-        raise NotConvertible(
-            f"tensor {name!r} would become {type_}, which this program cannot make yet",
-            hint=CODECS[type_].missing,
-        )
+    require_makeable(type_, f"tensor {name!r}")
     if _flat(shape)[1] % LAYOUTS[type_].block_length:
         raise TypeDoesNotFit(
             f"tensor {name!r} has rows of {_flat(shape)[1]} weights, which do not divide into "
