@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,15 +27,13 @@ from ggufscope.container.writer import GGUFWriter, TensorSpec, header_nbytes
 from ggufscope.errors import BadUsage
 from ggufscope.machine import processors
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
-from ggufscope.recipes.jobs import Job, Output, require_makeable, run
+from ggufscope.recipes.jobs import THREADS_SERVE, Job, Output, cut, require_makeable, run
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
 from ggufscope.recipes.workers import MOST_WORKERS, by_executor, by_processes, by_threads
 
 DEFAULT_BUFFER: Final = 16 << 20
 """Bytes of float32 weights that one job holds at a time."""
-
-_FLOAT_BYTES: Final = 4
 
 _LARGE: Final = 64 << 20
 """Bytes of tensors from which on processes of their own pay for their start."""
@@ -238,9 +235,7 @@ class _Work:
             layout = tensor.type
             assert isinstance(layout, Layout)  # a plan with a foreign type is not runnable
             row = tensor.shape[-1] if tensor.shape else 1
-            rows = prod(tensor.shape[:-1])
-            step = max(1, self.buffer_bytes // (_FLOAT_BYTES * max(1, row)))
-            for first in range(0, rows if row else 0, step):
+            for first, rows in cut(tensor.shape, self.buffer_bytes):
                 job = Job(
                     tensor=tensor.name,
                     path=tensor.shard.source.name,
@@ -249,7 +244,7 @@ class _Work:
                     type=layout.name,
                     byte_order=tensor.shard.header.order,
                     first_row=first,
-                    rows=min(step, rows - first),
+                    rows=rows,
                     row_length=row,
                     outputs=_outputs(places, first, row),
                 )
@@ -273,7 +268,7 @@ def _carry_out(
     books = _Books(work.nbytes, progress)
     if executor is not None:
         done = by_executor(run, work.tasks(), executor, count)
-    elif count > 1 and work.nbytes >= _LARGE:
+    elif count > 1 and work.nbytes >= _LARGE and not THREADS_SERVE:
         done = by_processes(run, work.tasks(), count, warn)
     else:
         done = by_threads(run, work.tasks(), count)

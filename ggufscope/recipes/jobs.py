@@ -7,18 +7,26 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
+from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Array, Floats
-from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks import codec
+from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.floats import row_not_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
-from ggufscope.errors import NonFiniteWeight, NotConvertible
+from ggufscope.errors import NonFiniteWeight
+
+
+THREADS_SERVE: Final = codec.NUMPY.releases_gil
+"""Whether threads do jobs as fast as processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +64,20 @@ class Job:
 
 def require_makeable(type_: str, tensor: str) -> None:
     """Raise ``NotConvertible`` where this program cannot quantize to a type."""
-    if CODECS[type_].quantize is None:
-        raise NotConvertible(
-            f"tensor {tensor!r} would become {type_}, which this program cannot make yet",
-            hint=CODECS[type_].missing,
-        )
+    codec.require_makeable(type_, f"tensor {tensor!r}")
+
+
+def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut a tensor (..., rows, row) into jobs: the first row and the rows of each.
+
+    A job has no more float32 weights than a buffer holds, one row at least, and never leaves a
+    slice of a stack of experts: each expert has an importance of its own.
+    """
+    *_, in_slice, row = (1, 1, *shape)
+    step = max(1, buffer_bytes // (4 * max(1, row)))
+    for start in range(0, prod(shape[:-1]) if row else 0, max(1, in_slice)):
+        for first in range(start, start + in_slice, step):
+            yield first, min(step, start + in_slice - first)
 
 
 def run(job: Job) -> dict[str, WeightError]:
