@@ -24,7 +24,6 @@ from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
 from ggufscope.errors import NonFiniteWeight
 
-
 THREADS_SERVE: Final = codec.NUMPY.releases_gil
 """Whether threads do jobs as fast as processes."""
 
