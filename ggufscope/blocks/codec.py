@@ -148,7 +148,7 @@ def quantize(
     threads: int | None = None,
     check_finite: bool = True,
 ) -> Blocks:
-    """X (..., row) -> blocks (..., row / block_length) of the type's dtype.
+    """x (..., row) -> blocks (..., row / block_length) of the type's dtype.
 
     The bytes are those of ggml's ``ggml_quantize_chunk``. x is any array of real numbers, read as
     float32; one that is not C-contiguous is copied first. For F32, F16 and BF16 the result is
@@ -205,7 +205,7 @@ def dequantize(
     out: Floats | None = None,
     threads: int | None = None,
 ) -> Floats:
-    """Blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
+    """blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
 
     blocks is what ``quantize`` returns, (..., k) of the type's dtype in any byte order that its
     dtype declares, or their bytes: ``bytes``, or a ``uint8`` array (..., k * block_bytes).
@@ -256,7 +256,7 @@ def _layout(type: str | Layout) -> Layout:
 
 def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     if not shape:
-        raise IndivisibleRow("a single number has no rows", hint="give an array of one axis")
+        raise IndivisibleRow("a single number has no rows", hint="pass an array of one axis")
     blocks, rest = divmod(shape[-1], layout.block_length)
     if rest:
         raise IndivisibleRow(
@@ -268,14 +268,14 @@ def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 
 
 def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
-    """Blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
+    """blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
     array = blocks if isinstance(blocks, np.ndarray) else np.frombuffer(blocks, np.uint8)
     if array.dtype.newbyteorder("=") == layout.dtype.newbyteorder("=") and array.ndim:
         return array
     if array.dtype != np.uint8 or not array.ndim:
         raise MismatchedArray(
             f"blocks of {layout.name} are not an array of {array.dtype}, shape {array.shape}",
-            hint="give their bytes as uint8, or the array that quantize() returned",
+            hint="pass their bytes as uint8, or the array that quantize() returned",
         )
     if array.shape[-1] % layout.block_bytes:
         raise MismatchedArray(

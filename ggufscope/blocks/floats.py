@@ -9,7 +9,7 @@ from ggufscope.blocks.ordered import from_bfloat, from_half, to_bfloat, to_half
 
 
 def row_not_finite(x: Floats) -> int | None:
-    """X (rows, n) -> the first row that holds a NaN or an infinity, or None where none does."""
+    """x (rows, n) -> the first row that holds a NaN or an infinity, or None where none does."""
     with np.errstate(all="ignore"):
         total = np.add.reduce(x, axis=None)
     if np.isfinite(total):  # with one of them it would not be: one pass, nothing to allocate
@@ -34,15 +34,15 @@ def dequantize_bf16(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_f32(x: Floats, out: Blocks) -> None:
-    """X (n, 1) -> F32 out (n,): the same bits."""
+    """x (n, 1) -> F32 out (n,): the same bits."""
     out[:] = x[:, 0]
 
 
 def quantize_f16(x: Floats, out: Blocks) -> None:
-    """X (n, 1) -> F16 out (n,). Follows ``ggml_fp32_to_fp16_row``."""
+    """x (n, 1) -> F16 out (n,). Follows ``ggml_fp32_to_fp16_row``."""
     out[:] = to_half(x[:, 0])
 
 
 def quantize_bf16(x: Floats, out: Blocks) -> None:
-    """X (n, 1) -> BF16 bits out (n,). Follows ``ggml_fp32_to_bf16_row_ref``."""
+    """x (n, 1) -> BF16 bits out (n,). Follows ``ggml_fp32_to_bf16_row_ref``."""
     out[:] = to_bfloat(x[:, 0])

@@ -23,7 +23,7 @@ from ggufscope.arrays import Array, Grid
 
 
 def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
-    """Give the grid (entries, length) that the text chooses."""
+    """Return the grid (entries, length) that the text chooses."""
     chosen = np.frombuffer(zlib.decompress(b85decode(text)), np.uint8)
     numbers = np.flatnonzero(np.unpackbits(chosen, bitorder="little"))
     digits = numbers[:, None] // len(levels) ** np.arange(length) % len(levels)
@@ -32,7 +32,7 @@ def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
 
 
 def lookup(grid: Grid, index: Array) -> Grid:
-    """Grid (entries, k), index (n, i) -> (n, i * k): the vectors, one after the other.
+    """grid (entries, k), index (n, i) -> (n, i * k): the vectors, one after the other.
 
     An entry is moved as one integer of k bytes, several times faster than as k bytes.
     """

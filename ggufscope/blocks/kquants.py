@@ -45,7 +45,7 @@ _Q5_K: Final = AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=Fals
 
 
 def _subscales(d: Blocks, scales: Bytes) -> Floats:
-    """D (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
+    """d (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
     return from_half(d)[:, None] * scales.astype(np.float32)
 
 
@@ -109,7 +109,7 @@ def dequantize_q8_k(blocks: Blocks, out: Floats) -> None:
 
 
 def _steps(values: Floats, most: int, d: Blocks) -> Ints:
-    """Values (lanes,), blocks of them in turn -> (n, s): as multiples of d (n,), which is filled.
+    """values (lanes,), blocks of them in turn -> (n, s): as multiples of d (n,), which is filled.
 
     The largest above 0 becomes ``most``, by C's ``if (scale > max)`` from 0; 0 where there is none.
     """
@@ -122,7 +122,7 @@ def _steps(values: Floats, most: int, d: Blocks) -> Ints:
 
 
 def _requantize(x: Floats, d: Floats, m: Floats | None, low: int, high: int) -> Bytes:
-    """X (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
+    """x (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
 
     The last rounding of every K-quant, with the scales as they are stored.
     """
@@ -143,7 +143,7 @@ def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: 
 
 
 def quantize_q2_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
+    """x (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
     lanes = lanes_of(x, 16)
     weights = np.abs(lanes)
     scale, minimum = qkx2(lanes, weights, _Q2_K)
@@ -157,7 +157,7 @@ def quantize_q2_k(x: Floats, out: Blocks) -> None:
 
 
 def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
-    """X (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
+    """x (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
     lanes = lanes_of(x, 32)
     root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
     weights = root_mean_square + np.abs(lanes)
@@ -172,19 +172,19 @@ def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
 
 
 def quantize_q4_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
+    """x (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
     out["qs"] = pack_fields(_quantize_32(x, _Q4_K, out), 4, 32)
 
 
 def quantize_q5_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
+    """x (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
     levels = _quantize_32(x, _Q5_K, out)
     out["qs"] = pack_fields(levels & 15, 4, 32)
     out["qh"] = pack_fields(levels >> 4, 1, 32)
 
 
 def quantize_q3_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
+    """x (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
     n = len(x)
     lanes = lanes_of(x, 16)
     scale, searched = q3(lanes, lanes * lanes, 4)
@@ -203,7 +203,7 @@ def quantize_q3_k(x: Floats, out: Blocks) -> None:
 
 
 def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
+    """x (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
 
     A weight counts the importance of its column in the fit, or its square where there is none.
     """

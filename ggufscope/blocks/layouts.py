@@ -143,18 +143,18 @@ REMOVED: Final[dict[int, str]] = {
     37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
 }
-"""Numbers that ggml once gave to a type and has retired; they are never given out again."""
+"""Numbers that ggml once gave to a type and has retired; they are never used again."""
 
 _BY_NUMBER: Final = {layout.number: layout for layout in _LAYOUTS}
 
 
 def layout_numbered(number: int) -> Layout | ForeignType:
-    """Give the type with this ggml number; a ``ForeignType`` where ggml defines none."""
+    """Return the type with this ggml number; a ``ForeignType`` where ggml defines none."""
     return _BY_NUMBER.get(number) or ForeignType(REMOVED.get(number, f"type {number}"), number)
 
 
 def layout_named(name: str) -> Layout:
-    """Give the type of this name, in any case (``"Q4_K"``, ``"q4_k"``).
+    """Return the type of this name, in any case (``"Q4_K"``, ``"q4_k"``).
 
     Raises ``UnknownType`` for a name that ggml does not have.
     """

@@ -80,7 +80,7 @@ def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def run(job: Job) -> dict[str, WeightError]:
-    """Do a job; give what each of its types cost.
+    """Do a job; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
     ``TargetUnwritable``.

@@ -36,7 +36,7 @@ class AffineSearch:
 
 
 def qkx2(x: Floats, weights: Floats, search: AffineSearch) -> tuple[Floats, Floats]:
-    """X, weights (k, lanes) -> scale (lanes,), minimum (lanes,) <= 0. ``make_qkx2_quants``.
+    """x, weights (k, lanes) -> scale (lanes,), minimum (lanes,) <= 0. ``make_qkx2_quants``.
 
     ggml returns the minimum negated.
     """
@@ -50,7 +50,7 @@ def qkx2(x: Floats, weights: Floats, search: AffineSearch) -> tuple[Floats, Floa
 
 
 def qkx2_levels(x: Floats, weights: Floats, search: AffineSearch) -> Bytes:
-    """X, weights (k, lanes) -> levels (k, lanes): those that the search of ``qkx2`` ended with."""
+    """x, weights (k, lanes) -> levels (k, lanes): those that the search of ``qkx2`` ended with."""
     kept = np.empty_like(x)
     _qkx2(x, weights, search, kept)
     return kept.astype(np.uint8)
@@ -59,7 +59,7 @@ def qkx2_levels(x: Floats, weights: Floats, search: AffineSearch) -> Bytes:
 def _qkx2(
     x: Floats, weights: Floats, search: AffineSearch, kept: Floats | None
 ) -> tuple[Floats, Floats, Mask]:
-    """Search; also tell which lanes leave the quick form's range. ``kept`` makes it careful."""
+    """Search, and return which lanes leave the quick form's range. ``kept`` makes it careful."""
     low, high = smallest(x), largest(x)
     minimum: Floats = np.where(low > 0, np.float32(0), low)
     spread = high - minimum
