@@ -188,9 +188,8 @@ def quantize(
 
     def convert(start: int, stop: int) -> None:
         part = np.ascontiguousarray(rows[start:stop], dtype=np.float32)
-        # A sum over a NaN or an infinity is not finite: one pass, and nothing to allocate.
-        if check_finite and not np.isfinite(np.add.reduce(part, axis=None)):
-            _check_finite(part, start, weights.shape)
+        if check_finite:
+            _check_finite(part, start * row, weights.shape)
         make(part, blocks[start:stop], columns)
 
     _run(convert, len(rows), row, threads)
@@ -286,12 +285,11 @@ def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
 
 
 def _check_finite(part: Floats, start: int, shape: tuple[int, ...]) -> None:
-    """Raise ``NonFiniteWeight`` for the first one in these blocks, if it was no mere overflow."""
-    found = np.flatnonzero(~np.isfinite(part))
-    if found.size:
-        where = np.unravel_index(start * part.shape[1] + int(found[0]), shape)
+    place = floats.first_not_finite(part)
+    if place is not None:
+        where = np.unravel_index(start + place, shape)
         raise NonFiniteWeight(
-            f"the weight at [{', '.join(map(str, where))}] is {part.flat[found[0]]} as float32",
+            f"the weight at [{', '.join(map(str, where))}] is {part.flat[place]} as float32",
             hint="pass check_finite=False to quantize it as ggml does",
         )
 
