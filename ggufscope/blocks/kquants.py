@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Blocks, Bytes, Floats, Ints
-from ggufscope.blocks.fits.affine import AffineSearch, qkx2, qkx2_levels
+from ggufscope.blocks.fits.affine import AffineSearch, qkx2
 from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx
 from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.ordered import (
@@ -138,7 +138,9 @@ def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: 
     lost = np.flatnonzero(d == 0)
     if lost.size:
         part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
-        levels[:, lost] = qkx2_levels(part, part_weights, search)
+        kept = np.empty_like(part)
+        qkx2(part, part_weights, search, kept)
+        levels[:, lost] = kept
     return levels
 
 

@@ -84,7 +84,8 @@ def run(job: Job) -> dict[str, WeightError]:
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
     ``TargetUnwritable``.
     """
-    raw = _read(job)
+    raw = bytearray(job.nbytes)
+    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
     blocks = _blocks(raw, job)
     # Each job is one of many that run side by side, so it takes one thread itself.
     weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
@@ -102,12 +103,6 @@ def run(job: Job) -> dict[str, WeightError]:
         for file, offset in output.places:
             file.write(offset, data)
     return costs
-
-
-def _read(job: Job) -> bytearray:
-    raw = bytearray(job.nbytes)
-    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
-    return raw
 
 
 def _blocks(raw: bytearray, job: Job) -> Array:
