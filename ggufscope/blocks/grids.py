@@ -19,7 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Array, Grid
+from ggufscope.arrays import Array, Bytes, Floats, Grid, Integers
+from ggufscope.blocks.ordered import flip_signs, per_weight
+from ggufscope.blocks.packing import unpack_fields
 
 
 def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
@@ -38,6 +40,16 @@ def lookup(grid: Grid, index: Array) -> Grid:
     """
     whole = np.dtype(f"u{grid.shape[1]}")
     return grid.view(whole)[:, 0].take(index).view(np.int8)
+
+
+def fill(out: Floats, grid: Grid, index: Integers, signs: Bytes, scales: Floats) -> None:
+    """Fill out (n, 256) with scale * grid, signed; scales (n, s), each for a run of 256 / s.
+
+    Index (n, 256 / k) into the grid (entries, k); signs (n, 32), a bit a weight.
+    """
+    np.copyto(out, lookup(grid, index))
+    out *= per_weight(scales, out)
+    flip_signs(out, unpack_fields(signs, 1, 1))
 
 
 IQ1_S: Final = _grid(

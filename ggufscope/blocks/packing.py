@@ -149,3 +149,9 @@ EVEN_SIGNS: Final = _even_signs()
     stored   0GFEDCBA    A = sign of weight 0, ..., G = sign of weight 6
     signs    HGFEDCBA    H = A ^ B ^ C ^ D ^ E ^ F ^ G
 """
+
+
+def even_signs(packed: Words32) -> Bytes:
+    """packed (n, w) -> signs (n, 4 * w): four times 7 bits of each word, the lowest first."""
+    sevens = packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127
+    return EVEN_SIGNS[sevens].reshape(len(packed), -1)
