@@ -154,4 +154,4 @@ EVEN_SIGNS: Final = _even_signs()
 def even_signs(packed: Words32) -> Bytes:
     """packed (n, w) -> signs (n, 4 * w): four times 7 bits of each word, the lowest first."""
     sevens = packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127
-    return EVEN_SIGNS[sevens].reshape(len(packed), -1)
+    return EVEN_SIGNS.take(sevens).reshape(len(packed), -1)
