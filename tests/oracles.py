@@ -59,14 +59,17 @@ def llama_cpp_reads(path: Path) -> bool:
     return bool(context)
 
 
-def ggml_quantize(x: npt.NDArray[np.float32], layout: Layout) -> npt.NDArray[np.uint8]:
-    """X (rows, weights) -> (rows, bytes), by ``ggml_quantize_chunk`` without importance matrix."""
+def ggml_quantize(
+    x: npt.NDArray[np.float32], layout: Layout, importance: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.uint8]:
+    """X (rows, weights), importance (weights,) -> (rows, bytes), by ``ggml_quantize_chunk``."""
     assert x.dtype == np.float32
     assert x.flags.c_contiguous
     rows, weights = x.shape
     packed = np.zeros((rows, layout.row_bytes(weights)), np.uint8)
+    columns = None if importance is None else importance.ctypes.data
     written = ggml().ggml_quantize_chunk(
-        layout.number, x.ctypes.data, packed.ctypes.data, 0, rows, weights, None
+        layout.number, x.ctypes.data, packed.ctypes.data, 0, rows, weights, columns
     )
     assert written == packed.nbytes
     return packed

@@ -67,7 +67,7 @@ def breaches(place: str, imports: list[str]) -> list[str]:
             found.append(f"{place} touches blocks: {name}")
         # A job converts and knows no writer, apply.py hands out jobs and writes: so one place
         # rewrites models, and the rest of the recipes reads headers alone.
-        decodes = floor == "blocks" and ".layouts." not in f"{name}."
+        decodes = floor == "blocks" and not any(f".{it}." in name for it in ("layouts", "error"))
         if own == "recipes" and decodes and place != "recipes/jobs.py":
             found.append(f"{place} converts: {name}")
         writes = "container.writer" in name and own not in {None, "container"}

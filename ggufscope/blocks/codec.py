@@ -1,28 +1,38 @@
 """The one table of codecs, and ``quantize()`` and ``dequantize()`` over arrays of any shape.
 
-A codec is a pair of functions on whole blocks, in rows: weights ``(n, block_length)`` float32,
-blocks ``(n,)`` of the layout's dtype. Each writes into the array it is given. What they share is
-here: shapes, byte order, checks, chunks that stay in the cache, threads.
+A codec reads blocks and makes them from rows. What they share is here: shapes, byte order, checks,
+chunks that stay in the cache, threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
 from ggufscope.blocks.layouts import Layout, layout_named
-from ggufscope.blocks.ordered import Blocks, Floats
-from ggufscope.errors import IndivisibleRow, MismatchedArray, NonFiniteWeight, UnmakeableType
+from ggufscope.errors import (
+    GGUFScopeError,
+    IndivisibleRow,
+    MismatchedArray,
+    NonFiniteWeight,
+    NotConvertible,
+    UnmakeableType,
+)
 from ggufscope.machine import processors
 from ggufscope.threads import side_by_side
 
 BytesLike = bytes | bytearray | memoryview
+
+
+Make = Callable[[Floats, Blocks, Floats | None], None]
+"""x (rows, row) -> out (rows, blocks), both C-contiguous, with the importance (row,) of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,39 @@ class Codec:
     dequantize: Callable[[Blocks, Floats], None]
     """Blocks (n,) -> out (n, block_length), C-contiguous."""
 
-    quantize: Callable[[Floats, Blocks], None] | None = None
-    """X (n, block_length), C-contiguous -> out (n,)."""
+    quantize: Make | None = None
 
     missing: str = ""
     """Why there is no ``quantize``, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What converts. Another engine is another table with the same keys."""
+
+    name: str
+    codecs: Mapping[str, Codec]
+    chunk: int
+    """Weights converted at a time, in whole rows."""
+    releases_gil: bool
+    """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
+
+
+def _by_block(make: Callable[[Floats, Blocks], None], unweighed: str = "") -> Make:
+    """Hand rows on as x (n, block_length) -> out (n,). An importance changes nothing, as in ggml.
+
+    Except for a type, ``unweighed``, that ggml would weigh by it and this program does not yet.
+    """
+
+    def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
+        if unweighed and importance is not None:
+            raise UnmakeableType(
+                f"{unweighed} cannot be made by importance yet",
+                hint="leave it out; or choose Q4_0, Q5_0, Q6_K, IQ4_NL or IQ4_XS",
+            )
+        make(x.reshape(out.size, -1), out.reshape(-1))
+
+    return quantize
 
 
 _FOR_DOT_PRODUCTS: Final = "ggml makes it for dot products only and stores it in no file; use Q8_0"
@@ -47,18 +85,18 @@ _WEIGHED: Final = (
 )
 
 CODECS: Final[dict[str, Codec]] = {
-    "F32": Codec(floats.dequantize_plain, floats.quantize_f32),
-    "F16": Codec(floats.dequantize_f16, floats.quantize_f16),
+    "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
+    "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
     "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
-    "Q4_1": Codec(simple.dequantize_q4_1, simple.quantize_q4_1),
+    "Q4_1": Codec(simple.dequantize_q4_1, _by_block(simple.quantize_q4_1, "Q4_1")),
     "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
-    "Q5_1": Codec(simple.dequantize_q5_1, simple.quantize_q5_1),
-    "Q8_0": Codec(simple.dequantize_q8, simple.quantize_q8_0),
+    "Q5_1": Codec(simple.dequantize_q5_1, _by_block(simple.quantize_q5_1, "Q5_1")),
+    "Q8_0": Codec(simple.dequantize_q8, _by_block(simple.quantize_q8_0)),
     "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
-    "Q2_K": Codec(kquants.dequantize_q2_k, kquants.quantize_q2_k),
-    "Q3_K": Codec(kquants.dequantize_q3_k, kquants.quantize_q3_k),
-    "Q4_K": Codec(kquants.dequantize_q4_k, kquants.quantize_q4_k),
-    "Q5_K": Codec(kquants.dequantize_q5_k, kquants.quantize_q5_k),
+    "Q2_K": Codec(kquants.dequantize_q2_k, _by_block(kquants.quantize_q2_k, "Q2_K")),
+    "Q3_K": Codec(kquants.dequantize_q3_k, _by_block(kquants.quantize_q3_k, "Q3_K")),
+    "Q4_K": Codec(kquants.dequantize_q4_k, _by_block(kquants.quantize_q4_k, "Q4_K")),
+    "Q5_K": Codec(kquants.dequantize_q5_k, _by_block(kquants.quantize_q5_k, "Q5_K")),
     "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
     "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
     "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
@@ -75,44 +113,55 @@ CODECS: Final[dict[str, Codec]] = {
     "I64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "F64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "IQ1_M": Codec(iq1.dequantize_iq1_m, missing=_CODEBOOK),
-    "BF16": Codec(floats.dequantize_bf16, floats.quantize_bf16),
-    "TQ1_0": Codec(ternary.dequantize_tq1_0, ternary.quantize_tq1_0),
-    "TQ2_0": Codec(ternary.dequantize_tq2_0, ternary.quantize_tq2_0),
-    "MXFP4": Codec(microscale.dequantize_mxfp4, microscale.quantize_mxfp4),
-    "NVFP4": Codec(microscale.dequantize_nvfp4, microscale.quantize_nvfp4),
-    "Q1_0": Codec(simple.dequantize_q1_0, simple.quantize_q1_0),
-    "Q2_0": Codec(simple.dequantize_q2_0, simple.quantize_q2_0),
+    "BF16": Codec(floats.dequantize_bf16, _by_block(floats.quantize_bf16)),
+    "TQ1_0": Codec(ternary.dequantize_tq1_0, _by_block(ternary.quantize_tq1_0)),
+    "TQ2_0": Codec(ternary.dequantize_tq2_0, _by_block(ternary.quantize_tq2_0)),
+    "MXFP4": Codec(microscale.dequantize_mxfp4, _by_block(microscale.quantize_mxfp4)),
+    "NVFP4": Codec(microscale.dequantize_nvfp4, _by_block(microscale.quantize_nvfp4)),
+    "Q1_0": Codec(simple.dequantize_q1_0, _by_block(simple.quantize_q1_0)),
+    "Q2_0": Codec(simple.dequantize_q2_0, _by_block(simple.quantize_q2_0)),
 }
-"""Every type, in order of its number. Another engine is another table with the same keys."""
+"""Every type, in order of its number."""
 
-READ_CHUNK: Final = 1 << 17
-MAKE_CHUNK: Final = 1 << 17
-"""Weights converted at a time: a handful of arrays of this size are in use for reading, a dozen for
-a search. In smaller chunks threads would spend their time waiting for each other at NumPy's calls
-(at 1 << 15 two of them are slower than one); in larger ones the arrays leave the cache."""
+NUMPY: Final = Engine("numpy", CODECS, chunk=1 << 17, releases_gil=False)
+"""A handful of arrays of a chunk are in use for reading, a dozen for a search. In smaller chunks
+threads would spend their time waiting for each other at NumPy's calls (at 1 << 15 two of them are
+slower than one); in larger ones the arrays leave the cache."""
+
+
+def require_makeable(
+    type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
+) -> Make:
+    """Return what makes a type; raise the error where ``what`` would need it and nothing does."""
+    codec = NUMPY.codecs[type]
+    if codec.quantize is None:
+        message = f"{what} would become {type}, which this program cannot make yet"
+        raise error(message, hint=codec.missing)
+    return codec.quantize
 
 
 def quantize(
     x: npt.ArrayLike,
     type: str | Layout,
     *,
+    importance: npt.ArrayLike | None = None,
     threads: int | None = None,
     check_finite: bool = True,
 ) -> Blocks:
-    """X (..., row) -> blocks (..., row / block_length) of the type's dtype.
+    """x (..., row) -> blocks (..., row / block_length) of the type's dtype.
 
-    The bytes are those of ggml's ``ggml_quantize_chunk`` without an importance matrix. x is any
-    array of real numbers, read as float32; one that is not C-contiguous is copied first. For F32,
-    F16 and BF16 the result is plain, one number a weight (BF16 as its bits, ``uint16``).
+    The bytes are those of ggml's ``ggml_quantize_chunk``. x is any array of real numbers, read as
+    float32; one that is not C-contiguous is copied first. For F32, F16 and BF16 the result is
+    plain, one number a weight (BF16 as its bits, ``uint16``).
 
+    ``importance`` (row,), finite and from 0, says how much an error in each column counts.
     ``threads`` converters run side by side; by default, one for each processor. The result does
-    not depend on it.
+    not depend on it. With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it;
+    NaNs other than the canonical one may then differ, as they do between builds of ggml.
 
-    With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it. NaNs other than
-    the canonical one may then differ, as they do between builds of ggml.
-
-    Raises ``UnknownType``, ``UnmakeableType``, ``IndivisibleRow``, ``NonFiniteWeight`` with the
-    index of the first one, and ``MismatchedArray`` if x does not hold real numbers.
+    Raises ``UnknownType``, ``UnmakeableType`` (also by importance), ``IndivisibleRow``,
+    ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray`` if x does not hold
+    real numbers, or importance does not fit its columns.
 
     >>> import numpy as np, ggufscope
     >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
@@ -123,39 +172,39 @@ def quantize(
     (2, 1, 12)
     """
     layout = _layout(type)
-    codec = CODECS[layout.name]
-    make = codec.quantize
-    if make is None:
-        raise UnmakeableType(f"cannot quantize to {layout.name}", hint=codec.missing)
+    make = require_makeable(layout.name, "the array", UnmakeableType)
     weights = np.asarray(x)
     if weights.dtype.kind not in "fiu":
         raise MismatchedArray(
             f"cannot quantize an array of {weights.dtype}", hint="real numbers are needed"
         )
     shape = _block_shape(weights.shape, layout)
-    flat = weights.reshape(-1, layout.block_length)
-    blocks = np.empty(len(flat), layout.dtype)
+    row = weights.shape[-1]
+    columns = None if importance is None else _columns(importance, row)
+    if columns is None and row > NUMPY.chunk:
+        row = layout.block_length  # by itself no type looks beyond a block: a long row is cut too
+    rows = weights.reshape(weights.size // max(1, row), row)
+    blocks = np.empty((len(rows), row // layout.block_length), layout.dtype)
 
     def convert(start: int, stop: int) -> None:
-        part = np.ascontiguousarray(flat[start:stop], dtype=np.float32)
-        # A sum over a NaN or an infinity is not finite: one pass, and nothing to allocate.
-        if check_finite and not np.isfinite(np.add.reduce(part, axis=None)):
-            _check_finite(part, start, weights.shape)
-        make(part, blocks[start:stop])
+        part = np.ascontiguousarray(rows[start:stop], dtype=np.float32)
+        if check_finite:
+            _check_finite(part, start * row, weights.shape)
+        make(part, blocks[start:stop], columns)
 
-    _run(convert, len(flat), MAKE_CHUNK // layout.block_length, threads)
+    _run(convert, len(rows), row, threads)
     return blocks.reshape(shape)
 
 
 def dequantize(
-    blocks: npt.NDArray[Any] | BytesLike,
+    blocks: Array | BytesLike,
     type: str | Layout,
     shape: tuple[int, ...] | None = None,
     *,
-    out: npt.NDArray[np.float32] | None = None,
+    out: Floats | None = None,
     threads: int | None = None,
-) -> npt.NDArray[np.float32]:
-    """Blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
+) -> Floats:
+    """blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
 
     blocks is what ``quantize`` returns, (..., k) of the type's dtype in any byte order that its
     dtype declares, or their bytes: ``bytes``, or a ``uint8`` array (..., k * block_bytes).
@@ -191,12 +240,12 @@ def dequantize(
             f"out is {out.dtype} {out.shape}, not float32 {shape}", hint="it must be C-contiguous"
         )
     flat, weights = array.reshape(-1), out.reshape(-1, layout.block_length)
-    read = CODECS[layout.name].dequantize
+    read = NUMPY.codecs[layout.name].dequantize
 
     def convert(start: int, stop: int) -> None:
         read(flat[start:stop].astype(layout.dtype, copy=False), weights[start:stop])
 
-    _run(convert, len(flat), READ_CHUNK // layout.block_length, threads)
+    _run(convert, len(flat), layout.block_length, threads)
     return out
 
 
@@ -206,7 +255,7 @@ def _layout(type: str | Layout) -> Layout:
 
 def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     if not shape:
-        raise IndivisibleRow("a single number has no rows", hint="give an array of one axis")
+        raise IndivisibleRow("a single number has no rows", hint="pass an array of one axis")
     blocks, rest = divmod(shape[-1], layout.block_length)
     if rest:
         raise IndivisibleRow(
@@ -217,15 +266,15 @@ def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     return (*shape[:-1], blocks)
 
 
-def _as_blocks(blocks: npt.NDArray[Any] | BytesLike, layout: Layout) -> Blocks:
-    """Blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
+def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
+    """blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
     array = blocks if isinstance(blocks, np.ndarray) else np.frombuffer(blocks, np.uint8)
     if array.dtype.newbyteorder("=") == layout.dtype.newbyteorder("=") and array.ndim:
         return array
     if array.dtype != np.uint8 or not array.ndim:
         raise MismatchedArray(
             f"blocks of {layout.name} are not an array of {array.dtype}, shape {array.shape}",
-            hint="give their bytes as uint8, or the array that quantize() returned",
+            hint="pass their bytes as uint8, or the array that quantize() returned",
         )
     if array.shape[-1] % layout.block_bytes:
         raise MismatchedArray(
@@ -236,24 +285,33 @@ def _as_blocks(blocks: npt.NDArray[Any] | BytesLike, layout: Layout) -> Blocks:
 
 
 def _check_finite(part: Floats, start: int, shape: tuple[int, ...]) -> None:
-    """Raise ``NonFiniteWeight`` for the first one in these blocks, if it was no mere overflow."""
-    found = np.flatnonzero(~np.isfinite(part))
-    if found.size:
-        where = np.unravel_index(start * part.shape[1] + int(found[0]), shape)
+    place = floats.first_not_finite(part)
+    if place is not None:
+        where = np.unravel_index(start + place, shape)
         raise NonFiniteWeight(
-            f"the weight at [{', '.join(map(str, where))}] is {part.flat[found[0]]} as float32",
+            f"the weight at [{', '.join(map(str, where))}] is {part.flat[place]} as float32",
             hint="pass check_finite=False to quantize it as ggml does",
         )
 
 
-def _run(convert: Callable[[int, int], None], blocks: int, step: int, threads: int | None) -> None:
-    """Call ``convert(start, stop)`` for ``step`` blocks at a time; raise the first error."""
+def _columns(importance: npt.ArrayLike, row: int) -> Floats:
+    columns = np.ascontiguousarray(importance, np.float32)
+    if columns.shape != (row,) or not (np.isfinite(columns) & (columns >= 0)).all():
+        raise MismatchedArray(
+            f"an importance of shape {columns.shape} does not fit rows of {row} weights",
+            hint="one finite number from 0 for each column",
+        )
+    return columns
+
+
+def _run(convert: Callable[[int, int], None], rows: int, row: int, threads: int | None) -> None:
+    """Call ``convert(start, stop)`` for some rows at a time; raise the first error."""
+    step = max(1, NUMPY.chunk // row)
 
     def one(start: int) -> None:
         # Edge data overflows and divides by zero as it does in C. The setting is the thread's.
         with np.errstate(all="ignore"):
-            convert(start, min(start + step, blocks))
+            convert(start, min(start + step, rows))
 
-    starts = range(0, blocks, step)
-    for _ in side_by_side(one, starts, threads or processors()):
+    for _ in side_by_side(one, range(0, rows, step), threads or processors()):
         pass

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Blocks, Floats, Integers, Words16
 from ggufscope.blocks import grids
-from ggufscope.blocks.ordered import Blocks, Floats, from_half, per_weight
+from ggufscope.blocks.ordered import from_half, per_weight
 from ggufscope.blocks.packing import unpack_fields
 
 _DELTA: Final = np.float32(0.125)
@@ -16,10 +16,10 @@ _DELTA: Final = np.float32(0.125)
 
 def _fill(
     out: Floats,
-    index: npt.NDArray[np.uint16],
-    minus: npt.NDArray[np.integer],
+    index: Words16,
+    minus: Integers,
     d: Floats,
-    scales: npt.NDArray[np.integer],
+    scales: Integers,
 ) -> None:
     """Fill out (n, 256) with d * (2 * scale + 1) * (grid +- delta).
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ggufscope.blocks.fits import ALL_ZERO, nearest_level
+from ggufscope.arrays import Blocks, Bytes, Floats, Places
+from ggufscope.blocks.fits.symmetric import qvalues
+from ggufscope.blocks.fits.weights import by_column_and_size
+from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     from_half,
     lanes_of,
+    nearest_level,
     per_weight,
     reciprocal,
     rows_of,
-    sum_rows,
     to_half,
 )
 from ggufscope.blocks.packing import pack_fields, unpack_fields
@@ -30,8 +29,6 @@ VALUES: Final = np.array(
 
 _LENGTH: Final = 32
 """Weights that share a scale."""
-
-_TRIES: Final = 7
 
 
 def _code_of_doubled() -> Bytes:
@@ -47,8 +44,8 @@ a multiple of one half, so floor(2 * x) tells on which side x lies; the middle b
 _LEVELS: Final = VALUES.astype(np.float32)[_CODES]
 
 
-def _places(t: Floats) -> npt.NDArray[np.intp]:
-    """T -> the place of each number in ``_CODES``; t is overwritten.
+def _places(t: Floats) -> Places:
+    """t -> the place of each number in ``_CODES``; t is overwritten.
 
     ggml's ``best_index_int8`` ends at the highest level for NaN, for no comparison holds.
     """
@@ -64,37 +61,17 @@ def _codes(t: Floats) -> Bytes:
     return _CODES.take(_places(t))
 
 
-def search(x: Floats) -> Floats:
-    """X (32, lanes) -> scale (lanes,). Follows the search in ``quantize_row_iq4_nl_impl``.
+def _nearest(t: Floats, out: Floats) -> None:
+    _LEVELS.take(_places(t), out=out)
 
-    The scale that puts the largest weight on the lowest level, and fourteen scales around it;
-    for each, the best fit to the levels that it gives. The weights of the fit are x * x.
-    """
-    most = extreme(x)
-    zero = np.abs(most) < ALL_ZERO
-    w = x * x
-    t, q = np.empty_like(x), np.empty_like(x)
 
-    def fit(inverse: Floats) -> tuple[Floats, Floats]:
-        np.multiply(x, inverse, out=t)
-        _LEVELS.take(_places(t), out=q)
-        np.multiply(w, q, out=t)
-        np.multiply(t, q, out=q)
-        np.multiply(t, x, out=t)
-        return sum_rows(t), sum_rows(q)
-
-    lowest = np.float32(VALUES[0])
-    sum_qx, sum_q2 = fit(np.float32(1) / (-most / lowest))
-    scale = np.where(sum_q2 > 0, sum_qx / sum_q2, np.float32(0))
-    best = scale * sum_qx
-    for step in range(-_TRIES, _TRIES + 1):
-        sum_qx, sum_q2 = fit((np.float32(step) + lowest) / most)
-        better = (sum_q2 > 0) & (sum_qx * sum_qx > best * sum_q2)
-        new_scale = sum_qx / sum_q2
-        np.copyto(scale, new_scale, where=better)
-        np.copyto(best, new_scale * sum_qx, where=better)
-    scale[zero] = 0
-    return scale
+def _scales(x: Floats, length: int, lanes: Floats, importance: Floats | None) -> Floats:
+    """x (rows, row) in blocks of ``length``, its lanes (32, lanes) -> (lanes,)."""
+    if importance is None:
+        weights = np.square(lanes)
+    else:
+        weights = by_column_and_size(importance, lanes, x, length, times=2)
+    return qvalues(lanes, weights, np.float32(VALUES[0]), _nearest)
 
 
 def dequantize_iq4_nl(blocks: Blocks, out: Floats) -> None:
@@ -115,27 +92,27 @@ def dequantize_iq4_xs(blocks: Blocks, out: Floats) -> None:
     out *= per_weight(d, out)
 
 
-def quantize_iq4_nl(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> IQ4_NL out (n,). Follows ``quantize_iq4_nl``."""
-    lanes = lanes_of(x, _LENGTH)
-    scale = search(lanes)
-    out["d"] = to_half(scale)
+def quantize_iq4_nl(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> IQ4_NL out (rows, row / 32). Follows ``quantize_iq4_nl``."""
+    lanes, blocks = lanes_of(x, _LENGTH), out.reshape(-1)
+    scale = _scales(x, _LENGTH, lanes, importance)
+    blocks["d"] = to_half(scale)
     codes = _codes(lanes * reciprocal(scale))
-    out["qs"] = pack_fields(rows_of(codes, len(x)), 4, 16)
+    blocks["qs"] = pack_fields(rows_of(codes, len(blocks)), 4, 16)
 
 
-def quantize_iq4_xs(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> IQ4_XS out (n,). Follows ``quantize_iq4_xs``."""
-    n = len(x)
-    lanes = lanes_of(x, _LENGTH)
-    scales = search(lanes).reshape(n, -1)
+def quantize_iq4_xs(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> IQ4_XS out (rows, row / 256). Follows ``quantize_iq4_xs``."""
+    lanes, blocks = lanes_of(x, _LENGTH), out.reshape(-1)
+    n = len(blocks)
+    scales = _scales(x, SUPER, lanes, importance).reshape(n, -1)
     d = -extreme(scales.T) / np.float32(32)
-    out["d"] = to_half(d)
+    blocks["d"] = to_half(d)
     stored = nearest_level(reciprocal(d)[:, None] * scales, -32, 31)
     # The weights are rounded with d as it was before it became a half.
     inverse = reciprocal(d[:, None] * stored.astype(np.float32)).reshape(-1)
-    out["qs"] = pack_fields(rows_of(_codes(lanes * inverse), n), 4, 16)
+    blocks["qs"] = pack_fields(rows_of(_codes(lanes * inverse), n), 4, 16)
     stored += 32
-    out["scales_l"] = pack_fields((stored & 15).astype(np.uint8), 4, 1)
+    blocks["scales_l"] = pack_fields((stored & 15).astype(np.uint8), 4, 1)
     high = (stored >> 4 << np.arange(0, 16, 2)).astype(np.uint16)
-    out["scales_h"] = np.bitwise_or.reduce(high, axis=1)
+    blocks["scales_h"] = np.bitwise_or.reduce(high, axis=1)

@@ -12,16 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.blocks import fits
+from ggufscope.arrays import Blocks, Bytes, Floats, Ints
+from ggufscope.blocks.fits.affine import AffineSearch, qkx2
+from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx
+from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.ordered import (
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     from_half,
     lanes_of,
     largest,
     nearest_int,
+    nearest_level,
     per_weight,
     rows_of,
     sum_rows,
@@ -38,13 +39,13 @@ from ggufscope.blocks.packing import (
     unpack_sixteen_scales,
 )
 
-_Q2_K: Final = fits.AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
-_Q4_K: Final = fits.AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
-_Q5_K: Final = fits.AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
+_Q2_K: Final = AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
+_Q4_K: Final = AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
+_Q5_K: Final = AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
 
 
 def _subscales(d: Blocks, scales: Bytes) -> Floats:
-    """D (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
+    """d (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
     return from_half(d)[:, None] * scales.astype(np.float32)
 
 
@@ -107,85 +108,88 @@ def dequantize_q8_k(blocks: Blocks, out: Floats) -> None:
     out *= per_weight(blocks["d"].astype(np.float32), out)
 
 
-def _top_scale(scales: Floats) -> Floats:
-    """Scales (n, s) -> (n,): the largest above 0; C's ``if (scale > max)`` from 0."""
-    top = largest(scales.T, np.float32(0))
-    return np.where(top > 0, top, np.float32(0))
+def _steps(values: Floats, most: int, d: Blocks) -> Ints:
+    """values (lanes,), blocks of them in turn -> (n, s): as multiples of d (n,), which is filled.
+
+    The largest above 0 becomes ``most``, by C's ``if (scale > max)`` from 0; 0 where there is none.
+    """
+    values = values.reshape(len(d), -1)
+    top = largest(values.T, np.float32(0))
+    top = np.where(top > 0, top, np.float32(0))
+    d[:] = to_half(top / np.float32(most))
+    inverse = np.where(top > 0, np.float32(most) / top, np.float32(0))
+    return nearest_int(inverse[:, None] * values)
 
 
-def _inverse(top: Floats, levels: int) -> Floats:
-    """Top (n,) -> (n, 1): levels / top, and 0 where there is nothing to scale."""
-    return np.where(top > 0, np.float32(levels) / top, np.float32(0))[:, None]
+def _requantize(x: Floats, d: Floats, m: Floats | None, low: int, high: int) -> Bytes:
+    """x (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
+
+    The last rounding of every K-quant, with the scales as they are stored.
+    """
+    t = (x if m is None else x + m) / d
+    levels = nearest_level(t, low, high)
+    levels -= low
+    return levels.astype(np.uint8)
 
 
-def _affine(
-    lanes: Floats, weights: Floats, search: fits.AffineSearch, d: Floats, m: Floats
-) -> Bytes:
-    """Give the levels (k, lanes) under the stored d and m; those of the search where d is 0."""
-    levels = fits.requantize(lanes, d, m, 0, search.top)
+def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: Floats) -> Bytes:
+    """Return levels (k, lanes) under the stored d and m; those of the search where d is 0."""
+    levels = _requantize(lanes, d, m, 0, search.top)
     lost = np.flatnonzero(d == 0)
     if lost.size:
         part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
-        levels[:, lost] = fits.qkx2_levels(part, part_weights, search)
+        kept = np.empty_like(part)
+        qkx2(part, part_weights, search, kept)
+        levels[:, lost] = kept
     return levels
 
 
 def quantize_q2_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
-    n = len(x)
+    """x (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
     lanes = lanes_of(x, 16)
     weights = np.abs(lanes)
-    scale, minimum = fits.qkx2(lanes, weights, _Q2_K)
-    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
-    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
-    out["d"] = to_half(top_scale / np.float32(15))
-    out["dmin"] = to_half(top_minimum / np.float32(15))
+    scale, minimum = qkx2(lanes, weights, _Q2_K)
     # Four bits each, which ggml does not clamp: none is above the largest, which is stored as 15.
-    low = nearest_int(_inverse(top_scale, 15) * scales)
-    high = nearest_int(_inverse(top_minimum, 15) * minimums)
+    low, high = _steps(scale, 15, out["d"]), _steps(-minimum, 15, out["dmin"])
     packed = (low | high << 4).astype(np.uint8)
     out["scales"] = packed
     d = _subscales(out["d"], packed & 15).reshape(-1)
     m = _subscales(out["dmin"], packed >> 4).reshape(-1)
-    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), n), 2, 32)
+    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), len(x)), 2, 32)
 
 
-def _quantize_32(x: Floats, search: fits.AffineSearch, out: Blocks) -> Bytes:
-    """X (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
-    n = len(x)
+def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
+    """x (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
     lanes = lanes_of(x, 32)
     root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
     weights = root_mean_square + np.abs(lanes)
-    scale, minimum = fits.qkx2(lanes, weights, search)
-    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
-    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
+    scale, minimum = qkx2(lanes, weights, search)
     # C stores the integer in a byte before it takes the minimum.
-    s = np.minimum(nearest_int(_inverse(top_scale, 63) * scales).astype(np.uint8), 63)
-    m = np.minimum(nearest_int(_inverse(top_minimum, 63) * minimums).astype(np.uint8), 63)
+    s = np.minimum(_steps(scale, 63, out["d"]).astype(np.uint8), 63)
+    m = np.minimum(_steps(-minimum, 63, out["dmin"]).astype(np.uint8), 63)
     out["scales"] = pack_scales_mins(s, m)
-    out["d"] = to_half(top_scale / np.float32(63))
-    out["dmin"] = to_half(top_minimum / np.float32(63))
-    stored_d, stored_m = _subscales(out["d"], s), _subscales(out["dmin"], m)
-    return rows_of(_affine(lanes, weights, search, stored_d.reshape(-1), stored_m.reshape(-1)), n)
+    stored_d = _subscales(out["d"], s).reshape(-1)
+    stored_m = _subscales(out["dmin"], m).reshape(-1)
+    return rows_of(_affine(lanes, weights, search, stored_d, stored_m), len(x))
 
 
 def quantize_q4_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
+    """x (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
     out["qs"] = pack_fields(_quantize_32(x, _Q4_K, out), 4, 32)
 
 
 def quantize_q5_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
+    """x (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
     levels = _quantize_32(x, _Q5_K, out)
     out["qs"] = pack_fields(levels & 15, 4, 32)
     out["qh"] = pack_fields(levels >> 4, 1, 32)
 
 
 def quantize_q3_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
+    """x (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
     n = len(x)
     lanes = lanes_of(x, 16)
-    scale, searched = fits.q3(lanes, 4)
+    scale, searched = q3(lanes, lanes * lanes, 4)
     scales = scale.reshape(n, -1)
     top = extreme(scales.T)
     iscale = np.float32(-32) / top
@@ -194,28 +198,34 @@ def quantize_q3_k(x: Floats, out: Blocks) -> None:
     stored = np.where(top[:, None] != 0, stored, np.int8(-32))
     out["scales"] = pack_sixteen_scales((stored + np.int8(32)).view(np.uint8))
     d = _subscales(out["d"], stored).reshape(-1)
-    levels = np.where(d != 0, fits.requantize(lanes, d, None, -4, 3), searched)
+    levels = np.where(d != 0, _requantize(lanes, d, None, -4, 3), searched)
     rows = rows_of(levels, n)
     out["hmask"] = pack_fields(rows >> 2, 1, 32)
     out["qs"] = pack_fields(rows & 3, 2, 32)
 
 
-def quantize_q6_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q6_K out (n,). Follows ``quantize_row_q6_K_ref``."""
-    n = len(x)
-    lanes = lanes_of(x, 16)
-    scales = fits.qx(lanes, 32).reshape(n, -1)
+def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
+
+    A weight counts the importance of its column in the fit, or its square where there is none.
+    """
+    lanes, blocks = lanes_of(x, 16), out.reshape(-1)
+    n = len(blocks)
+    weights = lanes * lanes if importance is None else by_column(importance, lanes)
+    scales = qx(lanes, weights, 32).reshape(n, -1)
     top = extreme(scales.T)
     iscale = np.float32(-128) / top
-    out["d"] = to_half(np.float32(1) / iscale)
-    out["scales"] = np.minimum(nearest_int(iscale[:, None] * scales), 127)
-    d = _subscales(out["d"], out["scales"]).reshape(-1)
-    levels = fits.requantize(lanes, d, None, -32, 31)
+    blocks["d"] = to_half(np.float32(1) / iscale)
+    blocks["scales"] = np.minimum(nearest_int(iscale[:, None] * scales), 127)
+    d = _subscales(blocks["d"], blocks["scales"]).reshape(-1)
+    levels = _requantize(lanes, d, None, -32, 31)
     lost = np.flatnonzero(d == 0)
     if lost.size:
-        levels[:, lost] = fits.qx_levels(np.take(lanes, lost, axis=1), 32)
+        part, kept = np.take(lanes, lost, axis=1), np.empty((16, lost.size), np.float32)
+        qx(part, np.take(weights, lost, axis=1), 32, kept)
+        levels[:, lost] = kept
     rows = rows_of(levels, n)
-    out["ql"] = pack_fields(rows & 15, 4, 64)
-    out["qh"] = pack_fields(rows >> 4, 2, 32)
+    blocks["ql"] = pack_fields(rows & 15, 4, 64)
+    blocks["qh"] = pack_fields(rows >> 4, 2, 32)
     # Too small to be scaled: ggml clears the whole super-block.
-    out[np.abs(top) < fits.ALL_ZERO] = 0
+    blocks[np.abs(top) < ALL_ZERO] = 0

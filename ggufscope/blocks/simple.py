@@ -1,18 +1,20 @@
 """One scale a block, found in one pass: Q1_0 Q2_0 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1.
 
-Each block is a lane: ``x`` comes as rows, one block a row, and is turned into columns once.
+Each block is a lane: ``x`` comes as rows, one block a row, and is transposed once.
 Q8_1 is only read: ggml makes it on the fly for dot products and never stores it in a file.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
+from ggufscope.arrays import Blocks, Bytes, Floats
+from ggufscope.blocks.fits.symmetric import qx
+from ggufscope.blocks.fits.weights import by_column_and_size
 from ggufscope.blocks.ordered import (
     LARGEST,
-    Blocks,
-    Bytes,
-    Floats,
     extreme,
     flip_signs,
     from_half,
@@ -31,6 +33,9 @@ from ggufscope.blocks.ordered import (
 )
 from ggufscope.blocks.packing import pack_fields, read_fields, unpack_fields
 
+_LENGTH: Final = 32
+"""Weights in a block of Q4_0 and Q5_0."""
+
 
 def dequantize_q1_0(blocks: Blocks, out: Floats) -> None:
     """Q1_0 (n,) -> out (n, 128): d for a set bit, -d for a clear one."""
@@ -39,7 +44,7 @@ def dequantize_q1_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q1_0(x: Floats, out: Blocks) -> None:
-    """X (n, 128) -> Q1_0 out (n,): the mean magnitude and the signs. ``quantize_row_q1_0_ref``."""
+    """x (n, 128) -> Q1_0 out (n,): the mean magnitude and the signs. ``quantize_row_q1_0_ref``."""
     lanes = lanes_of(x, x.shape[1])
     out["d"] = to_half(sum_rows(np.abs(lanes)) / np.float32(len(lanes)))
     out["qs"] = pack_fields((x >= 0).view(np.uint8), 1, 1)
@@ -52,7 +57,7 @@ def dequantize_q2_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q2_0(x: Floats, out: Blocks) -> None:
-    """X (n, 64) -> Q2_0 out (n,). ``quantize_row_q2_0_ref``: 2d is never reached from a peak."""
+    """x (n, 64) -> Q2_0 out (n,). ``quantize_row_q2_0_ref``: 2d is never reached from a peak."""
     lanes = lanes_of(x, x.shape[1])
     d = peak(lanes)
     lanes *= reciprocal(d)
@@ -91,24 +96,31 @@ def dequantize_q5_1(blocks: Blocks, out: Floats) -> None:
     out += per_weight(from_half(blocks["m"]), out)
 
 
-def _centred(x: Floats, bits: int) -> tuple[Floats, Bytes]:
-    """X (n, 32) -> d (n,), levels (n, 32): the weight of the largest magnitude gets level 0.
+def _centred(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, Bytes]:
+    """x (rows, row) -> d (n,), levels (n, 32): the weight of the largest magnitude gets level 0.
 
     With an even number of levels one end reaches further than the other, and this weight, of
-    either sign, is given the far end: d carries the opposite sign.
+    either sign, is given the far end: d carries the opposite sign. With an importance that is only
+    where the search starts: a weight then counts by the mean square of its whole row, too.
     """
     half = 1 << bits - 1
-    lanes = lanes_of(x, x.shape[1])
-    d = extreme(lanes) / np.float32(-half)
-    lanes *= reciprocal(d)
-    lanes += np.float32(half + 0.5)
-    # C casts to int8 before it takes the minimum, and the cast keeps the low byte.
-    levels = np.minimum(lanes.astype(np.int8), np.int8(2 * half - 1))
-    return d, rows_of(levels.view(np.uint8), len(x))
+    lanes = lanes_of(x, _LENGTH)
+    if importance is None:
+        d = extreme(lanes) / np.float32(-half)
+        lanes *= reciprocal(d)
+        lanes += np.float32(half + 0.5)
+        # C casts to int8 before it takes the minimum, and the cast keeps the low byte.
+        levels = np.minimum(lanes.astype(np.int8), np.int8(2 * half - 1)).view(np.uint8)
+    else:
+        weights = by_column_and_size(importance, lanes, x, x.shape[1], times=1)
+        kept = np.empty_like(lanes)
+        d = qx(lanes, weights, half, kept)
+        levels = kept.astype(np.uint8)
+    return d, rows_of(levels, d.size)
 
 
 def _from_minimum(x: Floats, bits: int) -> tuple[Floats, Floats, Floats]:
-    """X (n, 32) -> d (n,), m (n,), (x - m) / d + 0.5 (32, n): level 0 is the smallest weight."""
+    """x (n, 32) -> d (n,), m (n,), (x - m) / d + 0.5 (32, n): level 0 is the smallest weight."""
     lanes = lanes_of(x, x.shape[1])
     m = smallest(lanes, LARGEST)
     d = (largest(lanes, -LARGEST) - m) / np.float32((1 << bits) - 1)
@@ -118,15 +130,16 @@ def _from_minimum(x: Floats, bits: int) -> tuple[Floats, Floats, Floats]:
     return d, m, lanes
 
 
-def quantize_q4_0(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q4_0 out (n,). Follows ``quantize_row_q4_0_ref``."""
-    d, levels = _centred(x, 4)
-    out["d"] = to_half(d)
-    out["qs"] = pack_fields(levels, 4, 16)
+def quantize_q4_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q4_0 out (rows, row / 32). ``quantize_row_q4_0_ref``, and ``_impl``."""
+    d, levels = _centred(x, 4, importance)
+    blocks = out.reshape(-1)
+    blocks["d"] = to_half(d)
+    blocks["qs"] = pack_fields(levels, 4, 16)
 
 
 def quantize_q4_1(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q4_1 out (n,). Follows ``quantize_row_q4_1_ref``."""
+    """x (n, 32) -> Q4_1 out (n,). Follows ``quantize_row_q4_1_ref``."""
     d, m, lanes = _from_minimum(x, 4)
     levels = np.minimum(lanes.astype(np.int8), np.int8(15))
     out["d"] = to_half(d)
@@ -139,15 +152,16 @@ def _store_five_bits(levels: Bytes, out: Blocks) -> None:
     out["qh"] = pack_fields(levels >> 4 & 1, 1, 1)
 
 
-def quantize_q5_0(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q5_0 out (n,). Follows ``quantize_row_q5_0_ref``."""
-    d, levels = _centred(x, 5)
-    out["d"] = to_half(d)
-    _store_five_bits(levels, out)
+def quantize_q5_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q5_0 out (rows, row / 32). ``quantize_row_q5_0_ref``, and ``_impl``."""
+    d, levels = _centred(x, 5, importance)
+    blocks = out.reshape(-1)
+    blocks["d"] = to_half(d)
+    _store_five_bits(levels, blocks)
 
 
 def quantize_q5_1(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q5_1 out (n,). Follows ``quantize_row_q5_1_ref``, which takes no minimum."""
+    """x (n, 32) -> Q5_1 out (n,). Follows ``quantize_row_q5_1_ref``, which takes no minimum."""
     d, m, lanes = _from_minimum(x, 5)
     out["d"] = to_half(d)
     out["m"] = to_half(m)
@@ -161,7 +175,7 @@ def dequantize_q8(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q8_0(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q8_0 out (n,). Follows ``quantize_row_q8_0_ref``."""
+    """x (n, 32) -> Q8_0 out (n,). Follows ``quantize_row_q8_0_ref``."""
     d = peak_of_rows(x) / np.float32(127)
     out["d"] = to_half(d)
     out["qs"] = nudge_away(x * per_weight(reciprocal(d), x)).astype(np.int8)

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.layouts import layout_named
-from ggufscope.errors import NotConvertible, TypeDoesNotFit
+from ggufscope.errors import TypeDoesNotFit
 from ggufscope.forward.weights import Floats
 
 _TURNED: Final = 64
@@ -96,11 +96,7 @@ class KVCache:
 
 def _makeable(type_: str) -> str:
     name = layout_named(type_).name
-    if CODECS[name].quantize is None:
-        raise NotConvertible(
-            f"the KV cache would hold {name}, which this program cannot make",
-            hint=CODECS[name].missing,
-        )
+    require_makeable(name, "the KV cache")
     return name
 
 

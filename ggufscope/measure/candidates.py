@@ -10,19 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Literal, NoReturn
 
-from ggufscope.blocks.codec import CODECS
-from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
+from ggufscope.blocks.codec import require_makeable
+from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import (
     BadUsage,
     DifferentModels,
-    NotConvertible,
     NotInModel,
     UnknownType,
 )
 from ggufscope.model.hparams import PerLayer, read_hparams
 from ggufscope.model.roles import role_of
-from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule
 from ggufscope.recipes.plan import Plan, plan
@@ -178,7 +176,7 @@ def _candidate(
     planned.require_runnable()
     types = _types(planned, part)
     for tensor, type_ in types.items():
-        require_makeable(type_, tensor)
+        require_makeable(type_, f"tensor {tensor!r}")
     return Candidate(name if part == "all" else f"{name} ({part})", types)
 
 
@@ -218,9 +216,5 @@ def _type_named(type_: str) -> Layout:
 
 def _cache_type(type_: str) -> str:
     layout = layout_named(type_)
-    if CODECS[layout.name].quantize is None:
-        raise NotConvertible(
-            f"a cache cannot be {layout.name}, which this program does not make",
-            hint=CODECS[layout.name].missing,
-        )
-    return LAYOUTS[layout.name].name
+    require_makeable(layout.name, "the KV cache")
+    return layout.name

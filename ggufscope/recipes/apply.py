@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor, open_gguf
 from ggufscope.container.header import alignment_of
@@ -27,15 +27,13 @@ from ggufscope.container.writer import GGUFWriter, TensorSpec, header_nbytes
 from ggufscope.errors import BadUsage
 from ggufscope.machine import processors
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
-from ggufscope.recipes.jobs import NOTHING, Job, Misfit, Output, require_makeable, run
+from ggufscope.recipes.jobs import THREADS_SERVE, Job, Output, cut, require_makeable, run
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
 from ggufscope.recipes.workers import MOST_WORKERS, by_executor, by_processes, by_threads
 
 DEFAULT_BUFFER: Final = 16 << 20
 """Bytes of float32 weights that one job holds at a time."""
-
-_FLOAT_BYTES: Final = 4
 
 _LARGE: Final = 64 << 20
 """Bytes of tensors from which on processes of their own pay for their start."""
@@ -60,7 +58,7 @@ class Result:
     paths: tuple[Path, ...]
     nbytes: int
     """Bytes of the files."""
-    costs: Mapping[str, Misfit]
+    costs: Mapping[str, WeightError]
     """What each tensor lost, by its name in the target; nothing where it was copied."""
 
 
@@ -157,7 +155,7 @@ def quantize_model(
             tuple(target.path for target in group),
             sum(writers[target.path].nbytes for target in group),
             {
-                tensor.name: costs.get((tensor.source_name, tensor.target.name), NOTHING)
+                tensor.name: costs.get((tensor.source_name, tensor.target.name), NO_ERROR)
                 for tensor in each.tensors
                 if tensor.converted
             },
@@ -193,15 +191,15 @@ class _Books:
     total: int
     """Bytes of the source."""
     progress: Callable[[Progress], None] | None
-    costs: dict[tuple[str, str], Misfit] = field(default_factory=dict)
+    costs: dict[tuple[str, str], WeightError] = field(default_factory=dict)
     done: int = 0
 
-    def enter(self, task: Task, found: Mapping[str, Misfit]) -> None:
+    def enter(self, task: Task, found: Mapping[str, WeightError]) -> None:
         """Count a job that is done."""
         job, shares = task
         for type_, cost in found.items():
             key = (job.tensor, type_)
-            self.costs[key] = self.costs.get(key, NOTHING) + cost
+            self.costs[key] = self.costs.get(key, NO_ERROR) + cost
         for share in shares:
             share.writer.mark_written(share.tensor, share.nbytes)
         self.done += job.nbytes
@@ -237,9 +235,7 @@ class _Work:
             layout = tensor.type
             assert isinstance(layout, Layout)  # a plan with a foreign type is not runnable
             row = tensor.shape[-1] if tensor.shape else 1
-            rows = prod(tensor.shape[:-1])
-            step = max(1, self.buffer_bytes // (_FLOAT_BYTES * max(1, row)))
-            for first in range(0, rows if row else 0, step):
+            for first, rows in cut(tensor.shape, self.buffer_bytes):
                 job = Job(
                     tensor=tensor.name,
                     path=tensor.shard.source.name,
@@ -248,7 +244,7 @@ class _Work:
                     type=layout.name,
                     byte_order=tensor.shard.header.order,
                     first_row=first,
-                    rows=min(step, rows - first),
+                    rows=rows,
                     row_length=row,
                     outputs=_outputs(places, first, row),
                 )
@@ -267,12 +263,12 @@ def _carry_out(
     count: int,
     progress: Callable[[Progress], None] | None,
     warn: Callable[[str], object],
-) -> dict[tuple[str, str], Misfit]:
+) -> dict[tuple[str, str], WeightError]:
     """Have all jobs done; return what each tensor lost in each type."""
     books = _Books(work.nbytes, progress)
     if executor is not None:
         done = by_executor(run, work.tasks(), executor, count)
-    elif count > 1 and work.nbytes >= _LARGE:
+    elif count > 1 and work.nbytes >= _LARGE and not THREADS_SERVE:
         done = by_processes(run, work.tasks(), count, warn)
     else:
         done = by_threads(run, work.tasks(), count)

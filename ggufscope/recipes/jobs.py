@@ -7,18 +7,24 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from math import prod
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ggufscope.blocks.codec import CODECS, dequantize, quantize
-from ggufscope.blocks.floats import row_not_finite
+from ggufscope.arrays import Array, Floats
+from ggufscope.blocks import codec
+from ggufscope.blocks.codec import dequantize, quantize
+from ggufscope.blocks.error import WeightError
+from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
-from ggufscope.errors import NonFiniteWeight, NotConvertible
+
+THREADS_SERVE: Final = codec.NUMPY.releases_gil
+"""Whether threads do jobs as fast as processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,103 +60,74 @@ class Job:
         return self.rows * LAYOUTS[self.type].row_bytes(self.row_length)
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """What storing in a type cost some rows: sums that add up over jobs."""
-
-    squared_error: float
-    squared_weights: float
-
-    def __add__(self, other: Misfit) -> Misfit:
-        return Misfit(
-            self.squared_error + other.squared_error, self.squared_weights + other.squared_weights
-        )
-
-    @property
-    def relative(self) -> float:
-        """The root mean square of the error, against that of the weights; 0 where both are 0."""
-        if self.squared_weights == 0:
-            return 0.0
-        return float(np.sqrt(self.squared_error / self.squared_weights))
-
-
-NOTHING: Final = Misfit(0.0, 0.0)
-"""What a tensor without weights loses."""
-
-
 def require_makeable(type_: str, tensor: str) -> None:
     """Raise ``NotConvertible`` where this program cannot quantize to a type."""
-    if CODECS[type_].quantize is None:
-        raise NotConvertible(
-            f"tensor {tensor!r} would become {type_}, which this program cannot make yet",
-            hint=CODECS[type_].missing,
-        )
+    codec.require_makeable(type_, f"tensor {tensor!r}")
 
 
-def run(job: Job) -> dict[str, Misfit]:
-    """Do a job; give what each of its types cost.
+def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut a tensor (..., rows, row) into jobs: the first row and the rows of each.
+
+    A job has no more float32 weights than a buffer holds, one row at least, and never leaves a
+    slice of a stack of experts: each expert has an importance of its own.
+    """
+    *_, in_slice, row = (1, 1, *shape)
+    step = max(1, buffer_bytes // (4 * max(1, row)))
+    for start in range(0, prod(shape[:-1]) if row else 0, max(1, in_slice)):
+        for first in range(start, start + in_slice, step):
+            yield first, min(step, start + in_slice - first)
+
+
+def run(job: Job) -> dict[str, WeightError]:
+    """Do a job; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
     ``TargetUnwritable``.
     """
-    raw = _read(job)
+    raw = bytearray(job.nbytes)
+    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
     blocks = _blocks(raw, job)
     # Each job is one of many that run side by side, so it takes one thread itself.
     weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
-    _check_finite(weights, job)
+    require_finite(weights, job.tensor, job.first_row)
     squared = _sum_of_squares(weights.reshape(-1))
-    costs: dict[str, Misfit] = {}
+    costs: dict[str, WeightError] = {}
     for output in job.outputs:
         if output.type == job.type:
             data = blocks.view(np.uint8).data
-            costs[output.type] = Misfit(0.0, squared)
+            costs[output.type] = WeightError(0.0, squared, 0.0, weights.size)
         else:
             made = quantize(weights, output.type, threads=1, check_finite=False)
             data = made.reshape(-1).view(np.uint8).data
-            costs[output.type] = Misfit(_squared_error(weights, made, output.type), squared)
+            costs[output.type] = _error(weights, squared, made, output.type)
         for file, offset in output.places:
             file.write(offset, data)
     return costs
 
 
-def _read(job: Job) -> bytearray:
-    raw = bytearray(job.nbytes)
-    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
-    return raw
-
-
-def _blocks(raw: bytearray, job: Job) -> npt.NDArray[Any]:
+def _blocks(raw: bytearray, job: Job) -> Array:
     layout = LAYOUTS[job.type]
     dtype = layout.dtype.newbyteorder(job.byte_order)  # type: ignore[arg-type]  # "<" or ">"
     blocks = np.frombuffer(raw, dtype)
     return blocks if job.byte_order == "<" else blocks.astype(layout.dtype)
 
 
-def _check_finite(weights: npt.NDArray[np.float32], job: Job) -> None:
-    row = row_not_finite(weights)
-    if row is not None:
-        raise NonFiniteWeight(
-            f"tensor {job.tensor!r} has a NaN or an infinity in row {job.first_row + row}",
-            hint="the source is damaged, or was converted from a damaged model",
-        )
-
-
-def _squared_error(weights: npt.NDArray[np.float32], made: npt.NDArray[Any], type: str) -> float:
-    """Sum the squares of the difference, a stretch at a time so that it stays in the cache."""
-    flat = weights.reshape(-1)
+def _error(weights: Floats, squared_weights: float, made: Array, type: str) -> WeightError:
+    """Read what was made, a stretch at a time so that it stays in the cache, and compare."""
+    flat, blocks = weights.reshape(-1), made.reshape(-1)
     layout = LAYOUTS[type]
-    blocks = made.reshape(-1)
     step = max(1, (1 << 17) // layout.block_length)
-    total = 0.0
+    squared_error = largest = 0.0
     for start in range(0, len(blocks), step):
-        near = dequantize(blocks[start : start + step], layout, threads=1)
+        gap = dequantize(blocks[start : start + step], layout, threads=1)
         first = start * layout.block_length
-        near -= flat[first : first + near.size]
-        total += _sum_of_squares(near)
-    return total
+        gap -= flat[first : first + gap.size]
+        squared_error += _sum_of_squares(gap)
+        largest = max(largest, float(gap.max()), -float(gap.min()))
+    return WeightError(squared_error, squared_weights, largest, flat.size)
 
 
-def _sum_of_squares(x: npt.NDArray[np.float32]) -> float:
+def _sum_of_squares(x: Floats) -> float:
     with np.errstate(all="ignore"):
         total = float(np.vdot(x, x))
     return total if np.isfinite(total) else float(np.square(x, dtype=np.float64).sum())

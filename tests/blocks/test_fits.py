@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ggufscope.blocks import fits, iq4
+from ggufscope.blocks import iq4, kquants
+from ggufscope.blocks.fits import affine, symmetric
 from tests.blocks.weights import TRIES, finite_edges, other_edges, random_weights, ties_of_tries
 
 F = np.float32
 Lane = npt.NDArray[np.float32]
 SEARCHES = {
-    "Q2_K": fits.AffineSearch(3, -0.5, 0.1, 15, absolute=True),
-    "Q4_K": fits.AffineSearch(15, -1.0, 0.1, 20, absolute=False),
+    "Q2_K": affine.AffineSearch(3, -0.5, 0.1, 15, absolute=True),
+    "Q4_K": affine.AffineSearch(15, -1.0, 0.1, 20, absolute=False),
 }
 
 
@@ -24,7 +25,7 @@ def nearest(value: F, low: int, high: int) -> int:
     return max(low, min(high, (bits & 0x7FFFFF) - 0x400000))
 
 
-def qkx2(x: Lane, w: Lane, search: fits.AffineSearch) -> tuple[F, F]:
+def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F]:
     low = high = x[0]
     sum_w, sum_x = w[0], w[0] * x[0]
     for v, weight in zip(x[1:], w[1:], strict=True):
@@ -188,7 +189,7 @@ def test_qkx2_is_the_loop(name: str, length: int) -> None:
     mean_square = np.array([sum((v * v for v in lane), F(0)) for lane in x.T]) / F(length)
     weights = np.abs(x) if name == "Q2_K" else np.sqrt(mean_square) + np.abs(x)
     expected = [qkx2(a, b, search) for a, b in zip(x.T, weights.T, strict=True)]
-    scale, minimum = fits.qkx2(x, weights, search)
+    scale, minimum = affine.qkx2(x, weights, search)
     assert same(scale, [pair[0] for pair in expected])
     # Nothing reads the sign of a minimum of zero.
     assert same(minimum + F(0), [pair[1] + F(0) for pair in expected])
@@ -196,14 +197,14 @@ def test_qkx2_is_the_loop(name: str, length: int) -> None:
 
 def test_qx_is_the_loop() -> None:
     x = lanes(16, 32, 600)
-    assert same(fits.qx(x, 32), [qx(lane, 32) for lane in x.T])
+    assert same(symmetric.qx(x, x * x, 32), [qx(lane, 32) for lane in x.T])
 
 
 def test_q3_is_the_loop() -> None:
     # Weights in half steps are near to many ties of the descent; few lanes tell rounding errors.
     halves = np.random.default_rng(3).integers(-8, 8, (16, 20_000)) * F(0.15)
     x = np.concatenate([lanes(16, 3, 6000), halves.astype(np.float32)], axis=1)
-    scale, levels = fits.q3(x, 4)
+    scale, levels = symmetric.q3(x, x * x, 4)
     expected = [q3(lane, 4) for lane in x.T]
     assert same(scale, [pair[0] for pair in expected])
     assert levels.T.tolist() == [pair[1] for pair in expected]
@@ -211,7 +212,8 @@ def test_q3_is_the_loop() -> None:
 
 def test_the_search_of_iq4_is_the_loop() -> None:
     x = lanes(32, 15, 200)
-    assert same(iq4.search(x), [iq4_scale(lane) for lane in x.T])
+    scale = symmetric.qvalues(x, x * x, F(-127), iq4._nearest)
+    assert same(scale, [iq4_scale(lane) for lane in x.T])
 
 
 @pytest.mark.parametrize(
@@ -228,4 +230,4 @@ def test_the_last_rounding_divides(low: int, high: int, affine: bool) -> None:
         [nearest((v if m is None else v + m[i]) / d[i], low, high) - low for i, v in enumerate(row)]
         for row in x
     ]
-    assert fits.requantize(x, d, m, low, high).tolist() == expected
+    assert kquants._requantize(x, d, m, low, high).tolist() == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ggufscope.arrays import Grid
 from ggufscope.blocks import grids
 from ggufscope.blocks.layouts import LAYOUTS
 from tests.oracles import ggml_dequantize
@@ -21,7 +22,7 @@ GRIDS = [
 
 
 @pytest.mark.parametrize(("name", "grid", "factor", "shift"), GRIDS, ids=[g[0] for g in GRIDS])
-def test_every_entry_is_ggmls(name: str, grid: grids.Grid, factor: int, shift: float) -> None:
+def test_every_entry_is_ggmls(name: str, grid: Grid, factor: int, shift: float) -> None:
     layout = LAYOUTS[name]
     index = np.arange(len(grid))
     blocks = np.zeros(len(grid), layout.dtype)
@@ -36,7 +37,7 @@ def test_every_entry_is_ggmls(name: str, grid: grids.Grid, factor: int, shift: f
 
 
 @pytest.mark.parametrize(("name", "grid", "factor", "shift"), GRIDS, ids=[g[0] for g in GRIDS])
-def test_entries_rise(name: str, grid: grids.Grid, factor: int, shift: float) -> None:
+def test_entries_rise(name: str, grid: Grid, factor: int, shift: float) -> None:
     levels, digits = np.unique(grid, return_inverse=True)
     numbers = digits.reshape(grid.shape) @ len(levels) ** np.arange(grid.shape[1])
     assert (np.diff(numbers) > 0).all()

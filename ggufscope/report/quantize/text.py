@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
+from ggufscope.blocks.error import WeightError
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.apply import Outlook, Result
 from ggufscope.recipes.files import free_bytes
-from ggufscope.recipes.jobs import Misfit
 from ggufscope.recipes.plan import Plan
 from ggufscope.report.console import (
     cell,
@@ -92,15 +92,15 @@ def result_views(result: Result) -> Iterator[RenderableType]:
     yield ""
 
 
-def _cost_table(head: str, costs: Sequence[tuple[str, Misfit]]) -> RenderableType:
+def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> RenderableType:
     table = plain_table(left(head), right("relative error"))
     for name, cost in costs:
         table.add_row(cell(name), f"{100 * cost.relative:.3f}%")
     return table
 
 
-def _by_role(result: Result) -> list[tuple[str, Misfit]]:
-    sums: dict[str, Misfit] = {}
+def _by_role(result: Result) -> list[tuple[str, WeightError]]:
+    sums: dict[str, WeightError] = {}
     for name, cost in result.costs.items():
         group = role_of(name).group
         sums[group] = sums[group] + cost if group in sums else cost
