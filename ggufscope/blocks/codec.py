@@ -6,8 +6,10 @@ chunks that stay in the cache, threads.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from math import prod
 from typing import Final
 
@@ -16,8 +18,10 @@ import numpy.typing as npt
 
 from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
-from ggufscope.blocks.layouts import Layout, layout_named
+from ggufscope.blocks.kernels import Kernels, load
+from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
 from ggufscope.errors import (
+    BadUsage,
     GGUFScopeError,
     IndivisibleRow,
     MismatchedArray,
@@ -129,11 +133,59 @@ threads would spend their time waiting for each other at NumPy's calls (at 1 << 
 slower than one); in larger ones the arrays leave the cache."""
 
 
+ENGINES: Final = ("auto", "numpy", "compiled")
+"""What can be asked for: ``auto`` takes the kernels where they were compiled."""
+
+ENGINE_VARIABLE: Final = "GGUFSCOPE_ENGINE"
+"""Where the choice lies: the processes that this one starts make the same."""
+
+
+def compiled(kernels: Kernels) -> Engine:
+    """Return the engine of one instruction set; NumPy does what it has no kernel for."""
+
+    def codec_of(layout: Layout, codec: Codec) -> Codec:
+        make = codec.quantize
+
+        def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
+            if make is not None and importance is not None and kernels.weighs(layout):
+                make(x, out, importance)
+            else:
+                kernels.quantize(layout, x, out)
+
+        read = partial(kernels.dequantize, layout)
+        return Codec(read, quantize if kernels.makes(layout) else make, codec.missing)
+
+    codecs = {
+        name: codec_of(LAYOUTS[name], codec) if kernels.reads(LAYOUTS[name]) else codec
+        for name, codec in CODECS.items()
+    }
+    return Engine("compiled", codecs, chunk=1 << 17, releases_gil=True)
+
+
+@cache
+def engine_named(name: str) -> Engine:
+    """Return the engine that was asked for. Raises ``BadUsage`` where there is none."""
+    if name not in ENGINES:
+        raise BadUsage(f"no engine is called {name!r}", hint=f"there are {', '.join(ENGINES)}")
+    kernels, why_not = load() if name != "numpy" else ({}, "")
+    if name == "compiled" and not kernels:
+        raise BadUsage(
+            f"there are no compiled kernels: {why_not}",
+            hint="install ggufscope where a C++ compiler or the package index can be reached",
+        )
+    return compiled(next(iter(kernels.values()))) if kernels else NUMPY
+
+
+def engine() -> Engine:
+    """Return the engine that this process converts with."""
+    return engine_named(os.environ.get(ENGINE_VARIABLE, "") or "auto")
+
+
 def require_makeable(
     type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
 ) -> Make:
     """Return what makes a type; raise the error where ``what`` would need it and nothing does."""
-    codec = NUMPY.codecs[type]
+    codec = engine().codecs[type]
     if codec.quantize is None:
         message = f"{what} would become {type}, which this program cannot make yet"
         raise error(message, hint=codec.missing)
@@ -181,7 +233,7 @@ def quantize(
     shape = _block_shape(weights.shape, layout)
     row = weights.shape[-1]
     columns = None if importance is None else _columns(importance, row)
-    if columns is None and row > NUMPY.chunk:
+    if columns is None and row > engine().chunk:
         row = layout.block_length  # by itself no type looks beyond a block: a long row is cut too
     rows = weights.reshape(weights.size // max(1, row), row)
     blocks = np.empty((len(rows), row // layout.block_length), layout.dtype)
@@ -240,7 +292,7 @@ def dequantize(
             f"out is {out.dtype} {out.shape}, not float32 {shape}", hint="it must be C-contiguous"
         )
     flat, weights = array.reshape(-1), out.reshape(-1, layout.block_length)
-    read = NUMPY.codecs[layout.name].dequantize
+    read = engine().codecs[layout.name].dequantize
 
     def convert(start: int, stop: int) -> None:
         read(flat[start:stop].astype(layout.dtype, copy=False), weights[start:stop])
@@ -306,7 +358,7 @@ def _columns(importance: npt.ArrayLike, row: int) -> Floats:
 
 def _run(convert: Callable[[int, int], None], rows: int, row: int, threads: int | None) -> None:
     """Call ``convert(start, stop)`` for some rows at a time; raise the first error."""
-    step = max(1, NUMPY.chunk // row)
+    step = max(1, engine().chunk // row)
 
     def one(start: int) -> None:
         # Edge data overflows and divides by zero as it does in C. The setting is the thread's.

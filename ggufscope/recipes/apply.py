@@ -27,7 +27,7 @@ from ggufscope.container.writer import GGUFWriter, TensorSpec, header_nbytes
 from ggufscope.errors import BadUsage
 from ggufscope.machine import processors
 from ggufscope.recipes.files import TargetFile, check_targets, target_files, written_shape
-from ggufscope.recipes.jobs import THREADS_SERVE, Job, Output, cut, require_makeable, run
+from ggufscope.recipes.jobs import Job, Output, cut, require_makeable, run, threads_serve
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, plan
 from ggufscope.recipes.workers import MOST_WORKERS, by_executor, by_processes, by_threads
@@ -268,7 +268,7 @@ def _carry_out(
     books = _Books(work.nbytes, progress)
     if executor is not None:
         done = by_executor(run, work.tasks(), executor, count)
-    elif count > 1 and work.nbytes >= _LARGE and not THREADS_SERVE:
+    elif count > 1 and work.nbytes >= _LARGE and not threads_serve():
         done = by_processes(run, work.tasks(), count, warn)
     else:
         done = by_threads(run, work.tasks(), count)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Final
 
 import numpy as np
 
@@ -23,8 +22,10 @@ from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
 
-THREADS_SERVE: Final = codec.NUMPY.releases_gil
-"""Whether threads do jobs as fast as processes."""
+
+def threads_serve() -> bool:
+    """Whether threads do jobs as fast as processes."""
+    return codec.engine().releases_gil
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from ggufscope.blocks.layouts import LAYOUTS
 
 X = np.random.default_rng(5).standard_normal((3, 2, 512), np.float32)
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def test_the_documented_examples_run() -> None:
     failed, tried = doctest.testmod(codec)

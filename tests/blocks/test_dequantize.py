@@ -19,6 +19,8 @@ WITHOUT_READER = {"F32", "F64", "I8", "I16", "I32", "I64", "Q8_1"}
 READ = [layout for name, layout in LAYOUTS.items() if name not in WITHOUT_READER]
 IN_GGUF_PY = [layout for name, layout in LAYOUTS.items() if hasattr(gguf.quants, name)]
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def random_blocks(layout: Layout, count: int, *, finite: bool) -> npt.NDArray[np.uint8]:
     """Random bytes (count, block_bytes); of the NaNs only the canonical ones."""

@@ -17,6 +17,8 @@ WEIGHED = ["Q4_0", "Q5_0", "Q6_K", "IQ4_NL", "IQ4_XS"]
 NOT_YET = ["Q4_1", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K"]
 UNTOUCHED = [name for name in CODECS if CODECS[name].quantize and name not in {*WEIGHED, *NOT_YET}]
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def importance() -> npt.NDArray[np.float32]:
     """(row,): as an importance matrix has it, a few columns far above the rest and some at 0."""

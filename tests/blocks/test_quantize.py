@@ -15,6 +15,8 @@ MADE = [LAYOUTS[name] for name, codec in CODECS.items() if codec.quantize]
 FINITE, OTHER = dict(finite_edges()), dict(other_edges())
 MILLION = 1_000_000
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def test_the_types_to_make_are_made() -> None:
     simple = {"F32", "F16", "BF16", "Q1_0", "Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"}

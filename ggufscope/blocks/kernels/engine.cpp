@@ -1,5 +1,6 @@
 // All kernels, compiled once for each instruction set: ISA is its name.
 
+#include "codebooks.h"
 #include "floats.h"
 #include "iq4.h"
 #include "kquants.h"
@@ -25,7 +26,7 @@ void quantize(const float *x, void *blocks, int64_t count) {
 }
 
 template <class Block, int group, void kernel(const Block *, float *)>
-void dequantize(const void *blocks, float *out, int64_t count) {
+void dequantize(const void *blocks, float *out, int64_t count, const SignedByte *) {
     const Block *block = (const Block *)blocks;
     for (; count >= group; count -= group, block += group, out += group * Block::length)
         kernel(block, out);
@@ -37,42 +38,59 @@ void dequantize(const void *blocks, float *out, int64_t count) {
     memcpy(out, made, sizeof(float) * Block::length * (size_t)count);
 }
 
+template <class Block, void kernel(const Block *, float *, const SignedByte *)>
+void dequantize_by_grid(const void *blocks, float *out, int64_t count, const SignedByte *grid) {
+    const Block *block = (const Block *)blocks;
+    for (; count > 0; count--, block++, out += Block::length) kernel(block, out, grid);
+}
+
 struct Codec {
     int number, length, bytes;
+    bool weighed;  // whether ggml makes it by importance
     void (*quantize)(const float *x, void *blocks, int64_t count);
-    void (*dequantize)(const void *blocks, float *out, int64_t count);
+    void (*dequantize)(const void *blocks, float *out, int64_t count, const SignedByte *grid);
 };
 
-#define READ(Block, name, group) \
-    {Block::number, Block::length, sizeof(Block), nullptr, dequantize<Block, group, dequantize_##name>}
-#define MADE(Block, name, made, read)                                                       \
-    {Block::number, Block::length, sizeof(Block), quantize<Block, made, quantize_##name>, \
-     dequantize<Block, read, dequantize_##name>}
+#define CODEC(Block, weighed, quantize, dequantize) \
+    {Block::number, Block::length, sizeof(Block), weighed, quantize, dequantize}
+#define READ(Block, name) CODEC(Block, false, nullptr, (dequantize<Block, 1, dequantize_##name>))
+#define BY_GRID(Block, name) \
+    CODEC(Block, false, nullptr, (dequantize_by_grid<Block, dequantize_##name>))
+#define MADE(Block, name, weighed, made, read)                     \
+    CODEC(Block, weighed, (quantize<Block, made, quantize_##name>), \
+          (dequantize<Block, read, dequantize_##name>))
 
-// How many blocks a kernel takes at a time, to make them and to read them.
+// Whether it is weighed, and how many blocks a kernel takes at a time, to make and to read them.
 const Codec CODECS[] = {
-    MADE(F16, f16, W, W),
-    MADE(Q4_0, q4_0, W, 1),
-    MADE(Q4_1, q4_1, W, 1),
-    MADE(Q5_0, q5_0, W, 1),
-    MADE(Q5_1, q5_1, W, 1),
-    MADE(Q8_0, q8_0, W, 1),
-    READ(Q8_1, q8_1, 1),
-    MADE(Q2_K, q2_k, GROUP<16>, 1),
-    MADE(Q3_K, q3_k, 1, 1),
-    MADE(Q4_K, q4_k, GROUP<32>, 1),
-    MADE(Q5_K, q5_k, GROUP<32>, 1),
-    MADE(Q6_K, q6_k, GROUP<16>, 1),
-    READ(Q8_K, q8_k, 1),
-    MADE(IQ4_NL, iq4_nl, LANES, 1),
-    MADE(IQ4_XS, iq4_xs, GROUP<32>, 1),
-    MADE(BF16, bf16, W, W),
-    MADE(TQ1_0, tq1_0, W, 1),
-    MADE(TQ2_0, tq2_0, W, 1),
-    MADE(MXFP4, mxfp4, W, 1),
-    MADE(NVFP4, nvfp4, W / 4, 1),
-    MADE(Q1_0, q1_0, W, 1),
-    MADE(Q2_0, q2_0, W, 1),
+    MADE(F16, f16, false, W, W),
+    MADE(Q4_0, q4_0, true, W, 1),
+    MADE(Q4_1, q4_1, true, W, 1),
+    MADE(Q5_0, q5_0, true, W, 1),
+    MADE(Q5_1, q5_1, true, W, 1),
+    MADE(Q8_0, q8_0, false, W, 1),
+    READ(Q8_1, q8_1),
+    MADE(Q2_K, q2_k, true, GROUP<16>, 1),
+    MADE(Q3_K, q3_k, true, 1, 1),
+    MADE(Q4_K, q4_k, true, GROUP<32>, 1),
+    MADE(Q5_K, q5_k, true, GROUP<32>, 1),
+    MADE(Q6_K, q6_k, true, GROUP<16>, 1),
+    READ(Q8_K, q8_k),
+    BY_GRID(IQ2_XXS, iq2_xxs),
+    BY_GRID(IQ2_XS, iq2_xs),
+    BY_GRID(IQ3_XXS, iq3_xxs),
+    BY_GRID(IQ1_S, iq1_s),
+    MADE(IQ4_NL, iq4_nl, true, LANES, 1),
+    BY_GRID(IQ3_S, iq3_s),
+    BY_GRID(IQ2_S, iq2_s),
+    MADE(IQ4_XS, iq4_xs, true, GROUP<32>, 1),
+    BY_GRID(IQ1_M, iq1_m),
+    MADE(BF16, bf16, false, W, W),
+    MADE(TQ1_0, tq1_0, false, W, 1),
+    MADE(TQ2_0, tq2_0, false, W, 1),
+    MADE(MXFP4, mxfp4, false, W, 1),
+    MADE(NVFP4, nvfp4, false, W / 4, 1),
+    MADE(Q1_0, q1_0, false, W, 1),
+    MADE(Q2_0, q2_0, false, W, 1),
 };
 
 const Codec *codec_of(int number) {
@@ -96,19 +114,21 @@ EXPORT int NAMED(ISA, quantize)(int type, const float *x, void *blocks, int64_t 
                                 const float *importance) {
     const Codec *codec = codec_of(type);
     if (!codec || !codec->quantize) return UNKNOWN;
-    if (importance) return NOT_MADE_YET;
+    if (importance && codec->weighed) return NOT_MADE_YET;
     codec->quantize(x, blocks, rows * (row / codec->length));
     return DONE;
 }
 
-// blocks (count,) -> out (count, length).
-EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int64_t count) {
+// blocks (count,) -> out (count, length); grid (entries, k) for the types that have one.
+EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int64_t count,
+                                  const int8_t *grid) {
     const Codec *codec = codec_of(type);
     if (!codec) return UNKNOWN;
-    codec->dequantize(blocks, out, count);
+    codec->dequantize(blocks, out, count, grid);
     return DONE;
 }
 
-// The bytes of a block, 0 for a type that is not here; whether it can be made.
+// The bytes of a block, 0 for a type that is not here; whether it is made, and by importance.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
 EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }
+EXPORT int NAMED(ISA, weighs)(int type) { return codec_of(type) && codec_of(type)->weighed; }

@@ -10,18 +10,6 @@ namespace {
 constexpr SignedByte FP4_VALUES[] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 constexpr float FP4_MIDDLES[] = {0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10};
 
-INLINE float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-INLINE uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 // Half of 2**(e - 127): exact, a denormal for e < 2.
 INLINE float half_e8m0(Byte e) { return float_of(e < 2 ? 0x200000u << e : (e - 1u) << 23); }
 

@@ -9,6 +9,18 @@ namespace {
 constexpr float MAGIC = 12582912.f;  // 1.5 * 2**23: adding it rounds to nearest, even
 constexpr float LARGEST = 3.40282346638528859812e38f;
 
+INLINE float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 // x (k, lanes) -> (lanes,): C's `if (v < min) min = v`.
 template <int k, class V> INLINE V smallest(const V *x) {
     V found = x[0];
@@ -95,12 +107,7 @@ INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 // To nearest, ties to even, read from the mantissa as ggml does, whatever x is.
 INLINE I nearest_int(F x) { return (as_bits(x + MAGIC) & 0x7fffff) - 0x400000; }
 
-INLINE int32_t nearest_int(float x) {
-    int32_t bits;
-    x += MAGIC;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits & 0x7fffff) - 0x400000;
-}
+INLINE int32_t nearest_int(float x) { return (int32_t)(bits_of(x + MAGIC) & 0x7fffff) - 0x400000; }
 
 // The number whose truncation is roundf(x).
 INLINE F nudge_away(F x) {

@@ -1,0 +1,126 @@
+"""Compile the kernels: one shared object with every instruction set of the machine it is for.
+
+It imports nothing of the package, for the build hook runs it before there is one. The compiler is
+``$CXX``, or one that is there, or else clang out of the wheel ``ziglang``. What only a build needs
+is imported by it: who loads the kernels asks this file for their name.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+SOURCES: Final = Path(__file__).parent
+INSTRUCTION_SETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "x86_64": {
+        "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+        "avx2": ("-mavx2",),
+        "baseline": (),
+    },
+    "aarch64": {"baseline": ()},
+}
+"""For each machine, the best first, with what the compiler is told."""
+
+ZIG: Final = "ziglang==0.17.1"
+TARGETS: Final = {
+    "x86_64-linux-gnu.2.17": "manylinux_2_17_x86_64",
+    "aarch64-linux-gnu.2.17": "manylinux_2_17_aarch64",
+    "aarch64-macos.11.0": "macosx_11_0_arm64",
+    "x86_64-macos.11.0": "macosx_11_0_x86_64",
+    "x86_64-windows-gnu": "win_amd64",
+}
+"""What ziglang compiles for, from any machine, and the platform that such a wheel names."""
+
+# No contraction: a multiplication and an addition are rounded one after the other, as in ggml.
+_FLAGS: Final = (
+    *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"),
+    *("-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
+)
+
+
+def library_name(target: str = sys.platform) -> str:
+    """Return the name of the shared object for a platform, or a target of ziglang."""
+    for part, suffix in (("darwin", "dylib"), ("macos", "dylib"), ("win", "dll")):
+        if part in target:
+            return f"engine.{suffix}"
+    return "engine.so"
+
+
+def digest() -> str:
+    """Return what tells these sources from others."""
+    found = 0
+    for path in sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.h"), SOURCES / "build.py"]):
+        found = crc32(path.read_bytes(), found)
+    return f"{found:08x}"
+
+
+def compiler(target: str = "") -> list[str] | None:
+    """Return the command of a compiler, or None where ziglang would have to be fetched."""
+    import shlex
+    import shutil
+
+    if not target:
+        if os.environ.get("CXX"):
+            return shlex.split(os.environ["CXX"])
+        for name in ("c++", "g++", "clang++"):
+            if shutil.which(name):
+                return [name]
+    if find_spec("ziglang") is None:
+        return None
+    command = [sys.executable, "-m", "ziglang", "c++", "-nostdlib++"]
+    return [*command, "-target", target or native_target()]
+
+
+def native_target() -> str:
+    """Return the target of ziglang that is this machine; ``native`` for one without a name here."""
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    named = (target for target in TARGETS if target.startswith(f"{machine}-{system}"))
+    return next(named, "native")
+
+
+def build(folder: Path, target: str = "") -> Path:
+    """Compile into ``folder`` and return the shared object.
+
+    Raises ``OSError`` or ``subprocess.CalledProcessError``, whose ``stderr`` says why.
+    """
+    import shutil
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
+
+    command = compiler(target)
+    if command is None:
+        raise FileNotFoundError("no C++ compiler found")
+    machine = (target or native_target()).split("-")[0]
+    sets = INSTRUCTION_SETS.get(machine, {"baseline": ()})
+    common = [*command, *_FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
+    common += [f'-DSOURCES="{digest()}"']
+    library = folder / library_name(target or sys.platform)
+    with tempfile.TemporaryDirectory() as made:
+
+        def compile(name: str, source: str, flags: tuple[str, ...]) -> str:
+            out = str(Path(made, f"{name}.o"))
+            _run([*common, *flags, f"-DISA={name}", "-c", str(SOURCES / source), "-o", out])
+            return out
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = [pool.submit(compile, "choose", "choose.cpp", ())]
+            parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
+            objects = [part.result() for part in parts]
+        linked = Path(made, library.name)
+        _run([*command, "-shared", "-s", *objects, "-o", str(linked)])
+        shutil.copy(linked, library.with_suffix(".new"))
+    library.with_suffix(".new").replace(library)  # whole, or not at all
+    return library
+
+
+def _run(command: list[str]) -> None:
+    import subprocess
+
+    subprocess.run(command, check=True, capture_output=True, text=True)
