@@ -15,14 +15,20 @@ constexpr float ALL_ZERO = 1e-15f;
 // Super-blocks whose sub-blocks of k weights fill the lanes of a search.
 template <int k> constexpr int GROUP = LANES * k > SUPER ? LANES * k / SUPER : 1;
 
-// Round t to a level in [low, high].
-template <bool careful, int low, int high> INLINE F nearest_level(F t) {
+// Round t to a level in [low, high]. Where the largest weight gets no more than its level and a
+// half, and so nothing is `beyond`, one comparison is spared: with the top one where there is a
+// minimum, with the bottom one where the largest weight, of either sign, is given the far end.
+template <bool careful, int low, int high> INLINE F nearest_level(F t, bool beyond = true) {
     if (careful) return to_float(smaller(larger(nearest_int(t), splat(low)), splat(high)));
-    return smaller(larger(t + MAGIC, splat(MAGIC + low)), splat(MAGIC + high)) - MAGIC;
+    t += MAGIC;
+    if (low == 0 || beyond) t = larger(t, splat(MAGIC + low));
+    if (low != 0 || beyond) t = smaller(t, splat(MAGIC + high));
+    return t - MAGIC;
 }
 
-template <bool careful, int low, int high> INLINE Lanes nearest_level(Lanes t) {
-    return {nearest_level<careful, low, high>(t.one), nearest_level<careful, low, high>(t.two)};
+template <bool careful, int low, int high> INLINE Lanes nearest_level(Lanes t, bool beyond) {
+    return {nearest_level<careful, low, high>(t.one, beyond),
+            nearest_level<careful, low, high>(t.two, beyond)};
 }
 
 // x (k,) -> levels (k,): round((x + m) / d) - low, clamped. The last rounding of every K-quant.
@@ -65,14 +71,16 @@ INLINE Fit qkx2(const Lanes *x, const Lanes *weights, Lanes *kept) {
     };
 
     Lanes iscale = (float)top / spread;
-    for (int i = 0; i < k; i++) levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale);
+    for (int i = 0; i < k; i++) levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale, false);
     Lanes scale = 1.f / iscale, best = misfit(scale, minimum);
     if (careful) memcpy(kept, levels, sizeof levels);
     for (int step = 0; step <= Search::last; step++) {
-        iscale = (Search::first + Search::step * (float)step + (float)top) / spread;
+        float factor = Search::first + Search::step * (float)step + (float)top;
+        bool beyond = factor > top + 0.49f;
+        iscale = factor / spread;
         Lanes sum_l = {}, sum_l2 = {}, sum_xl = {};
         for (int i = 0; i < k; i++) {
-            levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale);
+            levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale, beyond);
             Lanes weighted = weights[i] * levels[i];
             sum_l += weighted;
             sum_l2 += weighted * levels[i];
@@ -114,9 +122,10 @@ template <int k, int top, bool careful> INLINE Lanes qx(const Lanes *x, Lanes *k
 
     auto fit = [&](float factor) {
         Lanes iscale = -factor / most;
+        bool beyond = factor > top + 0.49f;
         sum_lx = sum_l2 = zero;
         for (int i = 0; i < k; i++) {
-            Lanes level = nearest_level<careful, -top, top - 1>(x[i] * iscale);
+            Lanes level = nearest_level<careful, -top, top - 1>(x[i] * iscale, beyond);
             sum_lx += weighted[i] * level;
             sum_l2 += weights[i] * level * level;
             if (careful) levels[i] = level;
@@ -143,31 +152,38 @@ template <int k, int top, bool careful> INLINE Lanes qx(const Lanes *x, Lanes *k
 }
 
 // x (k, W) -> scale (W,), levels + top (k, W). `make_q3_quants` with rmse: a descent by coordinates.
-// Few weights move. Behind a branch, those that stay wait for no sum.
+// Few weights move. Those that surely stay need no division, and wait behind no sum.
 template <int k, int top> INLINE F q3(const F *x, F *levels) {
     const F zero = {};
     F most = extreme<k>(x), iscale = (float)-top / most;
-    F weights[k], weighted[k], sum_lx = {}, sum_l2 = {};
+    F weights[k], weighted[k], part_lx[k], part_l2[k], sum_lx = {}, sum_l2 = {};
     for (int i = 0; i < k; i++) {
         weights[i] = x[i] * x[i];
         weighted[i] = weights[i] * x[i];
         levels[i] = nearest_level<true, -top, top - 1>(x[i] * iscale);
-        sum_lx += weighted[i] * levels[i];
-        sum_l2 += weights[i] * levels[i] * levels[i];
+        part_lx[i] = weighted[i] * levels[i];
+        part_l2[i] = weights[i] * levels[i] * levels[i];
+        sum_lx += part_lx[i];
+        sum_l2 += part_l2[i];
     }
     I changed = splat(-1);
     for (int round = 0; round < 5 && any(changed); round++) {
         changed = I{};
         for (int i = 0; i < k; i++) {
-            F lx = sum_lx - weighted[i] * levels[i];
-            F l2 = sum_l2 - weights[i] * levels[i] * levels[i];
+            F lx = sum_lx - part_lx[i], l2 = sum_l2 - part_l2[i];
+            F off = x[i] * l2 - levels[i] * lx, reach = lx * 0.4999f;  // of x * l2 / lx - level
+            I below = (off < reach) | (levels[i] == (float)(top - 1));
+            I above = (off > -reach) | (levels[i] == (float)-top);
+            if (!any((lx > 0) & ~(below & above))) continue;
             F level = nearest_level<true, -top, top - 1>(x[i] * l2 / lx);
             I moved = (lx > 0) & (level != levels[i]);
-            if (!any(moved)) continue;
-            lx += weighted[i] * level;
-            l2 += weights[i] * level * level;
+            F new_lx = weighted[i] * level, new_l2 = weights[i] * level * level;
+            lx += new_lx;
+            l2 += new_l2;
             moved &= (l2 > 0) & (lx * lx * sum_l2 > sum_lx * sum_lx * l2);
             levels[i] = moved ? level : levels[i];
+            part_lx[i] = moved ? new_lx : part_lx[i];
+            part_l2[i] = moved ? new_l2 : part_l2[i];
             sum_lx = moved ? lx : sum_lx;
             sum_l2 = moved ? l2 : sum_l2;
             changed |= moved;

@@ -177,8 +177,10 @@ template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fo
         rows[row] = start;
         for (int i = 0; i < k; i += W) rows[row] = fold(rows[row], load(x + row * k + i));
     }
-    transpose(rows);
-    for (int i = 1; i < W; i++) rows[0] = fold(rows[0], rows[i]);
+    for (int left = W / 2; left > 0; left /= 2)  // two rows become one that holds half of each
+        for (int i = 0; i < left; i++)
+            rows[i] = fold(interleave<0>(rows[i], rows[i + left], Each{}),
+                           interleave<1>(rows[i], rows[i + left], Each{}));
     return rows[0];
 }
 

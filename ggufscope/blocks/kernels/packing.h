@@ -92,6 +92,30 @@ INLINE void pack_fields(const Byte *fields, int bytes, Byte *packed) {
         }
 }
 
+// packed (bytes,) -> fields (8 * bytes,): each bit, next to each other, as bit `up` of a field.
+template <int up, bool more = false>
+INLINE void unpack_bits(const Byte *packed, int bytes, Byte *fields) {
+    const Sixteen each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    for (int i = 0; i < bytes; i += 2) {
+        Sixteen both = {packed[i], packed[i + 1]};
+        both = __builtin_shufflevector(both, both, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+        Sixteen set = (Sixteen)((both & each) != 0) & (Byte)(1 << up);
+        store(fields + i * 8, more ? load<Sixteen>(fields + i * 8) | set : set);
+    }
+}
+
+// fields (8 * bytes,) -> packed (bytes,): bit `down` of each.
+template <int down> INLINE void pack_bits(const Byte *fields, int bytes, Byte *packed) {
+#if defined(__x86_64__)
+    for (int i = 0; i < bytes; i += 2) {
+        __m128i some = _mm_loadu_si128((const __m128i *)(fields + i * 8));
+        store(packed + i, (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(some, 7 - down)));
+    }
+#else
+    pack_fields<1, 1, down>(fields, bytes, packed);
+#endif
+}
+
 // codes (k,), each under 16 -> their values (k,), in place.
 template <int k> INLINE void look_up(const SignedByte *values, SignedByte *codes) {
 #if defined(__AVX2__)

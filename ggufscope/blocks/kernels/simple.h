@@ -10,7 +10,7 @@ namespace {
 // levels (32,) -> their lower four bits, and the fifth where the type has one.
 template <class Block> INLINE void store_levels(const Byte *levels, Block *out) {
     pack_fields<4, 16>(levels, 16, out->qs);
-    if constexpr (sizeof(Block) > sizeof(Q4_1)) pack_fields<1, 1, 4>(levels, 4, out->qh);
+    if constexpr (sizeof(Block) > sizeof(Q4_1)) pack_bits<4>(levels, 4, out->qh);
 }
 
 // x (W, 32): the weight of the largest magnitude gets level 0, so d carries the opposite sign.
@@ -75,7 +75,7 @@ INLINE void quantize_q1_0(const float *x, Q1_0 *out) {
         Byte signs[128];
         write_levels<128>(signs, [&](int i) { return (load(x + i) >= 0) & 1; });
         out->d = (Half)d[row];
-        pack_fields<1, 1>(signs, 16, out->qs);
+        pack_bits<0>(signs, 16, out->qs);
     }
 }
 
@@ -96,7 +96,7 @@ INLINE void quantize_q2_0(const float *x, Q2_0 *out) {
 
 INLINE void dequantize_q1_0(const Q1_0 *block, float *out) {
     Byte minus[128];
-    unpack_fields<1, 1>(block->qs, 16, minus);
+    unpack_bits<0>(block->qs, 16, minus);
     for (int i = 0; i < 128; i++) minus[i] ^= 1;
     float d = from_half(block->d);
     for (int i = 0; i < 128; i += W) store(out + i, splat(d));
@@ -112,7 +112,7 @@ INLINE void dequantize_q2_0(const Q2_0 *block, float *out) {
 // block -> levels (32,).
 template <class Block> INLINE void load_levels(const Block *block, Byte *levels) {
     unpack_fields<4, 16>(block->qs, 16, levels);
-    if constexpr (sizeof(Block) > sizeof(Q4_1)) unpack_fields<1, 1, 4, true>(block->qh, 4, levels);
+    if constexpr (sizeof(Block) > sizeof(Q4_1)) unpack_bits<4, true>(block->qh, 4, levels);
 }
 
 template <int zero, class Block> INLINE void dequantize_centred(const Block *block, float *out) {
