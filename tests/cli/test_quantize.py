@@ -87,6 +87,16 @@ def test_several_types_go_to_a_directory(run: Run, sample: Path, tmp_path: Path)
         assert _sha(tmp_path / f"stories-{preset}.gguf") == expected
 
 
+@pytest.mark.parametrize("types", [("Q8_0,Q2_K",), ("Q8_0", "Q2_K"), ("Q8_0,", "Q2_K")])
+def test_types_may_be_listed_or_repeated(
+    types: tuple[str, ...], run: Run, sample: Path, tmp_path: Path
+) -> None:
+    options = [word for type_ in types for word in ("--type", type_)]
+    assert run("quantize", sample, *options, "-o", tmp_path) == 0
+    written = {"stories-Q2_K.gguf", "stories-Q8_0.gguf"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+
+
 def test_a_dry_run_says_what_the_run_does(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +151,7 @@ def test_every_view_fits_80_columns(
         (["IQ2_XS"], "without an importance matrix"),
         (["IQ3_S"], "which this program cannot make yet"),
         (["a", "b", "c"], "one word too many"),
-        (["Q8_0", "--type", "Q8_0"], "stands beside --type"),
+        (["Q8_0", "--type", "Q8_0"], "cannot be used together with --type"),
         (["--type", "Q8_0", "--type", "Q8_0"], "two of the types give one target"),
         (["Q8_0", "--split-max-size", "lots"], "is no size"),
         (["Q8_0", "--override-kv", "a=b"], "overrides no key"),

@@ -1,0 +1,64 @@
+"""What ``ggufscope quantize --json`` prints."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ggufscope.recipes.apply import Result
+from ggufscope.recipes.plan import Plan
+from ggufscope.recipes.request import Target
+
+SCHEMA: Final = "ggufscope.quantize/1"
+
+
+def outcome_json(outcome: Target | Result) -> dict[str, Any]:
+    """Return what was prepared, or what became of it, for machines."""
+    return target_json(outcome) if isinstance(outcome, Target) else result_json(outcome)
+
+
+def target_json(target: Target) -> dict[str, Any]:
+    """Return the plan for machines."""
+    return {
+        "schema": SCHEMA,
+        **_plan_json(target.plan),
+        "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
+    }
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """Return the result for machines: the plan, and what each tensor and role lost."""
+    return {
+        "schema": SCHEMA,
+        **_plan_json(result.plan),
+        "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
+        "relative_rms_error": {
+            "tensors": {name: cost.relative for name, cost in result.costs.items()},
+            "roles": {name: cost.relative for name, cost in result.costs_by_role.items()},
+        },
+    }
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "preset": plan.preset,
+        "file_type": plan.file_type,
+        "bits_per_weight": plan.bits_per_weight,
+        "tensor_bytes": plan.nbytes,
+        "source_tensor_bytes": plan.source_nbytes,
+        "needs_importance_matrix": plan.needs_importance,
+        "pruned": list(plan.pruned),
+        "tensors": [
+            {
+                "name": tensor.name,
+                "source_name": tensor.source_name,
+                "shape": list(tensor.shape),
+                "source_type": tensor.source.name,
+                "type": tensor.target.name,
+                "nbytes": tensor.nbytes,
+                "rule": tensor.rule,
+                "fallback_from": tensor.fallback_from.name if tensor.fallback_from else None,
+                "needs_importance_matrix": tensor.needs_importance,
+            }
+            for tensor in plan.tensors
+        ],
+    }
