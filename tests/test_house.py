@@ -31,6 +31,7 @@ THIRD_PARTY = {
     "rich": ("report", "cli"),
     "typer": ("cli",),
     "tokenizers": ("model/tokenizer/encoders.py",),
+    "gguf": ("model/hf_names.py",),
 }
 
 
@@ -96,6 +97,7 @@ def test_no_file_goes_through_a_shut_door(path: Path) -> None:
         ("report/tables.py", "typer"),
         ("recipes/mixes.py", "ggufscope.container.writer.GGUFWriter"),
         ("forward/ops.py", "numba"),
+        ("container/file.py", "gguf"),
     ],
 )
 def test_the_doors_are_really_shut(place: str, name: str) -> None:
