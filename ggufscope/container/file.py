@@ -59,7 +59,7 @@ class Tensor:
         return self.shard.header.data_offset + self.info.offset
 
     def data(self) -> memoryview:
-        """Give its bytes, zero-copy, as they stand in the file."""
+        """Return its bytes, zero-copy, as they stand in the file."""
         return self.shard.source.view(self.offset, self.offset + self.nbytes)
 
     def blocks(self) -> np.ndarray[Any, Any]:
@@ -112,7 +112,7 @@ class GGUFFile:
         return sum(shard.source.size for shard in self.shards)
 
     def tensor(self, name: str) -> Tensor:
-        """Give the tensor of this name, or raise ``NotInModel``."""
+        """Return the tensor of this name, or raise ``NotInModel``."""
         try:
             return self.tensors[name]
         except KeyError:

@@ -209,7 +209,7 @@ def _alignment(walk: Walk, extents: Mapping[str, Extent]) -> int:
 
 
 def alignment_of(values: Mapping[str, Value]) -> int:
-    """Give the alignment of the data section; raises ``BadAlignment``."""
+    """Return the alignment of the data section; raises ``BadAlignment``."""
     value = values.get(ALIGNMENT_KEY)
     if value is None:
         return DEFAULT_ALIGNMENT
