@@ -106,6 +106,9 @@ class Header:
     data_offset: int
     """Where the data section begins in the file."""
 
+    def __repr__(self) -> str:
+        return f"Header({len(self.metadata)} keys, {len(self.tensors)} tensors)"
+
     @property
     def data_end(self) -> int:
         """Where the last tensor's data ends in the file, without its padding."""

@@ -37,7 +37,7 @@ def stem_of_model(name: str) -> str:
 
 
 def shard_name(name: str, number: int, count: int) -> str:
-    """Return the name of shard ``number`` (from 0) of ``count``, for a model file called ``name``."""
+    """Return the name of shard ``number`` (from 0) of ``count`` of a model file called ``name``."""
     return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
 
 
