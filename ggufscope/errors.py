@@ -7,7 +7,8 @@
     │   ├── SourceNotFound            no such path
     │   ├── NotAFile                  a directory, a pipe, a device
     │   ├── SourceUnreadable          the operating system refused
-    │   └── SourceChanged             another file, or another state of it, while it was read
+    │   ├── SourceChanged             another file, or another state of it, while it was read
+    │   └── FileClosed                it was closed before it was used
     ├── FormatError               the file says something that cannot be true
     │   ├── EmptyFile                 zero bytes
     │   ├── NotGGUF                   another magic
@@ -127,6 +128,10 @@ class SourceUnreadable(SourceError):
 
 class SourceChanged(SourceError):
     """The file was replaced, changed, cut or removed while it was read."""
+
+
+class FileClosed(SourceError):
+    """A model was used after it was closed."""
 
 
 class FormatError(GGUFScopeError):
@@ -422,16 +427,8 @@ class WorkersLost(GGUFScopeError):
 
 
 _OF_THE_ASKER = (
-    SourceError,
-    UnknownType,
-    BadUsage,
-    BadPattern,
-    WriteError,
-    UnknownPreset,
-    BadTypeRule,
-    BadOverride,
-    UnknownShape,
-    WorkersLost,
+    *(SourceError, UnknownType, BadUsage, BadPattern, WriteError, UnknownPreset),
+    *(BadTypeRule, BadOverride, UnknownShape, WorkersLost),
 )
 """Errors that are about what was asked for, or that name their file anyway."""
 

@@ -106,6 +106,9 @@ class Header:
     data_offset: int
     """Where the data section begins in the file."""
 
+    def __repr__(self) -> str:
+        return f"Header({len(self.metadata)} keys, {len(self.tensors)} tensors)"
+
     @property
     def data_end(self) -> int:
         """Where the last tensor's data ends in the file, without its padding."""
@@ -209,7 +212,7 @@ def _alignment(walk: Walk, extents: Mapping[str, Extent]) -> int:
 
 
 def alignment_of(values: Mapping[str, Value]) -> int:
-    """Give the alignment of the data section; raises ``BadAlignment``."""
+    """Return the alignment of the data section; raises ``BadAlignment``."""
     value = values.get(ALIGNMENT_KEY)
     if value is None:
         return DEFAULT_ALIGNMENT

@@ -46,7 +46,7 @@ class TensorInfo:
 
 
 def padded(size: int, alignment: int) -> int:
-    """Give ``size`` rounded up to a multiple of ``alignment``."""
+    """Return ``size`` rounded up to a multiple of ``alignment``."""
     return -(-size // alignment) * alignment
 
 

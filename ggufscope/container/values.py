@@ -94,7 +94,7 @@ class Array(Sequence[Any]):
         ]
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """Give a zero-copy view of a numeric or bool array, shape (len,), in the file's order.
+        """Return a zero-copy view of a numeric or bool array, shape (len,), in the file's order.
 
         Raises ``TypeError`` for strings and nested arrays.
         """
@@ -191,7 +191,7 @@ class Value:
         return _text(self.raw, 8, len(self.raw), most)
 
     def encode(self, order: Order) -> bytes:
-        """Give the bytes of the value in this byte order: every bit of every number kept."""
+        """Return the bytes of the value in this byte order: every bit of every number kept."""
         return bytes(self.raw) if order == self.order else _swapped(self.type, self.raw, self.order)
 
 
@@ -205,7 +205,7 @@ def _decode(type_: ValueType, raw: Buffer, order: Order) -> Any:
 
 
 def _swapped(type_: ValueType, raw: Buffer, order: Order) -> bytes:
-    """Give ``raw`` with each of its numbers in the other byte order."""
+    """Return ``raw`` with each of its numbers in the other byte order."""
     if type_ in CODES:
         return bytes(raw)[::-1]
     if type_ is ValueType.STRING:

@@ -48,7 +48,7 @@ class TensorSpec:
 
     @classmethod
     def like(cls, tensor: Tensor) -> TensorSpec:
-        """Give the spec of an exact copy of ``tensor``."""
+        """Return the spec of an exact copy of ``tensor``."""
         foreign = tensor.nbytes if isinstance(tensor.type, ForeignType) else 0
         return cls(tensor.name, tensor.shape, tensor.type, foreign)
 
@@ -115,7 +115,7 @@ class GGUFWriter:
     def copy_of(
         cls, source: GGUFFile, path: str | os.PathLike[str], *, overwrite: bool = False
     ) -> GGUFWriter:
-        """Give a writer for the same metadata and tensors, in the same version and byte order.
+        """Return a writer for the same metadata and tensors, in the same version and byte order.
 
         Handed each tensor's ``data()``, it writes a file identical to ``source``. A model over
         several shards is not taken: each shard is a file of its own.
@@ -146,7 +146,7 @@ class GGUFWriter:
         self._under_way().write_at(self._starts[name] + done, data)
 
     def region(self, name: str) -> Region:
-        """Give the place of a tensor in the file under way, for somebody else to write.
+        """Return the place of a tensor in the file under way, for somebody else to write.
 
         Whoever does, in another process perhaps, tells ``mark_written`` of it in the end.
         """

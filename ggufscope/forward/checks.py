@@ -17,10 +17,10 @@ from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Weights
 from ggufscope.machine import require_memory
-from ggufscope.model.anatomy.build import LAYER
 from ggufscope.model.anatomy.quantities import Places
-from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind, Row
+from ggufscope.model.anatomy.rows import Kind, Row
 from ggufscope.model.anatomy.symbols import layer_dims, measure
+from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import HParams
 

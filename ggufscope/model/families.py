@@ -136,12 +136,12 @@ OTHER_GRAPHS: Final[dict[str, str]] = {
 
 
 def window_of(family: Family, hparams: HParams, layer: int) -> int | None:
-    """Give how many tokens layer ``layer`` can see, or None where it sees all of them."""
+    """Return how many tokens layer ``layer`` can see, or None where it sees all of them."""
     return window_at(family.window, hparams, layer)
 
 
 def window_at(window: Window | None, hparams: HParams, layer: int) -> int | None:
-    """Give how many tokens a layer can see by this rule, or None where it sees all of them.
+    """Return how many tokens a layer can see by this rule, or None where it sees all of them.
 
     Follows ``llama_hparams::set_swa_pattern``: a pattern in the file goes before the family's own.
     """

@@ -52,14 +52,14 @@ GUESSED: Final = 1024
 
 
 def file_type_name(number: object) -> str | None:
-    """Give the recipe of a ``general.file_type``; None where the file does not say."""
+    """Return the recipe of a ``general.file_type``; None where the file does not say."""
     if not isinstance(number, int):
         return None
     return FILE_TYPES.get(number & ~GUESSED, f"file type {number}")
 
 
 def guessed_file_type(commonest: str) -> int:
-    """Give the number that llama.cpp takes a silent file for, by its commonest tensor type.
+    """Return the number that llama.cpp takes a silent file for, by its commonest tensor type.
 
     Follows the loader in ``llama-model-loader.cpp``: a K-quant is taken for its medium mix, and
     what it has no guess for (``MXFP4``, ``IQ4_XS``) for F32.

@@ -32,7 +32,7 @@ class PerLayer:
         return self.numbers[0] if len(self.numbers) == 1 else self.numbers[layer]
 
     def distinct(self) -> list[int]:
-        """Give the different numbers, ascending."""
+        """Return the different numbers, ascending."""
         return sorted(set(self.numbers))
 
 
@@ -131,7 +131,7 @@ def text_of(metadata: Mapping[str, Any], key: str, most: int = 512) -> str | Non
 
 
 def architecture_of(metadata: Mapping[str, Any]) -> str | None:
-    """Give ``general.architecture``, or None where the file does not say."""
+    """Return ``general.architecture``, or None where the file does not say."""
     return text_of(metadata, "general.architecture", 128)
 
 
@@ -215,7 +215,7 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
 
 
 def _head_size(embedding: int | None, heads: PerLayer | None) -> int | None:
-    """Give llama.cpp's default head size: the embedding shared out among the heads of layer 0."""
+    """Return llama.cpp's default head size: the embedding shared out among the heads of layer 0."""
     return embedding // heads[0] if embedding and heads and heads[0] else None
 
 
@@ -232,14 +232,14 @@ class _Reader:
         self.layers = 0
 
     def number(self, key: str, default: int | None = None) -> int | None:
-        """Give a whole number, not negative; ``default`` where the key is missing."""
+        """Return a whole number, not negative; ``default`` where the key is missing."""
         full = f"{self.prefix}.{key}"
         if full not in self.metadata:
             return default
         return self._whole(full, value_of(self.metadata, full))
 
     def count(self, key: str, default: int = 0) -> int:
-        """Give a number of things; ``default`` where the key is missing."""
+        """Return a number of things; ``default`` where the key is missing."""
         return self.number(key, default) or 0
 
     def real(self, key: str) -> float | None:
@@ -257,7 +257,7 @@ class _Reader:
         return value
 
     def per_layer(self, key: str) -> PerLayer | None:
-        """Give a number, or an array (list, tuple) with one number (or bool) a layer.
+        """Return a number, or an array (list, tuple) with one number (or bool) a layer.
 
         llama.cpp wants exactly one a layer, but reads a window pattern that is longer.
         """

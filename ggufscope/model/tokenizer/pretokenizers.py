@@ -47,7 +47,7 @@ _GPT2: Final = rf"{_ENGLISH}| ?\p{{L}}+| ?\p{{N}}+|{_SIGNS}|{_SPACES}"
 
 
 def _llama3(digits: str, word: str = _WORD, signs: str = _SIGNS + r"[\r\n]*") -> str:
-    """Give Llama 3's pattern and its kin: they differ in how they group digits."""
+    """Return Llama 3's pattern and its kin: they differ in how they group digits."""
     return rf"{_ENDING}|{word}|{digits}|{signs}|{_LINES}"
 
 
@@ -64,7 +64,7 @@ _NOT_UPPER, _NOT_LOWER = r"(?:(?=\p{L})[^A-Z])", r"(?:(?=\p{L})[^a-z])"
 
 
 def _cased(upper: str, lower: str, ending: str) -> str:
-    """Give GPT-4o's words: capitals, then small letters; ASCII alone has a case here."""
+    """Return GPT-4o's words: capitals, then small letters; ASCII alone has a case here."""
     start = r"[^\r\n\p{L}\p{N}]?"
     return f"{start}{upper}*{lower}+{ending}|{start}{upper}+{lower}*{ending}"
 
@@ -107,7 +107,7 @@ _ASIAN: Final = (
 )
 _NOT_STOPS: Final = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 
-_KINDS: Final[dict[str, PreTokenizer]] = {
+_WAYS: Final[dict[str, PreTokenizer]] = {
     "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
     "gpt-2": PreTokenizer((_GPT2,)),
     "starcoder": PreTokenizer((r"\p{N}", _GPT2)),
@@ -223,7 +223,7 @@ _ALIASES: Final[dict[str, str]] = {
     "gemma4": "granite-embed-multi-311m",
 }
 
-PRE_TOKENIZERS: Final[dict[str, PreTokenizer]] = _KINDS | {
-    name: _KINDS[kind] for kind, names in _ALIASES.items() for name in names.split()
+PRE_TOKENIZERS: Final[dict[str, PreTokenizer]] = _WAYS | {
+    name: _WAYS[way] for way, names in _ALIASES.items() for name in names.split()
 }
 """Every name that llama.cpp has for a plain list of patterns, and what it means."""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ggufscope.container.file import Tensor
 from ggufscope.model.anatomy.build import Anatomy
-from ggufscope.model.anatomy.rows import TAIL
+from ggufscope.model.anatomy.table import TAIL
 from ggufscope.model.inventory import Entry, Fold, Total, fold, totals_by_group, totals_by_type
 from ggufscope.report.console import (
     HEADING,
