@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.cli.options import ExitCode, check_results, warn_about
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.common import warn_about
+from ggufscope.cli.options import AsJson, Model, warn_about
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ class Sort(StrEnum):
     TYPE = "type"
 
 
-def list_model(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+def list_command(
+    model: Model,
     stored: Annotated[bool, typer.Option("--stored", help="Only what is in the file.")] = False,
     computed: Annotated[
         bool, typer.Option("--computed", help="Only what is computed at run time.")
@@ -62,7 +61,7 @@ def list_model(
     explain: Annotated[
         bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
 
@@ -90,7 +89,8 @@ def list_model(
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
         if as_json:
-            from ggufscope.report.as_json import listing_json, write_json
+            from ggufscope.report.as_json import write_json
+            from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
             return
@@ -117,7 +117,7 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
-    from ggufscope.report.as_json import write_value
+    from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
 
     value = file.metadata.typed.get(key)
@@ -126,7 +126,7 @@ def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
             f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
         )
     if as_json:
-        write_value(value, sys.stdout)
+        write_key(key, value, sys.stdout)
     else:
         sys.stdout.writelines(whole_value(value))
         sys.stdout.write("\n")

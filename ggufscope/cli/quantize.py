@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.common import warn, warn_about
+from ggufscope.cli.options import warn, warn_about
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage, naming

@@ -15,7 +15,7 @@ from ggufscope.measure.patterns import HABITS, Habits, most_attended, sorted_hea
 from ggufscope.measure.verify import Finding
 from ggufscope.measure.watching import Map, Spotlight, Watched, take_last_rows
 from ggufscope.model.summary import Summary
-from ggufscope.report.as_json import value_json
+from ggufscope.report.as_json import finite as value_json
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
 from ggufscope.report.heatmap import SHADES, heatmap
 from ggufscope.report.html import Page, PageRun, PageScore, fold_columns
