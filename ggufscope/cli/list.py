@@ -61,6 +61,9 @@ def list_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
     ] = False,
+    hf_names: Annotated[
+        bool, typer.Option("--hf-names", help="Hugging Face's name of each stored tensor.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
@@ -88,11 +91,16 @@ def list_command(
         if sort is not None:
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
+        names = None
+        if hf_names:
+            from ggufscope.model.hf_names import hf_names as names_of
+
+            names = names_of(summary.architecture, shapes)
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
-            write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
+            write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
             return
         from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
@@ -103,6 +111,7 @@ def list_command(
             metadata=metadata,
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
+            hf_names=names,
         )
         show(make_console(), views(file, summary, entries, anatomy, sections))
 

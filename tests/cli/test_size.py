@@ -149,8 +149,6 @@ def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     for text, nbytes in sizes.items():
         told = ask("qwen3-0.6b", "--type", "Q8_0", "--fits", text)
         assert told["fits"][0]["limit_nbytes"] == nbytes
-            ask("qwen3-0.6b", "--type", "Q8_0", "--fits", text)["fits"][0]["limit_nbytes"] == nbytes
-        )
 
 
 def test_types_of_keys_and_values_go_apart(ask: Callable[..., Any]) -> None:

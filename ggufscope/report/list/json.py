@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import chain, islice
 from typing import IO, Any, Final
 
@@ -13,6 +14,7 @@ from ggufscope.container.values import Array, Value
 from ggufscope.model.anatomy.build import Anatomy, LayerAnatomy
 from ggufscope.model.anatomy.quantities import Quantity
 from ggufscope.model.anatomy.rows import Kind
+from ggufscope.model.hf_names import HFName
 from ggufscope.model.inventory import Entry, Total, totals_by_group, totals_by_type
 from ggufscope.model.summary import Summary
 from ggufscope.report.as_json import dumps, finite, pick
@@ -63,9 +65,13 @@ def _write_items(items: Array, out: IO[str], indent: str) -> None:
 
 
 def listing_json(
-    file: GGUFFile, summary: Summary, entries: list[Entry], anatomy: Anatomy
+    file: GGUFFile,
+    summary: Summary,
+    entries: list[Entry],
+    anatomy: Anatomy,
+    names: Mapping[str, HFName] | None = None,
 ) -> dict[str, Any]:
-    """Return all that ``ggufscope list`` knows of a model."""
+    """Return all that ``ggufscope list`` knows of a model; with Hugging Face's names if given."""
     hparams = summary.hparams
     return {
         "schema": SCHEMA,
@@ -86,7 +92,7 @@ def listing_json(
         },
         "metadata": {key: _metadata(value) for key, value in file.metadata.typed.items()},
         "stored": {
-            "tensors": [_tensor(entry) for entry in entries],
+            "tensors": [_tensor(entry, names) for entry in entries],
             "by_type": [_total(total) for total in totals_by_type(entries)],
             "by_role": [_total(total) for total in totals_by_group(entries)],
         },
@@ -116,7 +122,7 @@ def _first_items(data: Array, shown: int) -> list[Any]:
     ]
 
 
-def _tensor(entry: Entry) -> dict[str, Any]:
+def _tensor(entry: Entry, names: Mapping[str, HFName] | None) -> dict[str, Any]:
     tensor, role = entry.tensor, entry.role
     return {
         "name": tensor.name,
@@ -128,9 +134,14 @@ def _tensor(entry: Entry) -> dict[str, Any]:
         "type_number": tensor.type.number,
         "known_type": not isinstance(tensor.type, ForeignType),
         **pick(tensor.info, "n_elements nbytes bits_per_weight"),
+        "hf_names": _hf_names(names[tensor.name]) if names else None,
         "path": tensor.shard.source.name,
         "offset": tensor.offset,
     }
+
+
+def _hf_names(name: HFName) -> dict[str, Any]:
+    return {"names": name.names, "stacked": bool(name.experts), "note": name.note or None}
 
 
 def _total(total: Total) -> dict[str, Any]:
