@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout
@@ -163,13 +162,13 @@ def file_sizes(
     file: GGUFFile, presets: Sequence[str] = (), options: PlanOptions = DEFAULTS
 ) -> PresetSizes:
     """Size the files that ``quantize`` would write of a file, header and all."""
-    from ggufscope.recipes.apply import preview
+    from ggufscope.recipes.request import Request, prepare
 
     bare = preset_sizes(file.tensors.values(), file.metadata, presets, options)
-    outlooks = preview(file, {Path(f"{size.preset}.gguf"): size.plan for size in bare.sizes})
-    weighed = zip(bare.sizes, outlooks, strict=True)
+    prepared = prepare(Request(file, [size.plan for size in bare.sizes]))
+    weighed = zip(bare.sizes, prepared.targets, strict=True)
     return _sorted(
-        [replace(size, file_nbytes=outlook.nbytes) for size, outlook in weighed], bare.refused
+        [replace(size, file_nbytes=target.nbytes) for size, target in weighed], bare.refused
     )
 
 

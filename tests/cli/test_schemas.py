@@ -32,7 +32,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         printed = capsys.readouterr()
         assert caught.value.code == code, printed.err
         told = json.loads(printed.out, parse_constant=pytest.fail)
-        assert [*told][0] == "schema"
+        assert next(iter(told)) == "schema"
         subject = told["schema"].removeprefix("ggufscope.").split("/")[0]
         Draft202012Validator(SCHEMAS[subject]).validate(told)
         return told

@@ -77,9 +77,9 @@ def test_every_preset_weighs_what_quantize_and_llama_quantize_write(
             assert told[preset]["file_nbytes"] == real["nbytes"], preset
             written += 1
         assert run("quantize", source, preset, "--dry-run", "--json") == 0
-        (outlook,) = json.loads(capsys.readouterr().out)
+        (outlook,) = json.loads(capsys.readouterr().out)["targets"]
         assert told[preset]["file_nbytes"] == outlook["files"][0]["nbytes"], preset
-        assert told[preset]["tensor_nbytes"] == outlook["tensor_bytes"], preset
+        assert told[preset]["tensor_nbytes"] == outlook["tensor_nbytes"], preset
         fallbacks = sum(tensor["fallback_from"] is not None for tensor in outlook["tensors"])
         assert told[preset]["fallbacks"] == fallbacks, preset
     assert len(told) + refused == 35
