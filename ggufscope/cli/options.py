@@ -19,6 +19,8 @@ from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
 
+DEFAULT_PROMPT: Final = "The cat sat on the mat"
+
 Model = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON object.")]
@@ -28,7 +30,9 @@ TypeK = Annotated[
 TypeV = Annotated[
     str | None, typer.Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
 ]
-Text = Annotated[str | None, typer.Option("--prompt", help="The text to run.")]
+Text = Annotated[
+    str | None, typer.Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+]
 TextFile = Annotated[Path | None, typer.Option("--prompt-file", help="A file that holds the text.")]
 Ids = Annotated[
     str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import math
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any, Final
+
+from ggufscope.model.summary import Summary
 
 _ENCODER: Final = json.JSONEncoder(indent=2, ensure_ascii=True, allow_nan=False)
 _BLOCK: Final = 1 << 12
@@ -40,3 +43,12 @@ def finite(data: Any) -> Any:
 def pick(item: object, names: str) -> dict[str, Any]:
     """Return the attributes of these names, as they are."""
     return {name: getattr(item, name) for name in names.split()}
+
+
+def model_json(path: Path, summary: Summary) -> dict[str, Any]:
+    """Return a model that was run in a few facts."""
+    return {
+        "path": str(path),
+        **pick(summary, "name architecture n_elements"),
+        "block_count": summary.hparams.block_count if summary.hparams else None,
+    }
