@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.common import warn_about
+from ggufscope.cli.options import AsJson, Model, warn_about
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ class Sort(StrEnum):
     TYPE = "type"
 
 
-def list_model(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+def list_command(
+    model: Model,
     stored: Annotated[bool, typer.Option("--stored", help="Only what is in the file.")] = False,
     computed: Annotated[
         bool, typer.Option("--computed", help="Only what is computed at run time.")
@@ -62,7 +61,10 @@ def list_model(
     explain: Annotated[
         bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    hf_names: Annotated[
+        bool, typer.Option("--hf-names", help="Hugging Face's name of each stored tensor.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
 
@@ -89,10 +91,16 @@ def list_model(
         if sort is not None:
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
-        if as_json:
-            from ggufscope.report.as_json import listing_json, write_json
+        names = None
+        if hf_names:
+            from ggufscope.model.hf_names import hf_names as names_of
 
-            write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
+            names = names_of(summary.architecture, shapes)
+        if as_json:
+            from ggufscope.report.as_json import write_json
+            from ggufscope.report.list.json import listing_json
+
+            write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
             return
         from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
@@ -103,6 +111,7 @@ def list_model(
             metadata=metadata,
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
+            hf_names=names,
         )
         show(make_console(), views(file, summary, entries, anatomy, sections))
 
@@ -117,7 +126,7 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
-    from ggufscope.report.as_json import write_value
+    from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
 
     value = file.metadata.typed.get(key)
@@ -126,7 +135,7 @@ def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
             f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
         )
     if as_json:
-        write_value(value, sys.stdout)
+        write_key(key, value, sys.stdout)
     else:
         sys.stdout.writelines(whole_value(value))
         sys.stdout.write("\n")

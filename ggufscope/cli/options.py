@@ -1,8 +1,141 @@
-"""Options that several commands share, and how they are read."""
+"""What commands share: options written once, exit codes, warnings, what an error becomes."""
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
-def split_types(values: list[str] | None) -> list[str]:
-    """Return the types that ``--type A,B`` and a repeated ``--type`` name, in their order."""
-    return [word for value in values or [] for word in value.split(",") if word]
+import typer
+
+from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
+
+if TYPE_CHECKING:
+    from ggufscope.container.file import GGUFFile
+
+DEFAULT_PROMPT: Final = "The cat sat on the mat"
+
+Model = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON object.")]
+TypeK = Annotated[
+    str | None, typer.Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
+]
+TypeV = Annotated[
+    str | None, typer.Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
+]
+Text = Annotated[
+    str | None, typer.Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+]
+TextFile = Annotated[Path | None, typer.Option("--prompt-file", help="A file that holds the text.")]
+Ids = Annotated[
+    str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")
+]
+
+LONGEST_LINE: Final = 500
+"""Characters of an error or a warning; what is longer is cut, and its length said."""
+
+_OUTPUT_ERRORS: Final = frozenset(
+    {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EROFS, errno.EDQUOT}
+)
+"""What printing fails with. Errors of files that are read or written have become our own."""
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    NO = 1
+    """The answer to a question is no; no failure ends with it."""
+    FAILED = 2
+    DEFECT = 70
+    """A defect of this program (``EX_SOFTWARE`` of ``sysexits.h``)."""
+    INTERRUPTED = 130
+    """As a shell has it: 128 and the number of SIGINT."""
+    UNREAD = 141
+    """128 and the number of SIGPIPE: the reader of a pipe left before all was said."""
+
+
+def split_types(values: Iterable[str] | None) -> list[str]:
+    """Return the types of ``--types A,B`` and of a repeated ``--type``, in order.
+
+    Raises ``BadUsage`` for a value that names none.
+    """
+    found: list[str] = []
+    for value in values or ():
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if not names:
+            raise BadUsage("--types names no type", hint="write, say, --types Q8_0,Q4_K")
+        found += names
+    return found
+
+
+def check_results(
+    targets: Iterable[Path | None],
+    models: Iterable[GGUFFile],
+    prompt_file: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Refuse, before any long work, a result that cannot be written or would replace an input.
+
+    Raises what ``check_target`` raises.
+    """
+    from ggufscope.container.target import check_target
+
+    sources = [shard.source.path for model in models for shard in model.shards]
+    sources += [prompt_file] if prompt_file is not None else []
+    for target in targets:
+        if target is not None:
+            check_target(target, overwrite=overwrite, sources=sources)
+
+
+def warn(words: str) -> None:
+    """Print a warning on standard error."""
+    _complain("warning", words)
+
+
+def warn_about(file: GGUFFile) -> None:
+    """Print what is odd about a file."""
+    for words in file.warnings():
+        warn(words)
+
+
+def failure(error: BaseException) -> int:
+    """Print what went wrong, in a line and a hint; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.UNREAD
+    if isinstance(error, MemoryError):
+        error = GGUFScopeError("there is not enough memory", hint="close other programs")
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS and error.filename is None:
+        error = OutputLost(
+            f"standard output cannot be written: {error.strerror}",
+            hint="write to another place, or make room there",
+        )
+    if isinstance(error, GGUFScopeError):
+        _complain("error", error.message)
+        if error.hint:
+            _complain("hint", error.hint)
+        return ExitCode.FAILED
+    if os.environ.get("GGUFSCOPE_DEBUG"):
+        with suppress(OSError, ValueError):
+            sys.stderr.write("".join(traceback.format_exception(error)))
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(frame[0].filename).name}, line {frame[0].lineno})" if frame else ""
+    _complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
+    _complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
+    return ExitCode.DEFECT
+
+
+def _complain(kind: str, words: str) -> None:
+    from ggufscope.report.units import printable
+
+    with suppress(OSError, ValueError):  # with nowhere to say it the exit code still tells
+        sys.stderr.write(f"{kind}: {printable(words, most=LONGEST_LINE)}\n")
+        sys.stderr.flush()

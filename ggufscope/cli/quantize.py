@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ggufscope.cli.common import warn
-from ggufscope.cli.options import split_types
+from ggufscope.cli.options import AsJson, Force, split_types, warn
+from ggufscope.cli.options import Model as Source
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
@@ -20,14 +20,11 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import PlanOptions
     from ggufscope.recipes.request import Request, Target
 
-Source = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a target that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="The result, or the plan, as JSON.")]
 
 LONGEST_RULES: Final = 1 << 24
 """Bytes of a --tensor-type-file: a rule for each of very many tensors."""
@@ -39,7 +36,10 @@ def quantize_command(
         list[str] | None, typer.Argument(metavar="[TARGET] TYPE", help="Q4_K_M, Q8_0, ...")
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", help="Types, A,B; they read the source once.")
+        list[str] | None,
+        typer.Option(
+            "--type", "--types", metavar="T1,T2,...", help="Several types read the source once."
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("-o", "--output-dir", help="Where the targets go.")
@@ -157,7 +157,7 @@ def _carry_out(
 
     prepared = prepare(request, warn)
     if dry_run:
-        _show(prepared.targets, as_json=as_json)
+        _show(prepared.targets, dry_run=True, as_json=as_json)
         return
     with steps_bar("") as advance:
         results = run(
@@ -167,15 +167,15 @@ def _carry_out(
             progress=lambda done: advance(done.done, done.total, done.tensor),
             warn=warn,
         )
-    _show(results, as_json=as_json)
+    _show(results, dry_run=False, as_json=as_json)
 
 
-def _show(outcomes: Iterable[Target | Result], *, as_json: bool) -> None:
+def _show(outcomes: Iterable[Target | Result], *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         from ggufscope.report.as_json import dumps
-        from ggufscope.report.quantize.json import outcome_json
+        from ggufscope.report.quantize.json import outcomes_json
 
-        typer.echo(dumps([outcome_json(each) for each in outcomes]))
+        typer.echo(dumps(outcomes_json(outcomes, dry_run=dry_run)))
         return
     from ggufscope.report.console import make_console, show
     from ggufscope.report.quantize.text import outcome_views

@@ -1,37 +1,33 @@
-"""What ``ggufscope quantize --json`` prints."""
+"""What ``ggufscope quantize --json`` prints: ``schemas/quantize.json``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Target
 
-SCHEMA: Final = "ggufscope.quantize/1"
+SCHEMA: Final = "ggufscope.quantize/2"
 
 
-def outcome_json(outcome: Target | Result) -> dict[str, Any]:
-    """Return what was prepared, or what became of it, for machines."""
-    return target_json(outcome) if isinstance(outcome, Target) else result_json(outcome)
+def outcomes_json(outcomes: Iterable[Target | Result], *, dry_run: bool) -> dict[str, Any]:
+    """Return what was prepared, or what became of it."""
+    targets = [_target(each) if isinstance(each, Target) else _result(each) for each in outcomes]
+    return {"schema": SCHEMA, "dry_run": dry_run, "targets": targets}
 
 
-def target_json(target: Target) -> dict[str, Any]:
-    """Return the plan for machines."""
+def _target(target: Target) -> dict[str, Any]:
+    files = [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files]
+    return {**_plan_json(target.plan), "files": files, "relative_error": None}
+
+
+def _result(result: Result) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
-        **_plan_json(target.plan),
-        "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
-    }
-
-
-def result_json(result: Result) -> dict[str, Any]:
-    """Return the result for machines: the plan, and what each tensor and role lost."""
-    return {
-        "schema": SCHEMA,
         **_plan_json(result.plan),
         "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
-        "relative_rms_error": {
+        "relative_error": {
             "tensors": {name: cost.relative for name, cost in result.costs.items()},
             "roles": {name: cost.relative for name, cost in result.costs_by_role.items()},
         },
@@ -43,8 +39,8 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
         "preset": plan.preset,
         "file_type": plan.file_type,
         "bits_per_weight": plan.bits_per_weight,
-        "tensor_bytes": plan.nbytes,
-        "source_tensor_bytes": plan.source_nbytes,
+        "tensor_nbytes": plan.nbytes,
+        "source_tensor_nbytes": plan.source_nbytes,
         "needs_importance_matrix": plan.needs_importance,
         "pruned": list(plan.pruned),
         "tensors": [
