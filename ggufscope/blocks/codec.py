@@ -60,21 +60,19 @@ class Engine:
     """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
 
 
-def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
-    """Hand rows on as x (n, block_length) -> out (n,). Importance changes nothing, as in ggml."""
-    return lambda x, out, _: make(x.reshape(out.size, -1), out.reshape(-1))
+def _by_block(make: Callable[[Floats, Blocks], None], unweighed: str = "") -> Make:
+    """Hand rows on as x (n, block_length) -> out (n,). An importance changes nothing, as in ggml.
 
-
-def _unweighed(make: Callable[[Floats, Blocks], None]) -> Make:
-    """Hand rows on as blocks, where ggml would weigh by an importance and ``make`` does not yet."""
+    Except for a type, ``unweighed``, that ggml would weigh by it and this program does not yet.
+    """
 
     def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
-        if importance is not None:
+        if unweighed and importance is not None:
             raise UnmakeableType(
-                "this program cannot weigh by importance for this type yet",
+                f"{unweighed} cannot be made by importance yet",
                 hint="leave it out; or choose Q4_0, Q5_0, Q6_K, IQ4_NL or IQ4_XS",
             )
-        _by_block(make)(x, out, None)
+        make(x.reshape(out.size, -1), out.reshape(-1))
 
     return quantize
 
@@ -90,15 +88,15 @@ CODECS: Final[dict[str, Codec]] = {
     "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
     "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
     "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
-    "Q4_1": Codec(simple.dequantize_q4_1, _unweighed(simple.quantize_q4_1)),
+    "Q4_1": Codec(simple.dequantize_q4_1, _by_block(simple.quantize_q4_1, "Q4_1")),
     "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
-    "Q5_1": Codec(simple.dequantize_q5_1, _unweighed(simple.quantize_q5_1)),
+    "Q5_1": Codec(simple.dequantize_q5_1, _by_block(simple.quantize_q5_1, "Q5_1")),
     "Q8_0": Codec(simple.dequantize_q8, _by_block(simple.quantize_q8_0)),
     "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
-    "Q2_K": Codec(kquants.dequantize_q2_k, _unweighed(kquants.quantize_q2_k)),
-    "Q3_K": Codec(kquants.dequantize_q3_k, _unweighed(kquants.quantize_q3_k)),
-    "Q4_K": Codec(kquants.dequantize_q4_k, _unweighed(kquants.quantize_q4_k)),
-    "Q5_K": Codec(kquants.dequantize_q5_k, _unweighed(kquants.quantize_q5_k)),
+    "Q2_K": Codec(kquants.dequantize_q2_k, _by_block(kquants.quantize_q2_k, "Q2_K")),
+    "Q3_K": Codec(kquants.dequantize_q3_k, _by_block(kquants.quantize_q3_k, "Q3_K")),
+    "Q4_K": Codec(kquants.dequantize_q4_k, _by_block(kquants.quantize_q4_k, "Q4_K")),
+    "Q5_K": Codec(kquants.dequantize_q5_k, _by_block(kquants.quantize_q5_k, "Q5_K")),
     "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
     "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
     "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
@@ -133,12 +131,13 @@ slower than one); in larger ones the arrays leave the cache."""
 
 def require_makeable(
     type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
-) -> None:
-    """Raise an error where ``what`` would become a type that no engine here can make."""
+) -> Make:
+    """Return what makes a type; raise the error where ``what`` would need it and nothing does."""
     codec = NUMPY.codecs[type]
     if codec.quantize is None:
         message = f"{what} would become {type}, which this program cannot make yet"
         raise error(message, hint=codec.missing)
+    return codec.quantize
 
 
 def quantize(
@@ -149,23 +148,20 @@ def quantize(
     threads: int | None = None,
     check_finite: bool = True,
 ) -> Blocks:
-    """X (..., row) -> blocks (..., row / block_length) of the type's dtype.
+    """x (..., row) -> blocks (..., row / block_length) of the type's dtype.
 
     The bytes are those of ggml's ``ggml_quantize_chunk``. x is any array of real numbers, read as
     float32; one that is not C-contiguous is copied first. For F32, F16 and BF16 the result is
     plain, one number a weight (BF16 as its bits, ``uint16``).
 
-    ``importance`` (row,), finite and from 0: how much an error in each column counts, for all rows.
-
+    ``importance`` (row,), finite and from 0, says how much an error in each column counts.
     ``threads`` converters run side by side; by default, one for each processor. The result does
-    not depend on it.
+    not depend on it. With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it;
+    NaNs other than the canonical one may then differ, as they do between builds of ggml.
 
-    With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it. NaNs other than
-    the canonical one may then differ, as they do between builds of ggml.
-
-    Raises ``UnknownType``, ``UnmakeableType`` (also for a type that is not made by importance yet),
-    ``IndivisibleRow``, ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray``
-    if x does not hold real numbers, or importance does not fit them.
+    Raises ``UnknownType``, ``UnmakeableType`` (also by importance), ``IndivisibleRow``,
+    ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray`` if x does not hold
+    real numbers, or importance does not fit its columns.
 
     >>> import numpy as np, ggufscope
     >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
@@ -176,34 +172,28 @@ def quantize(
     (2, 1, 12)
     """
     layout = _layout(type)
-    require_makeable(layout.name, "the array", UnmakeableType)
-    make = NUMPY.codecs[layout.name].quantize
-    assert make is not None
+    make = require_makeable(layout.name, "the array", UnmakeableType)
     weights = np.asarray(x)
     if weights.dtype.kind not in "fiu":
         raise MismatchedArray(
             f"cannot quantize an array of {weights.dtype}", hint="real numbers are needed"
         )
     shape = _block_shape(weights.shape, layout)
-    columns = None if importance is None else _importance(importance, weights.shape[-1])
-    blocks = np.empty(shape, layout.dtype)
-    if not weights.size:
-        return blocks
     row = weights.shape[-1]
+    columns = None if importance is None else _columns(importance, row)
     if columns is None and row > NUMPY.chunk:
         row = layout.block_length  # by itself no type looks beyond a block: a long row is cut too
-    rows = weights.reshape(-1, row)
-    out = blocks.reshape(len(rows), -1)
+    rows = weights.reshape(weights.size // max(1, row), row)
+    blocks = np.empty((len(rows), row // layout.block_length), layout.dtype)
 
     def convert(start: int, stop: int) -> None:
         part = np.ascontiguousarray(rows[start:stop], dtype=np.float32)
-        # A sum over a NaN or an infinity is not finite: one pass, and nothing to allocate.
-        if check_finite and not np.isfinite(np.add.reduce(part, axis=None)):
-            _check_finite(part, start, weights.shape)
-        make(part, out[start:stop], columns)
+        if check_finite:
+            _check_finite(part, start * row, weights.shape)
+        make(part, blocks[start:stop], columns)
 
     _run(convert, len(rows), row, threads)
-    return blocks
+    return blocks.reshape(shape)
 
 
 def dequantize(
@@ -214,7 +204,7 @@ def dequantize(
     out: Floats | None = None,
     threads: int | None = None,
 ) -> Floats:
-    """Blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
+    """blocks -> weights (..., row) float32, as ggml's ``dequantize_row_*`` gives them.
 
     blocks is what ``quantize`` returns, (..., k) of the type's dtype in any byte order that its
     dtype declares, or their bytes: ``bytes``, or a ``uint8`` array (..., k * block_bytes).
@@ -265,7 +255,7 @@ def _layout(type: str | Layout) -> Layout:
 
 def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     if not shape:
-        raise IndivisibleRow("a single number has no rows", hint="give an array of one axis")
+        raise IndivisibleRow("a single number has no rows", hint="pass an array of one axis")
     blocks, rest = divmod(shape[-1], layout.block_length)
     if rest:
         raise IndivisibleRow(
@@ -277,14 +267,14 @@ def _block_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 
 
 def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
-    """Blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
+    """blocks or bytes -> (..., k) of the layout's dtype, or of its fields in another byte order."""
     array = blocks if isinstance(blocks, np.ndarray) else np.frombuffer(blocks, np.uint8)
     if array.dtype.newbyteorder("=") == layout.dtype.newbyteorder("=") and array.ndim:
         return array
     if array.dtype != np.uint8 or not array.ndim:
         raise MismatchedArray(
             f"blocks of {layout.name} are not an array of {array.dtype}, shape {array.shape}",
-            hint="give their bytes as uint8, or the array that quantize() returned",
+            hint="pass their bytes as uint8, or the array that quantize() returned",
         )
     if array.shape[-1] % layout.block_bytes:
         raise MismatchedArray(
@@ -295,17 +285,16 @@ def _as_blocks(blocks: Array | BytesLike, layout: Layout) -> Blocks:
 
 
 def _check_finite(part: Floats, start: int, shape: tuple[int, ...]) -> None:
-    """Raise ``NonFiniteWeight`` for the first one in these blocks, if it was no mere overflow."""
-    found = np.flatnonzero(~np.isfinite(part))
-    if found.size:
-        where = np.unravel_index(start * part.shape[1] + int(found[0]), shape)
+    place = floats.first_not_finite(part)
+    if place is not None:
+        where = np.unravel_index(start + place, shape)
         raise NonFiniteWeight(
-            f"the weight at [{', '.join(map(str, where))}] is {part.flat[found[0]]} as float32",
+            f"the weight at [{', '.join(map(str, where))}] is {part.flat[place]} as float32",
             hint="pass check_finite=False to quantize it as ggml does",
         )
 
 
-def _importance(importance: npt.ArrayLike, row: int) -> Floats:
+def _columns(importance: npt.ArrayLike, row: int) -> Floats:
     columns = np.ascontiguousarray(importance, np.float32)
     if columns.shape != (row,) or not (np.isfinite(columns) & (columns >= 0)).all():
         raise MismatchedArray(

@@ -19,11 +19,13 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Array, Grid
+from ggufscope.arrays import Array, Bytes, Floats, Grid, Integers
+from ggufscope.blocks.ordered import flip_signs, per_weight
+from ggufscope.blocks.packing import unpack_fields
 
 
 def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
-    """Give the grid (entries, length) that the text chooses."""
+    """Return the grid (entries, length) that the text chooses."""
     chosen = np.frombuffer(zlib.decompress(b85decode(text)), np.uint8)
     numbers = np.flatnonzero(np.unpackbits(chosen, bitorder="little"))
     digits = numbers[:, None] // len(levels) ** np.arange(length) % len(levels)
@@ -32,12 +34,22 @@ def _grid(levels: tuple[int, ...], length: int, text: str) -> Grid:
 
 
 def lookup(grid: Grid, index: Array) -> Grid:
-    """Grid (entries, k), index (n, i) -> (n, i * k): the vectors, one after the other.
+    """grid (entries, k), index (n, i) -> (n, i * k): the vectors, one after the other.
 
     An entry is moved as one integer of k bytes, several times faster than as k bytes.
     """
     whole = np.dtype(f"u{grid.shape[1]}")
     return grid.view(whole)[:, 0].take(index).view(np.int8)
+
+
+def fill(out: Floats, grid: Grid, index: Integers, signs: Bytes, scales: Floats) -> None:
+    """Fill out (n, 256) with scale * grid, signed; scales (n, s), each for a run of 256 / s.
+
+    Index (n, 256 / k) into the grid (entries, k); signs (n, 32), a bit a weight.
+    """
+    np.copyto(out, lookup(grid, index))
+    out *= per_weight(scales, out)
+    flip_signs(out, unpack_fields(signs, 1, 1))
 
 
 IQ1_S: Final = _grid(

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Bytes, Floats, Grid, Integers
+from ggufscope.arrays import Blocks, Floats, Integers
 from ggufscope.blocks import grids
-from ggufscope.blocks.ordered import flip_signs, from_half, per_weight
-from ggufscope.blocks.packing import EVEN_SIGNS, unpack_fields
+from ggufscope.blocks.grids import fill
+from ggufscope.blocks.ordered import from_half
+from ggufscope.blocks.packing import EVEN_SIGNS, even_signs, unpack_fields
 
 
-def _fill(
-    out: Floats,
-    grid: Grid,
-    index: Integers,
-    signs: Bytes,
-    d: Floats,
-    scales: Integers,
-) -> None:
-    """Fill out (n, 256) with d * (scale + 1/2) / 4 * grid, signed.
-
-    Index and signs (n, 32); scales (n, s), each for a run of 256 / s weights.
-    """
-    np.copyto(out, grids.lookup(grid, index))
+def _scales(blocks: Blocks, scales: Integers) -> Floats:
+    """blocks (n,), scales (n, s) -> (n, s): d * (scale + 1/2) / 4."""
     factor = np.float32(0.5) + scales.astype(np.float32)
-    out *= per_weight(d[:, None] * factor * np.float32(0.25), out)
-    flip_signs(out, unpack_fields(signs, 1, 1))
+    return from_half(blocks["d"])[:, None] * factor * np.float32(0.25)
 
 
 def dequantize_iq2_xxs(blocks: Blocks, out: Floats) -> None:
@@ -39,9 +28,7 @@ def dequantize_iq2_xxs(blocks: Blocks, out: Floats) -> None:
     words = np.ascontiguousarray(blocks["qs"]).view("<u4").reshape(len(blocks), -1, 2)
     index = np.ascontiguousarray(words[:, :, 0]).view(np.uint8)
     packed = words[:, :, 1].astype(np.uint32)
-    signs = EVEN_SIGNS[packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127]
-    d = from_half(blocks["d"])
-    _fill(out, grids.IQ2_XXS, index, signs.reshape(len(blocks), -1), d, packed >> 28)
+    fill(out, grids.IQ2_XXS, index, even_signs(packed), _scales(blocks, packed >> 28))
 
 
 def dequantize_iq2_xs(blocks: Blocks, out: Floats) -> None:
@@ -52,8 +39,8 @@ def dequantize_iq2_xs(blocks: Blocks, out: Floats) -> None:
     SSSSSSSIIIIIIIII    S = signs    I = index
     """
     qs = blocks["qs"].astype(np.uint16)
-    scales = unpack_fields(blocks["scales"], 4, 1)
-    _fill(out, grids.IQ2_XS, qs & 511, EVEN_SIGNS[qs >> 9], from_half(blocks["d"]), scales)
+    scales = _scales(blocks, unpack_fields(blocks["scales"], 4, 1))
+    fill(out, grids.IQ2_XS, qs & 511, EVEN_SIGNS[qs >> 9], scales)
 
 
 def dequantize_iq2_s(blocks: Blocks, out: Floats) -> None:
@@ -63,5 +50,4 @@ def dequantize_iq2_s(blocks: Blocks, out: Floats) -> None:
     """
     low, signs = np.split(blocks["qs"], 2, axis=1)
     index = low | unpack_fields(blocks["qh"], 2, 1).astype(np.uint16) << 8
-    scales = unpack_fields(blocks["scales"], 4, 1)
-    _fill(out, grids.IQ2_S, index, signs, from_half(blocks["d"]), scales)
+    fill(out, grids.IQ2_S, index, signs, _scales(blocks, unpack_fields(blocks["scales"], 4, 1)))

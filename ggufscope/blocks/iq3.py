@@ -6,8 +6,9 @@ import numpy as np
 
 from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks import grids
-from ggufscope.blocks.ordered import flip_signs, from_half, per_weight
-from ggufscope.blocks.packing import EVEN_SIGNS, unpack_fields
+from ggufscope.blocks.grids import fill
+from ggufscope.blocks.ordered import from_half
+from ggufscope.blocks.packing import even_signs, unpack_fields
 
 
 def dequantize_iq3_xxs(blocks: Blocks, out: Floats) -> None:
@@ -19,12 +20,9 @@ def dequantize_iq3_xxs(blocks: Blocks, out: Floats) -> None:
     """
     index, tail = np.split(blocks["qs"], [blocks["qs"].shape[1] * 2 // 3], axis=1)
     packed = np.ascontiguousarray(tail).view("<u4").astype(np.uint32)
-    signs = EVEN_SIGNS[packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127]
-    signs = signs.reshape(len(blocks), -1)
-    np.copyto(out, grids.lookup(grids.IQ3_XXS, index))
     factor = np.float32(0.5) + (packed >> 28).astype(np.float32)
-    out *= per_weight(from_half(blocks["d"])[:, None] * factor * np.float32(0.5), out)
-    flip_signs(out, unpack_fields(signs, 1, 1))
+    scales = from_half(blocks["d"])[:, None] * factor * np.float32(0.5)
+    fill(out, grids.IQ3_XXS, index, even_signs(packed), scales)
 
 
 def dequantize_iq3_s(blocks: Blocks, out: Floats) -> None:
@@ -33,7 +31,5 @@ def dequantize_iq3_s(blocks: Blocks, out: Floats) -> None:
     A nibble of scale, s, serves 32 weights: d * (1 + 2 * s).
     """
     index = blocks["qs"] | unpack_fields(blocks["qh"], 1, 1).astype(np.uint16) << 8
-    np.copyto(out, grids.lookup(grids.IQ3_S, index))
     factor = (1 + 2 * unpack_fields(blocks["scales"], 4, 1)).astype(np.float32)
-    out *= per_weight(from_half(blocks["d"])[:, None] * factor, out)
-    flip_signs(out, unpack_fields(blocks["signs"], 1, 1))
+    fill(out, grids.IQ3_S, index, blocks["signs"], from_half(blocks["d"])[:, None] * factor)

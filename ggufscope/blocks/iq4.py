@@ -45,7 +45,7 @@ _LEVELS: Final = VALUES.astype(np.float32)[_CODES]
 
 
 def _places(t: Floats) -> Places:
-    """T -> the place of each number in ``_CODES``; t is overwritten.
+    """t -> the place of each number in ``_CODES``; t is overwritten.
 
     ggml's ``best_index_int8`` ends at the highest level for NaN, for no comparison holds.
     """
@@ -66,7 +66,7 @@ def _nearest(t: Floats, out: Floats) -> None:
 
 
 def _scales(x: Floats, length: int, lanes: Floats, importance: Floats | None) -> Floats:
-    """X (rows, row) in blocks of ``length``, its lanes (32, lanes) -> (lanes,)."""
+    """x (rows, row) in blocks of ``length``, its lanes (32, lanes) -> (lanes,)."""
     if importance is None:
         weights = np.square(lanes)
     else:
@@ -93,7 +93,7 @@ def dequantize_iq4_xs(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_iq4_nl(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> IQ4_NL out (rows, row / 32). Follows ``quantize_iq4_nl``."""
+    """x (rows, row) -> IQ4_NL out (rows, row / 32). Follows ``quantize_iq4_nl``."""
     lanes, blocks = lanes_of(x, _LENGTH), out.reshape(-1)
     scale = _scales(x, _LENGTH, lanes, importance)
     blocks["d"] = to_half(scale)
@@ -102,7 +102,7 @@ def quantize_iq4_nl(x: Floats, out: Blocks, importance: Floats | None) -> None:
 
 
 def quantize_iq4_xs(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> IQ4_XS out (rows, row / 256). Follows ``quantize_iq4_xs``."""
+    """x (rows, row) -> IQ4_XS out (rows, row / 256). Follows ``quantize_iq4_xs``."""
     lanes, blocks = lanes_of(x, _LENGTH), out.reshape(-1)
     n = len(blocks)
     scales = _scales(x, SUPER, lanes, importance).reshape(n, -1)

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Bytes, Floats
-from ggufscope.blocks.fits.affine import AffineSearch, qkx2, qkx2_levels
+from ggufscope.arrays import Blocks, Bytes, Floats, Ints
+from ggufscope.blocks.fits.affine import AffineSearch, qkx2
 from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx
 from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.ordered import (
@@ -45,7 +45,7 @@ _Q5_K: Final = AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=Fals
 
 
 def _subscales(d: Blocks, scales: Bytes) -> Floats:
-    """D (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
+    """d (n,), scales (n, s) -> (n, s): float32 of each sub-block."""
     return from_half(d)[:, None] * scales.astype(np.float32)
 
 
@@ -108,93 +108,85 @@ def dequantize_q8_k(blocks: Blocks, out: Floats) -> None:
     out *= per_weight(blocks["d"].astype(np.float32), out)
 
 
-def _top_scale(scales: Floats) -> Floats:
-    """Scales (n, s) -> (n,): the largest above 0; C's ``if (scale > max)`` from 0."""
-    top = largest(scales.T, np.float32(0))
-    return np.where(top > 0, top, np.float32(0))
+def _steps(values: Floats, most: int, d: Blocks) -> Ints:
+    """values (lanes,), blocks of them in turn -> (n, s): as multiples of d (n,), which is filled.
 
-
-def _inverse(top: Floats, levels: int) -> Floats:
-    """Top (n,) -> (n, 1): levels / top, and 0 where there is nothing to scale."""
-    return np.where(top > 0, np.float32(levels) / top, np.float32(0))[:, None]
+    The largest above 0 becomes ``most``, by C's ``if (scale > max)`` from 0; 0 where there is none.
+    """
+    values = values.reshape(len(d), -1)
+    top = largest(values.T, np.float32(0))
+    top = np.where(top > 0, top, np.float32(0))
+    d[:] = to_half(top / np.float32(most))
+    inverse = np.where(top > 0, np.float32(most) / top, np.float32(0))
+    return nearest_int(inverse[:, None] * values)
 
 
 def _requantize(x: Floats, d: Floats, m: Floats | None, low: int, high: int) -> Bytes:
-    """X (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
+    """x (k, lanes), d, m (lanes,) -> levels less ``low`` (k, lanes): round((x + m) / d), clamped.
 
     The last rounding of every K-quant, with the scales as they are stored.
     """
-    t = x / d if m is None else x + m
-    if m is not None:
-        t /= d
+    t = (x if m is None else x + m) / d
     levels = nearest_level(t, low, high)
     levels -= low
     return levels.astype(np.uint8)
 
 
 def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: Floats) -> Bytes:
-    """Give the levels (k, lanes) under the stored d and m; those of the search where d is 0."""
+    """Return levels (k, lanes) under the stored d and m; those of the search where d is 0."""
     levels = _requantize(lanes, d, m, 0, search.top)
     lost = np.flatnonzero(d == 0)
     if lost.size:
         part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
-        levels[:, lost] = qkx2_levels(part, part_weights, search)
+        kept = np.empty_like(part)
+        qkx2(part, part_weights, search, kept)
+        levels[:, lost] = kept
     return levels
 
 
 def quantize_q2_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
-    n = len(x)
+    """x (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
     lanes = lanes_of(x, 16)
     weights = np.abs(lanes)
     scale, minimum = qkx2(lanes, weights, _Q2_K)
-    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
-    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
-    out["d"] = to_half(top_scale / np.float32(15))
-    out["dmin"] = to_half(top_minimum / np.float32(15))
     # Four bits each, which ggml does not clamp: none is above the largest, which is stored as 15.
-    low = nearest_int(_inverse(top_scale, 15) * scales)
-    high = nearest_int(_inverse(top_minimum, 15) * minimums)
+    low, high = _steps(scale, 15, out["d"]), _steps(-minimum, 15, out["dmin"])
     packed = (low | high << 4).astype(np.uint8)
     out["scales"] = packed
     d = _subscales(out["d"], packed & 15).reshape(-1)
     m = _subscales(out["dmin"], packed >> 4).reshape(-1)
-    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), n), 2, 32)
+    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), len(x)), 2, 32)
 
 
 def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
-    """X (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
-    n = len(x)
+    """x (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
     lanes = lanes_of(x, 32)
     root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
     weights = root_mean_square + np.abs(lanes)
     scale, minimum = qkx2(lanes, weights, search)
-    scales, minimums = scale.reshape(n, -1), -minimum.reshape(n, -1)
-    top_scale, top_minimum = _top_scale(scales), _top_scale(minimums)
     # C stores the integer in a byte before it takes the minimum.
-    s = np.minimum(nearest_int(_inverse(top_scale, 63) * scales).astype(np.uint8), 63)
-    m = np.minimum(nearest_int(_inverse(top_minimum, 63) * minimums).astype(np.uint8), 63)
+    s = np.minimum(_steps(scale, 63, out["d"]).astype(np.uint8), 63)
+    m = np.minimum(_steps(-minimum, 63, out["dmin"]).astype(np.uint8), 63)
     out["scales"] = pack_scales_mins(s, m)
-    out["d"] = to_half(top_scale / np.float32(63))
-    out["dmin"] = to_half(top_minimum / np.float32(63))
-    stored_d, stored_m = _subscales(out["d"], s), _subscales(out["dmin"], m)
-    return rows_of(_affine(lanes, weights, search, stored_d.reshape(-1), stored_m.reshape(-1)), n)
+    stored_d = _subscales(out["d"], s).reshape(-1)
+    stored_m = _subscales(out["dmin"], m).reshape(-1)
+    return rows_of(_affine(lanes, weights, search, stored_d, stored_m), len(x))
 
 
 def quantize_q4_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
+    """x (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
     out["qs"] = pack_fields(_quantize_32(x, _Q4_K, out), 4, 32)
 
 
 def quantize_q5_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
+    """x (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
     levels = _quantize_32(x, _Q5_K, out)
     out["qs"] = pack_fields(levels & 15, 4, 32)
     out["qh"] = pack_fields(levels >> 4, 1, 32)
 
 
 def quantize_q3_k(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
+    """x (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
     n = len(x)
     lanes = lanes_of(x, 16)
     scale, searched = q3(lanes, lanes * lanes, 4)
@@ -213,7 +205,7 @@ def quantize_q3_k(x: Floats, out: Blocks) -> None:
 
 
 def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
+    """x (rows, row) -> Q6_K out (rows, row / 256). Follows ``quantize_row_q6_K_impl``.
 
     A weight counts the importance of its column in the fit, or its square where there is none.
     """

@@ -54,7 +54,7 @@ def _to_ue4m3(x: Floats) -> Bytes:
 
 
 def _nearest_codes(lanes: Floats, d: Floats, reach: Floats) -> Bytes:
-    """Lanes (k, lanes), d, largest magnitude (lanes,) -> the nearest code, the first of equals.
+    """lanes (k, lanes), d, largest magnitude (lanes,) -> the nearest code, the first of equals.
 
     ggml measures ``fabsf(value * d - x)`` for each of the 16 codes. Near the middle between two
     values that difference is exact, so comparing with the middles decides alike, as long as d is
@@ -82,7 +82,7 @@ def _nearest_codes(lanes: Floats, d: Floats, reach: Floats) -> Bytes:
 
 
 def _e8m0_for(top: Floats) -> Bytes:
-    """Give the exponent that puts the top magnitude between 4 and 8: floor(log2(top)) - 2.
+    """Return the exponent that puts the top magnitude between 4 and 8: floor(log2(top)) - 2.
 
     ggml takes ``floorf(log2f(top))``. For the last floats below a power of two ``log2f`` rounds up
     to the integer, so the exponent of the float is not the answer. Rounding a float64 logarithm to
@@ -101,7 +101,7 @@ def dequantize_mxfp4(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_mxfp4(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> MXFP4 out (n,). Follows ``quantize_row_mxfp4_ref``."""
+    """x (n, 32) -> MXFP4 out (n,). Follows ``quantize_row_mxfp4_ref``."""
     lanes = lanes_of(x, x.shape[1])
     top = peak(lanes)
     exponent = _e8m0_for(top)
@@ -117,7 +117,7 @@ def dequantize_nvfp4(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_nvfp4(x: Floats, out: Blocks) -> None:
-    """X (n, 64) -> NVFP4 out (n,). Follows ``quantize_row_nvfp4_ref``."""
+    """x (n, 64) -> NVFP4 out (n,). Follows ``quantize_row_nvfp4_ref``."""
     lanes = lanes_of(x, _SUB)
     top = peak(lanes)
     scales = _to_ue4m3(top / np.float32(6))

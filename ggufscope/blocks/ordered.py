@@ -37,10 +37,10 @@ _BELOW_HALF: Final = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32
 
 
 def lanes_of(x: Floats, length: int) -> Floats:
-    """X (n, m) -> (length, n * m / length): each run of ``length`` weights becomes a column.
+    """x (n, m) -> (length, n * m / length): each run of ``length`` weights becomes a column.
 
-    Always a copy, in C order, for the caller to work in; turned strip by strip, because a strip
-    that stays in the first-level cache is turned twice as fast.
+    Always a copy, in C order, for the caller to work in; made strip by strip, because a strip
+    that stays in the first-level cache is transposed twice as fast.
     """
     runs = x.reshape(-1, length)
     lanes = np.empty((length, len(runs)), np.float32)
@@ -51,24 +51,24 @@ def lanes_of(x: Floats, length: int) -> Floats:
 
 
 def rows_of(levels: Array, blocks: int) -> Array:
-    """Levels (length, lanes) -> (blocks, m): the way back from ``lanes_of``."""
+    """levels (length, lanes) -> (blocks, m): the way back from ``lanes_of``."""
     return np.ascontiguousarray(levels.T).reshape(blocks, -1)
 
 
 def per_weight(values: Floats, out: Floats) -> Floats:
-    """Values (n, s) -> the shape of out (n, m): each value serves a run of m / s weights."""
+    """values (n, s) -> the shape of out (n, m): each value serves a run of m / s weights."""
     return np.repeat(values, out.size // values.size).reshape(out.shape)
 
 
 def flip_signs(out: Floats, minus: Bytes) -> None:
-    """Out, minus (n, m): change the sign, of a NaN too, where minus is 1."""
+    """out, minus (n, m): change the sign, of a NaN too, where minus is 1."""
     bits = minus.astype(np.uint32)
     bits <<= 31
     np.bitwise_xor(out.view(np.uint32), bits, out=out.view(np.uint32))
 
 
 def sum_rows(terms: Floats) -> Floats:
-    """Terms (k, lanes) -> (lanes,): 0 + row 0 + row 1 + ..., one addition after the other.
+    """terms (k, lanes) -> (lanes,): 0 + row 0 + row 1 + ..., one addition after the other.
 
     A reduction over the first axis of a C-ordered array adds row after row. With one lane only,
     NumPy would take the column for one long run and add it in pairs, hence the second form.
@@ -79,7 +79,7 @@ def sum_rows(terms: Floats) -> Floats:
 
 
 def smallest(x: Floats, start: np.float32 | None = None) -> Floats:
-    """X (k, lanes) -> (lanes,): C's ``if (v < min) min = v``, from ``start`` or from row 0.
+    """x (k, lanes) -> (lanes,): C's ``if (v < min) min = v``, from ``start`` or from row 0.
 
     A NaN is never smaller, so it is passed over, but a NaN in row 0 stays if the loop starts
     there. Of zeros with both signs the first one stays.
@@ -97,12 +97,12 @@ def smallest(x: Floats, start: np.float32 | None = None) -> Floats:
 
 
 def largest(x: Floats, start: np.float32 | None = None) -> Floats:
-    """X (k, lanes) -> (lanes,): C's ``if (v > max) max = v``; see ``smallest``."""
+    """x (k, lanes) -> (lanes,): C's ``if (v > max) max = v``; see ``smallest``."""
     return -smallest(-x, None if start is None else -start)
 
 
 def extreme(x: Floats) -> Floats:
-    """X (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
+    """x (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
 
     C's ``if (fabsf(v) > amax) { amax = fabsf(v); max = v; }`` from 0: a NaN is passed over, and a
     lane of zeros gives +0.
@@ -121,12 +121,12 @@ def extreme(x: Floats) -> Floats:
 
 
 def peak(x: Floats) -> Floats:
-    """X (k, lanes) -> (lanes,): C's ``if (amax < fabsf(v)) amax = fabsf(v)``, from 0."""
+    """x (k, lanes) -> (lanes,): C's ``if (amax < fabsf(v)) amax = fabsf(v)``, from 0."""
     return np.asarray(np.fmax.reduce(np.abs(x), axis=0, initial=0))
 
 
 def peak_of_rows(x: Floats) -> Floats:
-    """X (n, m) -> (n,): ``amax = MAX(amax, fabsf(v))`` with ggml's macro, from 0, row by row.
+    """x (n, m) -> (n,): ``amax = MAX(amax, fabsf(v))`` with ggml's macro, from 0, row by row.
 
     The macro gives its second argument where the comparison fails, so a NaN is taken, and lost
     again to the next weight. Where there is none the order does not matter, and the weights move
@@ -189,7 +189,7 @@ def truncate(x: Floats) -> Ints:
 
 
 def nudge_away(x: Floats) -> Floats:
-    """X -> the number whose truncation is ``roundf(x)``: to nearest, ties away from zero.
+    """x -> the number whose truncation is ``roundf(x)``: to nearest, ties away from zero.
 
     Adding the largest float below one half, not one half, keeps 0.49999997 from becoming 1; a tie
     still reaches the next integer, because the sum is itself rounded, to even.

@@ -19,7 +19,7 @@ _UPPER_TWO: Final = np.uint32(0x30303030)
 
 
 def unpack_fields(packed: Bytes, bits: int, apart: int, up: int = 0, zero: int = 0) -> Bytes:
-    """Packed (n, bytes) -> (n, bytes * 8 / bits): fields of ``bits`` bits, in order of weights.
+    """packed (n, bytes) -> (n, bytes * 8 / bits): fields of ``bits`` bits, in order of weights.
 
     Each comes out as ``(field << up) - zero``, modulo 256.
 
@@ -46,14 +46,14 @@ def unpack_fields(packed: Bytes, bits: int, apart: int, up: int = 0, zero: int =
 
 
 def read_fields(packed: Bytes, bits: int, apart: int, zero: int, out: Floats) -> None:
-    """Packed (n, bytes) -> out (n, bytes * 8 / bits): each field less ``zero``, as float32."""
+    """packed (n, bytes) -> out (n, bytes * 8 / bits): each field less ``zero``, as float32."""
     places = out.reshape(-1, 8 // bits, apart)
     for place, plane in enumerate(planes(packed, bits, zero=zero)):
         places[:, place] = plane.view(np.int8).reshape(-1, apart)
 
 
 def planes(packed: Bytes, bits: int, up: int = 0, zero: int = 0) -> Iterator[Bytes]:
-    """Packed, any shape -> the fields at each place of its bytes in turn, in that shape.
+    """packed, any shape -> the fields at each place of its bytes in turn, in that shape.
 
     As in ``unpack_fields``, ``(field << up) - zero``. One array, used again for each plane.
     """
@@ -74,7 +74,7 @@ def planes(packed: Bytes, bits: int, up: int = 0, zero: int = 0) -> Iterator[Byt
 
 
 def pack_fields(fields: Bytes, bits: int, apart: int) -> Bytes:
-    """Fields (n, weights) -> (n, weights * bits / 8): the inverse of ``unpack_fields``."""
+    """fields (n, weights) -> (n, weights * bits / 8): the inverse of ``unpack_fields``."""
     n, weights = fields.shape
     per_byte = 8 // bits
     groups = fields.reshape(n, -1, per_byte, apart)
@@ -85,7 +85,7 @@ def pack_fields(fields: Bytes, bits: int, apart: int) -> Bytes:
 
 
 def unpack_scales_mins(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Packed (n, 12) -> scales (n, 8), minimums (n, 8): the 6-bit pairs of Q4_K and Q5_K.
+    """packed (n, 12) -> scales (n, 8), minimums (n, 8): the 6-bit pairs of Q4_K and Q5_K.
 
     Sub-blocks 0 to 3 have their six bits together. The upper bits of 4 to 7 fill the two bits
     that are left above them. With ``S`` and ``M`` for sub-block j and ``s`` and ``m`` for j + 4::
@@ -104,7 +104,7 @@ def unpack_scales_mins(packed: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def pack_scales_mins(scales: Bytes, minimums: Bytes) -> Bytes:
-    """Scales (n, 8), minimums (n, 8), all under 64 -> (n, 12): see ``unpack_scales_mins``."""
+    """scales (n, 8), minimums (n, 8), all under 64 -> (n, 12): see ``unpack_scales_mins``."""
     early_s, late_s = _words(scales)
     early_m, late_m = _words(minimums)
     first = early_s | (late_s & _UPPER_TWO) << 2
@@ -114,12 +114,12 @@ def pack_scales_mins(scales: Bytes, minimums: Bytes) -> Bytes:
 
 
 def _words(packed: Bytes) -> Words32:
-    """Packed (n, 4 * k) -> (k, n): four bytes at a time. The masks keep them apart."""
+    """packed (n, 4 * k) -> (k, n): four bytes at a time. The masks keep them apart."""
     return np.ascontiguousarray(packed).view(np.uint32).T
 
 
 def unpack_sixteen_scales(packed: Bytes) -> Bytes:
-    """Packed (n, 12) -> (n, 16), each under 64: the scales of Q3_K.
+    """packed (n, 12) -> (n, 16), each under 64: the scales of Q3_K.
 
     Eight bytes of low nibbles, then four bytes of upper pairs. With ``A`` ``B`` ``C`` ``D`` for
     sub-blocks j, j + 4, j + 8, j + 12::
@@ -132,7 +132,7 @@ def unpack_sixteen_scales(packed: Bytes) -> Bytes:
 
 
 def pack_sixteen_scales(scales: Bytes) -> Bytes:
-    """Scales (n, 16), all under 64 -> (n, 12): see ``unpack_sixteen_scales``."""
+    """scales (n, 16), all under 64 -> (n, 12): see ``unpack_sixteen_scales``."""
     return np.concatenate([pack_fields(scales & 15, 4, 8), pack_fields(scales >> 4, 2, 4)], axis=1)
 
 
@@ -149,3 +149,9 @@ EVEN_SIGNS: Final = _even_signs()
     stored   0GFEDCBA    A = sign of weight 0, ..., G = sign of weight 6
     signs    HGFEDCBA    H = A ^ B ^ C ^ D ^ E ^ F ^ G
 """
+
+
+def even_signs(packed: Words32) -> Bytes:
+    """packed (n, w) -> signs (n, 4 * w): four times 7 bits of each word, the lowest first."""
+    sevens = packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127
+    return EVEN_SIGNS.take(sevens).reshape(len(packed), -1)

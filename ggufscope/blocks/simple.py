@@ -1,6 +1,6 @@
 """One scale a block, found in one pass: Q1_0 Q2_0 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1.
 
-Each block is a lane: ``x`` comes as rows, one block a row, and is turned into columns once.
+Each block is a lane: ``x`` comes as rows, one block a row, and is transposed once.
 Q8_1 is only read: ggml makes it on the fly for dot products and never stores it in a file.
 """
 
@@ -44,7 +44,7 @@ def dequantize_q1_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q1_0(x: Floats, out: Blocks) -> None:
-    """X (n, 128) -> Q1_0 out (n,): the mean magnitude and the signs. ``quantize_row_q1_0_ref``."""
+    """x (n, 128) -> Q1_0 out (n,): the mean magnitude and the signs. ``quantize_row_q1_0_ref``."""
     lanes = lanes_of(x, x.shape[1])
     out["d"] = to_half(sum_rows(np.abs(lanes)) / np.float32(len(lanes)))
     out["qs"] = pack_fields((x >= 0).view(np.uint8), 1, 1)
@@ -57,7 +57,7 @@ def dequantize_q2_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q2_0(x: Floats, out: Blocks) -> None:
-    """X (n, 64) -> Q2_0 out (n,). ``quantize_row_q2_0_ref``: 2d is never reached from a peak."""
+    """x (n, 64) -> Q2_0 out (n,). ``quantize_row_q2_0_ref``: 2d is never reached from a peak."""
     lanes = lanes_of(x, x.shape[1])
     d = peak(lanes)
     lanes *= reciprocal(d)
@@ -97,7 +97,7 @@ def dequantize_q5_1(blocks: Blocks, out: Floats) -> None:
 
 
 def _centred(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, Bytes]:
-    """X (rows, row) -> d (n,), levels (n, 32): the weight of the largest magnitude gets level 0.
+    """x (rows, row) -> d (n,), levels (n, 32): the weight of the largest magnitude gets level 0.
 
     With an even number of levels one end reaches further than the other, and this weight, of
     either sign, is given the far end: d carries the opposite sign. With an importance that is only
@@ -120,7 +120,7 @@ def _centred(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, B
 
 
 def _from_minimum(x: Floats, bits: int) -> tuple[Floats, Floats, Floats]:
-    """X (n, 32) -> d (n,), m (n,), (x - m) / d + 0.5 (32, n): level 0 is the smallest weight."""
+    """x (n, 32) -> d (n,), m (n,), (x - m) / d + 0.5 (32, n): level 0 is the smallest weight."""
     lanes = lanes_of(x, x.shape[1])
     m = smallest(lanes, LARGEST)
     d = (largest(lanes, -LARGEST) - m) / np.float32((1 << bits) - 1)
@@ -131,7 +131,7 @@ def _from_minimum(x: Floats, bits: int) -> tuple[Floats, Floats, Floats]:
 
 
 def quantize_q4_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> Q4_0 out (rows, row / 32). ``quantize_row_q4_0_ref``, and ``_impl``."""
+    """x (rows, row) -> Q4_0 out (rows, row / 32). ``quantize_row_q4_0_ref``, and ``_impl``."""
     d, levels = _centred(x, 4, importance)
     blocks = out.reshape(-1)
     blocks["d"] = to_half(d)
@@ -139,7 +139,7 @@ def quantize_q4_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
 
 
 def quantize_q4_1(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q4_1 out (n,). Follows ``quantize_row_q4_1_ref``."""
+    """x (n, 32) -> Q4_1 out (n,). Follows ``quantize_row_q4_1_ref``."""
     d, m, lanes = _from_minimum(x, 4)
     levels = np.minimum(lanes.astype(np.int8), np.int8(15))
     out["d"] = to_half(d)
@@ -153,7 +153,7 @@ def _store_five_bits(levels: Bytes, out: Blocks) -> None:
 
 
 def quantize_q5_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """X (rows, row) -> Q5_0 out (rows, row / 32). ``quantize_row_q5_0_ref``, and ``_impl``."""
+    """x (rows, row) -> Q5_0 out (rows, row / 32). ``quantize_row_q5_0_ref``, and ``_impl``."""
     d, levels = _centred(x, 5, importance)
     blocks = out.reshape(-1)
     blocks["d"] = to_half(d)
@@ -161,7 +161,7 @@ def quantize_q5_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
 
 
 def quantize_q5_1(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q5_1 out (n,). Follows ``quantize_row_q5_1_ref``, which takes no minimum."""
+    """x (n, 32) -> Q5_1 out (n,). Follows ``quantize_row_q5_1_ref``, which takes no minimum."""
     d, m, lanes = _from_minimum(x, 5)
     out["d"] = to_half(d)
     out["m"] = to_half(m)
@@ -175,7 +175,7 @@ def dequantize_q8(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_q8_0(x: Floats, out: Blocks) -> None:
-    """X (n, 32) -> Q8_0 out (n,). Follows ``quantize_row_q8_0_ref``."""
+    """x (n, 32) -> Q8_0 out (n,). Follows ``quantize_row_q8_0_ref``."""
     d = peak_of_rows(x) / np.float32(127)
     out["d"] = to_half(d)
     out["qs"] = nudge_away(x * per_weight(reciprocal(d), x)).astype(np.int8)

@@ -25,7 +25,7 @@ _PARTS: Final = (("qs", 0, 32, 5), ("qs", 32, 48, 5), ("qh", 0, 4, 4))
 
 
 def _unpack_digits(packed: Bytes, digits: int) -> Bytes:
-    """Packed (n, b) -> (n, digits * b), each 0, 1 or 2; digit i of byte j is weight i * b + j.
+    """packed (n, b) -> (n, digits * b), each 0, 1 or 2; digit i of byte j is weight i * b + j.
 
     A byte holds the fraction 0.abcde in base 3, as a multiple of 1/256, rounded up. Multiplied by
     3 its whole part is the first digit, and the low byte is the fraction with the others.
@@ -35,7 +35,7 @@ def _unpack_digits(packed: Bytes, digits: int) -> Bytes:
 
 
 def _pack_digits(digits: Bytes, count: int) -> Bytes:
-    """Digits (n, count * b) -> (n, b): the inverse of ``_unpack_digits``, modulo 256 as in C."""
+    """digits (n, count * b) -> (n, b): the inverse of ``_unpack_digits``, modulo 256 as in C."""
     places = digits.reshape(len(digits), count, -1)
     number = np.zeros_like(places[:, 0])
     for place in range(_DIGITS):
@@ -46,7 +46,7 @@ def _pack_digits(digits: Bytes, count: int) -> Bytes:
 
 
 def _levels(x: Floats, out: Blocks) -> Bytes:
-    """X (n, 256) -> round(x / d) + 1 (n, 256), modulo 256; d, the peak, into out."""
+    """x (n, 256) -> round(x / d) + 1 (n, 256), modulo 256; d, the peak, into out."""
     d = peak_of_rows(x)
     out["d"] = to_half(d)
     rounded = nudge_away(x * per_weight(reciprocal(d), x)).astype(np.int8)
@@ -62,7 +62,7 @@ def dequantize_tq1_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_tq1_0(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> TQ1_0 out (n,). Follows ``quantize_row_tq1_0_ref``."""
+    """x (n, 256) -> TQ1_0 out (n,). Follows ``quantize_row_tq1_0_ref``."""
     levels = _levels(x, out)
     done = 0
     for field, start, stop, count in _PARTS:
@@ -78,5 +78,5 @@ def dequantize_tq2_0(blocks: Blocks, out: Floats) -> None:
 
 
 def quantize_tq2_0(x: Floats, out: Blocks) -> None:
-    """X (n, 256) -> TQ2_0 out (n,). Follows ``quantize_row_tq2_0_ref``."""
+    """x (n, 256) -> TQ2_0 out (n,). Follows ``quantize_row_tq2_0_ref``."""
     out["qs"] = pack_fields(_levels(x, out) & 3, 2, 32)

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufscope.blocks.codec import dequantize, quantize, require_makeable
-from ggufscope.blocks.floats import row_not_finite
+from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
-from ggufscope.errors import NonFiniteWeight, NotConvertible, NotInModel, TypeDoesNotFit
+from ggufscope.errors import NotConvertible, NotInModel, TypeDoesNotFit
 from ggufscope.recipes.plan import Plan
 
 Floats = npt.NDArray[np.float32]
@@ -139,7 +139,7 @@ class _StoredMatrix:
         read_into(source.path, source.identity, offset, raw.data, f"tensor {self.name!r}")
         dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
         weights = dequantize(raw.view(dtype), layout, (stop - start, length), threads=1)
-        _require_finite(weights, self.name, start)
+        require_finite(weights, self.name, start)
         return weights
 
 
@@ -204,15 +204,6 @@ class _PlannedMatrix:
         weights = self._base.rows(start, stop)
         blocks = quantize(weights, self._type, threads=1, check_finite=False)
         return dequantize(blocks, self._type, weights.shape, threads=1)
-
-
-def _require_finite(weights: Floats, name: str, first_row: int) -> None:
-    row = row_not_finite(weights)
-    if row is not None:
-        raise NonFiniteWeight(
-            f"tensor {name!r} has a NaN or an infinity in row {first_row + row}",
-            hint="the file is damaged, or was converted from a damaged model",
-        )
 
 
 def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:

@@ -18,11 +18,10 @@ from ggufscope.arrays import Array, Floats
 from ggufscope.blocks import codec
 from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.blocks.error import WeightError
-from ggufscope.blocks.floats import row_not_finite
+from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
-from ggufscope.errors import NonFiniteWeight
 
 THREADS_SERVE: Final = codec.NUMPY.releases_gil
 """Whether threads do jobs as fast as processes."""
@@ -80,16 +79,17 @@ def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def run(job: Job) -> dict[str, WeightError]:
-    """Do a job; give what each of its types cost.
+    """Do a job; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
     ``TargetUnwritable``.
     """
-    raw = _read(job)
+    raw = bytearray(job.nbytes)
+    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
     blocks = _blocks(raw, job)
     # Each job is one of many that run side by side, so it takes one thread itself.
     weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
-    _check_finite(weights, job)
+    require_finite(weights, job.tensor, job.first_row)
     squared = _sum_of_squares(weights.reshape(-1))
     costs: dict[str, WeightError] = {}
     for output in job.outputs:
@@ -105,26 +105,11 @@ def run(job: Job) -> dict[str, WeightError]:
     return costs
 
 
-def _read(job: Job) -> bytearray:
-    raw = bytearray(job.nbytes)
-    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
-    return raw
-
-
 def _blocks(raw: bytearray, job: Job) -> Array:
     layout = LAYOUTS[job.type]
     dtype = layout.dtype.newbyteorder(job.byte_order)  # type: ignore[arg-type]  # "<" or ">"
     blocks = np.frombuffer(raw, dtype)
     return blocks if job.byte_order == "<" else blocks.astype(layout.dtype)
-
-
-def _check_finite(weights: Floats, job: Job) -> None:
-    row = row_not_finite(weights)
-    if row is not None:
-        raise NonFiniteWeight(
-            f"tensor {job.tensor!r} has a NaN or an infinity in row {job.first_row + row}",
-            hint="the source is damaged, or was converted from a damaged model",
-        )
 
 
 def _error(weights: Floats, squared_weights: float, made: Array, type: str) -> WeightError:

@@ -126,6 +126,19 @@ def test_a_type_that_cannot_be_made(name: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
+def test_whoever_asks_hears_the_same_words() -> None:
+    words = "would become IQ3_S, which this program cannot make yet"
+    with pytest.raises(errors.UnmakeableType, match=f"the array {words}"):
+        quantize(X, "IQ3_S")
+    with pytest.raises(errors.NotConvertible, match=f"the KV cache {words}"):
+        codec.require_makeable("IQ3_S", "the KV cache")
+
+
+def test_an_engine_has_every_type() -> None:
+    assert codec.NUMPY.codecs is CODECS
+    assert list(codec.NUMPY.codecs) == list(LAYOUTS)
+
+
 def test_every_type_can_be_made_or_says_why_not() -> None:
     for name, entry in CODECS.items():
         assert bool(entry.quantize) != bool(entry.missing), name

@@ -45,7 +45,7 @@ def test_the_bytes_of_edges_are_ggmls(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_YET)
 def test_it_is_refused_where_it_would_be_lost(name: str) -> None:
-    with pytest.raises(UnmakeableType, match="cannot weigh by importance") as caught:
+    with pytest.raises(UnmakeableType, match="cannot be made by importance") as caught:
         quantize(np.ones((2, ROW), np.float32), name, importance=importance())
     assert "Q6_K" in caught.value.hint
 

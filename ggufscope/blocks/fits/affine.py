@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Bytes, Floats, Mask
+from ggufscope.arrays import Floats
 from ggufscope.blocks.ordered import MAGIC, largest, nearest_level, round_quick, smallest, sum_rows
 
 # Bounds for a spread, within which iscale and what it multiplies are certain to stay in range.
@@ -35,31 +35,14 @@ class AffineSearch:
         return np.float32(self.first) + np.float32(self.step) * np.float32(i) + np.float32(self.top)
 
 
-def qkx2(x: Floats, weights: Floats, search: AffineSearch) -> tuple[Floats, Floats]:
-    """X, weights (k, lanes) -> scale (lanes,), minimum (lanes,) <= 0. ``make_qkx2_quants``.
+def qkx2(
+    x: Floats, weights: Floats, search: AffineSearch, kept: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """x, weights (k, lanes) -> scale (lanes,), minimum (lanes,) <= 0. ``make_qkx2_quants``.
 
-    ggml returns the minimum negated.
+    ggml returns the minimum negated. With ``kept`` (k, lanes) the form is the careful one, and it
+    receives the levels; without, lanes that leave the range of the quick form are searched again.
     """
-    scale, minimum, leaving = _qkx2(x, weights, search, None)
-    again = np.flatnonzero(leaving)
-    if again.size:
-        part, part_weights = np.take(x, again, axis=1), np.take(weights, again, axis=1)
-        kept = np.empty_like(part)
-        scale[again], minimum[again], _ = _qkx2(part, part_weights, search, kept)
-    return scale, minimum
-
-
-def qkx2_levels(x: Floats, weights: Floats, search: AffineSearch) -> Bytes:
-    """X, weights (k, lanes) -> levels (k, lanes): those that the search of ``qkx2`` ended with."""
-    kept = np.empty_like(x)
-    _qkx2(x, weights, search, kept)
-    return kept.astype(np.uint8)
-
-
-def _qkx2(
-    x: Floats, weights: Floats, search: AffineSearch, kept: Floats | None
-) -> tuple[Floats, Floats, Mask]:
-    """Search; also tell which lanes leave the quick form's range. ``kept`` makes it careful."""
     low, high = smallest(x), largest(x)
     minimum: Floats = np.where(low > 0, np.float32(0), low)
     spread = high - minimum
@@ -124,7 +107,13 @@ def _qkx2(
     scale[flat] = 0
     if kept is not None:
         kept[:, flat] = 0
+        return scale, minimum
     # Whatever the minimum became, |x - minimum| <= spread / _THIN then, so no number to round was
     # above 2**16 times the levels. A comparison with NaN is false.
     inside = (thinnest >= bound) & (thinnest > _TINY) & (thickest < _HUGE) & np.isfinite(sum_x)
-    return scale, minimum, ~(inside | flat)
+    again = np.flatnonzero(~(inside | flat))
+    if again.size:
+        part, part_weights = np.take(x, again, axis=1), np.take(weights, again, axis=1)
+        careful = qkx2(part, part_weights, search, np.empty_like(part))
+        scale[again], minimum[again] = careful
+    return scale, minimum

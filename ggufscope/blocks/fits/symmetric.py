@@ -40,7 +40,7 @@ def _climb(
 
 
 def qx(x: Floats, weights: Floats, top: int, kept: Floats | None = None) -> Floats:
-    """X, weights (k, lanes) -> scale (lanes,), for levels [-top, top - 1]. ``make_qx_quants``.
+    """x, weights (k, lanes) -> scale (lanes,), for levels [-top, top - 1]. ``make_qx_quants``.
 
     With ``kept`` (k, lanes) the form is the careful one, and it receives the levels + top. The
     quick form serves every lane: no weight is larger than the one that iscale is made from, and a
@@ -84,7 +84,7 @@ def qx(x: Floats, weights: Floats, top: int, kept: Floats | None = None) -> Floa
 def qvalues(
     x: Floats, weights: Floats, lowest: np.float32, nearest: Callable[[Floats, Floats], None]
 ) -> Floats:
-    """X, weights (k, lanes) -> scale (lanes,). The search in ``quantize_row_iq4_nl_impl``.
+    """x, weights (k, lanes) -> scale (lanes,). The search in ``quantize_row_iq4_nl_impl``.
 
     The scale that puts the largest weight on the lowest value, and fourteen scales around it.
     ``nearest(t, out)`` writes the value nearest to each number of t into out; t is lost.
@@ -109,7 +109,7 @@ def qvalues(
 
 
 def q3(x: Floats, weights: Floats, top: int) -> tuple[Floats, Bytes]:
-    """X, weights (k, lanes) -> scale (lanes,), levels + top (k, lanes). ``make_q3_quants``, rmse.
+    """x, weights (k, lanes) -> scale (lanes,), levels + top (k, lanes). ``make_q3_quants``, rmse.
 
     A descent by coordinates, in at most five rounds. A round that changes nothing is a lane's
     last, and few lanes need a second one.

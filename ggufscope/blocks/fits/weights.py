@@ -17,7 +17,7 @@ def by_column(importance: Floats, lanes: Floats) -> Floats:
 def by_column_and_size(
     importance: Floats, lanes: Floats, x: Floats, length: int, times: int
 ) -> Floats:
-    """X (rows, row), its lanes (k, lanes) -> (k, lanes): importance * sqrt(mean + x * x).
+    """x (rows, row), its lanes (k, lanes) -> (k, lanes): importance * sqrt(mean + x * x).
 
     The mean is ``times`` the mean square of the ``length`` weights around: a block, or a row. ggml
     calls it ``sigma2``. So a weight near to zero counts too, as far as its neighbours are large.
