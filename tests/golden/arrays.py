@@ -10,12 +10,11 @@ import numpy as np
 
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
-from tests.golden.command import HERE, Outcome
+from tests.golden.command import HERE, SAMPLE, Outcome
 from tests.recipes.golden import load
 
 Arrays = dict[str, Any]
 """Name -> array."""
-SAMPLE = HERE.parent.parent / "samples" / "stories-f16.gguf"
 TOLERANCE = 1e-4
 """As far as a llama.cpp whose kernels add up in another order may be: logits reach 10, the tests
 that read these files allow as much."""

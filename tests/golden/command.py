@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_SAMPLES = HERE.parent.parent / "samples"
+SAMPLE, HELDOUT = _SAMPLES / "stories-f16.gguf", _SAMPLES / "heldout.json"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.golden.arrays import array_outcome, quantized
-from tests.golden.command import Outcome, folder_of, parser, report
+from tests.golden.command import HELDOUT, Outcome, folder_of, parser, report
 from tests.golden.decode import Job, decode
-from tests.golden.make_forward import HELDOUT
 from tests.measure.golden import LAYERS, PRESETS
 
 TOKENS = 20

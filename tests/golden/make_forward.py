@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.golden.arrays import array_outcome, quantized, stored
-from tests.golden.command import HERE, Outcome, folder_of, parser, report
+from tests.golden.command import HELDOUT, HERE, Outcome, folder_of, parser, report
 from tests.golden.decode import Job, decode
 from tests.models.families import IDS, SMALL, WIDE, write
-
-HELDOUT = HERE.parent.parent / "samples" / "heldout.json"
 
 
 def _jobs(models: Path) -> Iterator[tuple[str, Job]]:

@@ -21,14 +21,13 @@ from typing import Any
 
 from ggufscope.blocks.layouts import layout_named
 from ggufscope.sizing.shapes import SHAPES
-from tests.golden.command import HERE, Outcome, folder_of, parser, report, text_outcome
+from tests.golden.command import SAMPLE, Outcome, folder_of, parser, report, text_outcome
 from tests.golden.llama_quantize import LlamaQuantize, Run, fold, settle_always, sha256
 from tests.golden.tensor_digests import check_tensors
 from tests.recipes.golden import load
 from tests.shapes import WHOLES, Whole, write_hollow
 from tests.slices import SLICES, importance, write_importance, write_slice
 
-SAMPLE = HERE.parent.parent / "samples" / "stories-f16.gguf"
 DIGESTS_WITH_IMPORTANCE = ("llama-mha", "mixtral")
 
 
@@ -155,6 +154,8 @@ def of_shapes(program: LlamaQuantize, models: Path) -> str:
             for key, value in shape.metadata.items()
             if key.startswith(prefix)
         }
+        # llama.cpp loads nothing without them; no type depends on them
+        hparams |= {f"attention.layer_norm_{kind}epsilon": 1e-5 for kind in ("", "rms_")}
         tensors = {tensor.name: tensor.shape for tensor in shape.tensors}
         runs = _dry_runs(program, models, Whole(shape.architecture, hparams, tensors))
         entries = ",\n".join(
@@ -188,7 +189,10 @@ def _dry_runs(program: LlamaQuantize, models: Path, whole: Whole) -> Iterator[tu
         yield preset, program.run(path.stem, preset, ["--dry-run"])
 
 
-def _make(programs: Path, folder: Path | None) -> Iterator[Outcome]:
+OTHERS = {"options": of_options, "whole": of_wholes, "shapes": of_shapes}
+
+
+def _make(programs: Path, folder: Path | None, only: list[str] | None) -> Iterator[Outcome]:
     def made(name: str, make: Callable[..., str], *more: str) -> Outcome:
         with tempfile.TemporaryDirectory() as models:
             text = make(LlamaQuantize(programs, Path(models)), Path(models), *more)
@@ -196,23 +200,24 @@ def _make(programs: Path, folder: Path | None) -> Iterator[Outcome]:
 
     if folder:
         (folder / "quantize").mkdir(exist_ok=True)
-    for name in (*SLICES, "stories"):
-        yield made(name, of_model, name)
-    yield made("options", of_options)
-    yield made("whole", of_wholes)
-    yield made("shapes", of_shapes)
+    for name in only or [*SLICES, "stories", *OTHERS]:
+        if name in OTHERS:
+            yield made(name, OTHERS[name])
+        else:
+            yield made(name, of_model, name)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the files with llama-quantize, or check the tensors with the wheel."""
     options = parser(__doc__)
     options.add_argument("--llama-bin", type=Path, help="the folder with llama-quantize")
+    options.add_argument("--only", nargs="+", metavar="NAME", help="these files, not all of them")
     given = options.parse_args(arguments)
     if given.llama_bin:
-        return report(_make(given.llama_bin, folder_of(given)))
+        return report(_make(given.llama_bin, folder_of(given), given.only))
     if given.folder:
         options.error("to write files, name the programs: --llama-bin FOLDER")
-    return report(check_tensors([*SLICES, "stories"], SAMPLE))
+    return report(check_tensors(given.only or [*SLICES, "stories"], SAMPLE))
 
 
 if __name__ == "__main__":
