@@ -79,11 +79,6 @@ class Metadata(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self.typed[key].data
 
-    def text(self, key: str, most: int) -> str | None:
-        """Return a string, no more than its first ``most`` bytes; None where there is no string."""
-        value = self.typed.get(key)
-        return value.head(most) if value and value.type is ValueType.STRING else None
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.typed)
 
