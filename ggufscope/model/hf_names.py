@@ -22,6 +22,7 @@ MAX_EXPERTS: Final = 512
 PERMUTED: Final = "rows permuted within each head: the two of a rotated pair stand side by side"
 SHIFTED: Final = "the converter added 1 to each weight"
 TRANSPOSED: Final = "transposed: Hugging Face stores it as (in, out)"
+SQUEEZED: Final = "a vector here: Hugging Face stores it as (1, in)"
 COMPUTED: Final = "in no checkpoint: the converter computes it from config.json"
 UNKNOWN: Final = "no name in Hugging Face's checkpoint is known for it"
 
@@ -90,7 +91,11 @@ NAMINGS: Final[dict[str, Naming]] = {
     "llama": Naming(_ENDS, _ATTENTION + _MLP + _MIXTRAL, changed=((r"\.[qk]_proj\.", PERMUTED),)),
     "qwen2": Naming(_ENDS, _ATTENTION + _MLP),
     "qwen3": Naming(_ENDS, _ATTENTION + _QK_NORM + _MLP),
-    "qwen2moe": Naming(_ENDS, _ATTENTION + _EXPERTS + _SHARED_EXPERT),
+    "qwen2moe": Naming(
+        _ENDS,
+        _ATTENTION + _EXPERTS + _SHARED_EXPERT,
+        changed=((r"shared_expert_gate\.weight$", SQUEEZED),),
+    ),
     "qwen3moe": Naming(_ENDS, _ATTENTION + _QK_NORM + _EXPERTS),
     "gemma": Naming(_EMBEDDING, _ATTENTION + _MLP, changed=_SHIFTED),
     "gemma2": Naming(_EMBEDDING, _ATTENTION + _MLP + _MLP_NORMS, changed=_SHIFTED),
