@@ -24,6 +24,10 @@ def test_type_checkers_and_python_see_the_same_names() -> None:
     assert sorted(re.findall(r" as (\w+)$", source, re.MULTILINE)) == ggufscope.__all__
 
 
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(ggufscope.__file__).parent / "py.typed").is_file()
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, ggufscope.cli.app; print({'numpy', 'rich.table'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

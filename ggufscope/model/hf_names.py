@@ -22,6 +22,7 @@ MAX_EXPERTS: Final = 512
 PERMUTED: Final = "rows permuted within each head: the two of a rotated pair stand side by side"
 SHIFTED: Final = "the converter added 1 to each weight"
 TRANSPOSED: Final = "transposed: Hugging Face stores it as (in, out)"
+SQUEEZED: Final = "a vector here: Hugging Face stores it as (1, in)"
 COMPUTED: Final = "in no checkpoint: the converter computes it from config.json"
 UNKNOWN: Final = "no name in Hugging Face's checkpoint is known for it"
 
@@ -65,43 +66,40 @@ class Naming:
     """Pairs: a regex that is searched for in the name with its suffix, and the note for it."""
 
 
-_ENDS: Final = "model.embed_tokens model.norm lm_head"
+_EMBEDDING: Final = "model.embed_tokens model.norm"
+_ENDS: Final = f"{_EMBEDDING} lm_head"
 _ATTENTION: Final = (
     "input_layernorm self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
+    "post_attention_layernorm "
 )
 _QK_NORM: Final = "self_attn.q_norm self_attn.k_norm "
-_MLP: Final = "post_attention_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj "
+_MLP: Final = "mlp.gate_proj mlp.up_proj mlp.down_proj "
 # Each module of experts stands for experts.0.gate_proj, experts.1.gate_proj and so on.
-_EXPERTS: Final = (
-    "post_attention_layernorm mlp.gate "
-    "mlp.experts.gate_proj mlp.experts.up_proj mlp.experts.down_proj "
-)
+_EXPERTS: Final = "mlp.gate mlp.experts.gate_proj mlp.experts.up_proj mlp.experts.down_proj "
 _SHARED_EXPERT: Final = (
     "mlp.shared_expert_gate mlp.shared_expert.gate_proj mlp.shared_expert.up_proj "
     "mlp.shared_expert.down_proj "
 )
 _MIXTRAL: Final = (
-    "block_sparse_moe.gate "
-    "block_sparse_moe.experts.w1 block_sparse_moe.experts.w3 block_sparse_moe.experts.w2 "
+    "block_sparse_moe.gate block_sparse_moe.experts.w1 block_sparse_moe.experts.w2 "
+    "block_sparse_moe.experts.w3 "
 )
-_NORMS_AROUND_MLP: Final = "pre_feedforward_layernorm post_feedforward_layernorm "
-_SHIFTED_NORMS: Final = ((r"norm\.weight$", SHIFTED),)
+_MLP_NORMS: Final = "pre_feedforward_layernorm post_feedforward_layernorm "
+_SHIFTED: Final = ((r"norm\.weight$", SHIFTED),)
 
 NAMINGS: Final[dict[str, Naming]] = {
     "llama": Naming(_ENDS, _ATTENTION + _MLP + _MIXTRAL, changed=((r"\.[qk]_proj\.", PERMUTED),)),
     "qwen2": Naming(_ENDS, _ATTENTION + _MLP),
     "qwen3": Naming(_ENDS, _ATTENTION + _QK_NORM + _MLP),
-    "qwen2moe": Naming(_ENDS, _ATTENTION + _EXPERTS + _SHARED_EXPERT),
+    "qwen2moe": Naming(
+        _ENDS,
+        _ATTENTION + _EXPERTS + _SHARED_EXPERT,
+        changed=((r"shared_expert_gate\.weight$", SQUEEZED),),
+    ),
     "qwen3moe": Naming(_ENDS, _ATTENTION + _QK_NORM + _EXPERTS),
-    "gemma": Naming("model.embed_tokens model.norm", _ATTENTION + _MLP, changed=_SHIFTED_NORMS),
-    "gemma2": Naming(
-        "model.embed_tokens model.norm",
-        _ATTENTION + _MLP + _NORMS_AROUND_MLP,
-        changed=_SHIFTED_NORMS,
-    ),
-    "gemma3": Naming(
-        _ENDS, _ATTENTION + _QK_NORM + _MLP + _NORMS_AROUND_MLP, changed=_SHIFTED_NORMS
-    ),
+    "gemma": Naming(_EMBEDDING, _ATTENTION + _MLP, changed=_SHIFTED),
+    "gemma2": Naming(_EMBEDDING, _ATTENTION + _MLP + _MLP_NORMS, changed=_SHIFTED),
+    "gemma3": Naming(_ENDS, _ATTENTION + _QK_NORM + _MLP + _MLP_NORMS, changed=_SHIFTED),
     "phi3": Naming(
         _ENDS,
         "input_layernorm self_attn.qkv_proj self_attn.o_proj post_attention_layernorm "

@@ -10,7 +10,8 @@ Kcur, Vcur       T K D    keys (rotated), values        attn_k, attn_v
 cache_k, _v      S K D    those of all tokens so far
 kq               H T S    Qcur @ cache_k: scores
 kq_soft_max      H T S    the attention weights
-kqv, kqv_out     T H*D    kq_soft_max @ cache_v
+kqv              H T D    kq_soft_max @ cache_v
+kqv_out          T H*D    all heads side by side
 attn_out         T E      kqv_out @ W_o                 attn_output
 ffn_inp          T E      inpL + attn_out
 ffn_norm         T E      norm of ffn_inp               ffn_norm
