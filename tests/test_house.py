@@ -31,6 +31,7 @@ THIRD_PARTY = {
     "rich": ("report", "cli"),
     "typer": ("cli",),
     "tokenizers": ("model/tokenizer/encoders.py",),
+    "threadpoolctl": ("threads.py",),
 }
 
 

@@ -7,15 +7,12 @@ Norms and softmax sum in float64 and products in float32, as llama.cpp's CPU cod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 
-from ggufscope.forward import blas
 from ggufscope.forward.weights import Floats, Matrix, tile_rows
-from ggufscope.threads import side_by_side
+from ggufscope.threads import in_parallel
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)
 _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
@@ -36,26 +33,14 @@ def linear(
     columns = np.empty((last - first, len(x)), np.float32)
     across = np.ascontiguousarray(x.T)
 
+    @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
     def multiply(start: int) -> None:
         stop = min(start + step, last)
         np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
 
-    share_out(multiply, range(first, last, step))
+    in_parallel(multiply, range(first, last, step))
     y = np.ascontiguousarray(columns.T)
     return y if bias is None else np.add(y, bias, out=y)
-
-
-def share_out(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Call ``work`` for each item, in threads where there is more than one; raise its error."""
-    with blas.one_thread():
-        for _ in side_by_side(partial(_quietly, work), items, blas.workers()):
-            pass
-
-
-def _quietly(work: Callable[[int], None], item: int) -> None:
-    # Numbers overflow as they do in C. The setting is the thread's.
-    with np.errstate(all="ignore"):
-        work(item)
 
 
 def rms_norm(x: Floats, weight: Floats | None, epsilon: float) -> Floats:

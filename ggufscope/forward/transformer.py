@@ -22,6 +22,7 @@ from ggufscope.forward.weights import Floats, StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
+from ggufscope.threads import one_pass
 
 
 class Transformer:
@@ -101,12 +102,13 @@ class Transformer:
         how many steps of ``n_layers + 1`` are done: each layer is one, the output is the last.
         Raises ``TokenUnknown``, ``TooManyTokens``, and ``NonFiniteWeight`` naming tensor and row.
         """
-        x = self.embed(ids, trace=trace, cache=cache)
-        for layer in range(self.n_layers):
-            x = self.layer(layer, x, trace=trace, cache=cache)
-            if progress is not None:
-                progress(layer + 1)
-        logits = self.logits(x, trace=trace)
+        with one_pass():
+            x = self.embed(ids, trace=trace, cache=cache)
+            for layer in range(self.n_layers):
+                x = self.layer(layer, x, trace=trace, cache=cache)
+                if progress is not None:
+                    progress(layer + 1)
+            logits = self.logits(x, trace=trace)
         if progress is not None:
             progress(self.n_layers + 1)
         return logits

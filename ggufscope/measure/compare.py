@@ -7,8 +7,9 @@ Nothing of a layer outlives it but the numbers of the comparison, and what ``kee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,6 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
-from ggufscope.forward import blas
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -42,7 +42,7 @@ from ggufscope.measure.metrics.distributions import perplexity
 from ggufscope.measure.metrics.tensors import NONE, WeightError, weight_error
 from ggufscope.measure.tolerances import default_tolerances
 from ggufscope.measure.verdict import Tolerances, judge
-from ggufscope.threads import side_by_side
+from ggufscope.threads import in_parallel, one_pass
 
 Array = npt.NDArray[np.floating[Any]]
 Keep = Callable[[int, int, Array], object]
@@ -77,36 +77,28 @@ def compare(
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
     runs = [_Run.of(candidate, reference, held) for candidate in made]
     steps = reference.n_layers + 1
-    x = reference.embed(ids)
-    for run in runs:
-        run.x = run.model.embed(ids, cache=run.cache)
-    held.release()
-    for layer in range(reference.n_layers):
-        trace = Trace(_KEPT)
-        x = reference.layer(layer, x, trace=trace)
-        mine = _of_layer(trace, layer)
-        if keep:
-            keep(0, layer, mine["kq_soft_max"])
-        for number, theirs in enumerate(_step_all(runs, layer, mine), 1):
-            if keep:
-                keep(number, layer, theirs["kq_soft_max"])
+    with one_pass():
+        x = reference.embed(ids)
+        for run in runs:
+            run.x = run.model.embed(ids, cache=run.cache)
         held.release()
-        if progress:
-            progress(layer + 1, steps)
-    logits = reference.logits(x)
-    found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
-    held.release()
+        for layer in range(reference.n_layers):
+            trace = Trace(_KEPT)
+            x = reference.layer(layer, x, trace=trace)
+            mine = _of_layer(trace, layer)
+            # Candidates side by side: of a small model each matrix is one tile.
+            theirs = in_parallel(partial(_Run.step, layer=layer, reference=mine), runs)
+            for number, kept in enumerate((mine, *theirs) if keep else ()):
+                keep(number, layer, kept["kq_soft_max"])
+            held.release()
+            if progress:
+                progress(layer + 1, steps)
+        logits = reference.logits(x)
+        found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
+        held.release()
     if progress:
         progress(steps, steps)
     return Comparison(tuple(map(int, ids)), perplexity(logits, ids), found)
-
-
-def _step_all(
-    runs: Sequence[_Run], layer: int, reference: Mapping[str, Array]
-) -> Iterator[dict[str, Array]]:
-    """Take all candidates through a layer, side by side: small matrices are one tile each."""
-    with blas.one_thread():
-        yield from side_by_side(lambda run: run.step(layer, reference), runs, blas.workers())
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:

@@ -20,6 +20,7 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Floats, Weights
 from ggufscope.measure import identities
 from ggufscope.measure.identities import relative
+from ggufscope.threads import one_pass
 
 EXACT: Final = 0.0
 SUMS: Final = 1e-5
@@ -91,7 +92,7 @@ def verify(
     """
     model.require_runnable(ids)
     require_memory_for(model.hparams, len(ids), matrices=3, logits=True, runs=2)
-    with np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
+    with one_pass(), np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
         return _verify(model.with_weights(LayerWeights(model.weights)), ids, progress)
 
 

@@ -18,6 +18,7 @@ from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.patterns import Habits, HabitSums
+from ggufscope.threads import one_pass
 
 Map = npt.NDArray[np.float32]
 
@@ -80,7 +81,7 @@ def watch(
         for watcher in watchers:
             watcher.rows(layer, first, shares)
 
-    with np.errstate(all="ignore"):
+    with one_pass(), np.errstate(all="ignore"):
         x = model.embed(ids)
         for layer in range(model.n_layers):
             trace = Trace({"kq_soft_max"} if whole else (), rows=rows)
