@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer import Argument, Option
 
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.sizes import parse_size, parse_size_if
@@ -20,55 +21,53 @@ if TYPE_CHECKING:
 
 def size_command(
     model: Annotated[
-        str, typer.Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
+        str, Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
     ],
     context: Annotated[
         list[str] | None,
-        typer.Option(
-            "--context", "-c", metavar="N", help="Tokens of context; several: 4096,16384."
-        ),
+        Option("--context", "-c", metavar="N", help="Tokens of context; several: 4096,16384."),
     ] = None,
     type_k: TypeK = None,
     type_v: TypeV = None,
     parallel: Annotated[
-        int, typer.Option("--parallel", "-np", min=1, max=256, help="Sequences side by side.")
+        int, Option("--parallel", "-np", min=1, max=256, help="Sequences side by side.")
     ] = 1,
     batch: Annotated[
-        int, typer.Option("--batch", "-ub", min=1, max=2**31, help="Tokens computed at once.")
+        int, Option("--batch", "-ub", min=1, max=2**31, help="Tokens computed at once.")
     ] = 512,
     kv_unified: Annotated[
-        bool, typer.Option("--kv-unified", help="One cache for all sequences.")
+        bool, Option("--kv-unified", help="One cache for all sequences.")
     ] = False,
     swa_full: Annotated[
-        bool, typer.Option("--swa-full", help="Windowed layers keep every token.")
+        bool, Option("--swa-full", help="Windowed layers keep every token.")
     ] = False,
     no_flash_attention: Annotated[
-        bool, typer.Option("--no-flash-attention", help="For a device that has none.")
+        bool, Option("--no-flash-attention", help="For a device that has none.")
     ] = False,
     fits: Annotated[
         list[str] | None,
-        typer.Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
+        Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
     ] = None,
     vram: Annotated[
-        str | None, typer.Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
+        str | None, Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
     ] = None,
     ram: Annotated[
-        str | None, typer.Option("--ram", metavar="SIZE", help="Of the host, beside --vram.")
+        str | None, Option("--ram", metavar="SIZE", help="Of the host, beside --vram.")
     ] = None,
     target_size: Annotated[
         str | None,
-        typer.Option("--target-size", metavar="SIZE", help="The preset nearest below, on disk."),
+        Option("--target-size", metavar="SIZE", help="The preset nearest below, on disk."),
     ] = None,
     target_bpw: Annotated[
         float | None,
-        typer.Option("--target-bpw", metavar="BITS", help="The same, by bits per weight."),
+        Option("--target-bpw", metavar="BITS", help="The same, by bits per weight."),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
+        Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
     ] = None,
     with_imatrix: Annotated[
-        bool, typer.Option("--with-imatrix", help="Count on an importance matrix.")
+        bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -156,7 +156,7 @@ def _overview(
     contexts = question.contexts or _contexts(hparams)
     settings = [replace(question.settings, context=context) for context in contexts]
     made_for = hparams.context_length
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if made_for and max(question.contexts, default=0) > made_for:
         warnings = (f"the model was made for {made_for:,} tokens of context",)
     found = Overview(name, hparams, "", itself, sizes, targets, warnings=warnings)
