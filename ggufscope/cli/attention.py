@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.cli.options import (
+    DEFAULT_PROMPT,
+    AsJson,
+    ExitCode,
+    Force,
+    Ids,
+    Model,
+    Text,
+    TextFile,
+    check_results,
+    warn_about,
+)
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -16,22 +27,15 @@ if TYPE_CHECKING:
     from ggufscope.measure.watching import Map, Spotlight
     from ggufscope.report.attention.text import Subject
 
-DEFAULT_PROMPT: Final = "The cat sat on the mat"
 TERMINAL_TOKENS: Final = 120
 """The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
 
 
 def attention_command(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help=f"The text.  [default: {DEFAULT_PROMPT}]")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", help="A file that holds the text.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")
-    ] = None,
+    model: Model,
+    prompt: Text = None,
+    prompt_file: TextFile = None,
+    ids: Ids = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
     verify: Annotated[
@@ -43,8 +47,8 @@ def attention_command(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a prompt through a model and show what its tokens attend to.
 
@@ -80,9 +84,7 @@ def attention_command(
         runnable.require_runnable(text.ids)
         with steps_bar("checking weights") as advance:
             require_finite_weights(file, advance)
-        subject = Subject(
-            file.path.name, summarize(file), text.text, text.ids, text.tokens, text.label
-        )
+        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
         if verify:
             _verify(runnable, subject, as_json=as_json)
         else:
@@ -93,7 +95,8 @@ def attention_command(
 def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
     from ggufscope.measure.verify import verify
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention.text import head_views, verify_json, verify_views
+    from ggufscope.report.attention.json import verify_json
+    from ggufscope.report.attention.text import head_views, verify_views
     from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
 
@@ -123,6 +126,7 @@ def _show(
     from ggufscope.measure.watching import watch
     from ggufscope.report.as_json import dumps
     from ggufscope.report.attention import text as report
+    from ggufscope.report.attention.json import result_json
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
     from ggufscope.report.html import page_html, tokens_shown
@@ -156,7 +160,7 @@ def _show(
         page = report.page(watched, spotlight, subject, maps.maps)
         write_text(html, page_html(page), overwrite=force)
     if as_json:
-        typer.echo(dumps(report.result_json(watched, spotlight, subject)))
+        typer.echo(dumps(result_json(watched, spotlight, subject)))
         return
     console = make_console()
     show(console, report.head_views(subject))

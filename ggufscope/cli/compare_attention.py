@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.cli.options import (
+    DEFAULT_PROMPT,
+    AsJson,
+    ExitCode,
+    Force,
+    Ids,
+    Model,
+    Text,
+    TextFile,
+    TypeK,
+    TypeV,
+    check_results,
+    split_types,
+    warn_about,
+)
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -25,7 +39,6 @@ if TYPE_CHECKING:
     from ggufscope.measure.comparison import Comparison
     from ggufscope.report.compare.text import Selection, Subject
 
-DEFAULT_PROMPT: Final = "The cat sat on the mat"
 TERMINAL_TOKENS: Final = 120
 """The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
 
@@ -39,11 +52,14 @@ class Only(StrEnum):
 
 
 def compare_attention_command(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+    model: Model,
     types: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--types", metavar="T1,T2,...", help="Every matrix in this type; else Q8_0,Q4_K,Q2_K."
+            "--type",
+            "--types",
+            metavar="T1,T2,...",
+            help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
         ),
     ] = None,
     recipe: Annotated[
@@ -54,20 +70,12 @@ def compare_attention_command(
         list[Path] | None,
         typer.Option("--against", metavar="FILE", help="Another quantization of the same model."),
     ] = None,
-    kv_type: Annotated[
-        str | None,
-        typer.Option("--kv-type", metavar="TYPE[,TYPE]", help="Quantize the K and V cache."),
-    ] = None,
+    type_k: TypeK = None,
+    type_v: TypeV = None,
     only: Annotated[Only, typer.Option("--only", help="Which weights are quantized.")] = Only.ALL,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help=f"The text, else '{DEFAULT_PROMPT}'.")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", help="The text, from a file.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="N,N,...", help="The text as token ids.")
-    ] = None,
+    prompt: Text = None,
+    prompt_file: TextFile = None,
+    ids: Ids = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Show this layer; the verdict is about all.")
     ] = None,
@@ -81,10 +89,8 @@ def compare_attention_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite that page.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="All that was measured, as JSON.")
-    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell whether the model still attends to the same things once it is quantized.
 
@@ -117,7 +123,9 @@ def compare_attention_command(
         runnable = Transformer.of(file)
         heads = [runnable.block(n).heads.heads for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
-        candidates = _candidates(file, types, recipe or [], others, kv_type, only)
+        candidates = _candidates(
+            file, split_types(types), recipe or [], others, (type_k, type_v), only
+        )
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
@@ -168,10 +176,10 @@ class _Maps:
 
 def _candidates(
     file: GGUFFile,
-    types: str | None,
+    types: list[str],
     recipes: list[str],
     others: list[GGUFFile],
-    kv_type: str | None,
+    cache_types: tuple[str | None, str | None],
     only: Only,
 ) -> list[Candidate]:
     """Give the candidates in the order: types, recipes, files; the cache alone where none is."""
@@ -183,15 +191,13 @@ def _candidates(
             f"--only {only} is about weights quantized in memory, --against about a file's",
             hint="leave one of the two out",
         )
-    cache = make.parse_cache_types(kv_type) if kv_type is not None else None
-    wanted = [] if types is None else [word for word in types.split(",") if word]
-    if types is not None and not wanted:
-        raise BadUsage("--types names no type", hint="write, say, --types Q8_0,Q4_K")
-    if types is None and not recipes and not others:
+    keys, values = cache_types
+    cache = (keys or "F32", values or "F32") if keys or values else None
+    if not types and not recipes and not others:
         if cache is not None and only is Only.ALL:
             return make.of_cache(*cache)
-        wanted = list(make.DEFAULT_TYPES)
-    found = make.of_types(file, wanted, part) + make.of_recipes(file, recipes, part)
+        types = list(make.DEFAULT_TYPES)
+    found = make.of_types(file, types, part) + make.of_recipes(file, recipes, part)
     found += [make.of_file(file, other) for other in others]
     if cache is not None:
         found = [make.with_cache(each, *cache) for each in found]
@@ -207,6 +213,7 @@ def _candidates(
 
 def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
     from ggufscope.model.summary import summarize
+    from ggufscope.report.as_json import model_json
     from ggufscope.report.compare.text import Subject
 
     summary = summarize(file)
@@ -224,13 +231,7 @@ def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
         ],
         tokens=prompt.tokens,
         prompt=prompt.text,
-        model={
-            "path": str(file.path),
-            "name": summary.name,
-            "architecture": summary.architecture,
-            "block_count": model.n_layers,
-            "types": dict(stored),
-        },
+        model=model_json(file.path, summary) | {"types": dict(stored)},
     )
 
 

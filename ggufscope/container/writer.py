@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.header import MAGIC, alignment_of, read_header
+from ggufscope.container.lengths import header_nbytes, text_bytes
 from ggufscope.container.partial import PartialFile, UnderWay
 from ggufscope.container.source import LocalFile
 from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
@@ -34,12 +34,6 @@ from ggufscope.errors import (
     TensorNameTooLong,
     TooManyDimensions,
 )
-
-_HEAD: Final = len(MAGIC) + struct.calcsize("<IQQ")
-_PAIR: Final = struct.calcsize("<Q") + struct.calcsize("<I")
-_AXIS: Final = struct.calcsize("<Q")
-_TENSOR: Final = struct.calcsize("<Q") + struct.calcsize("<IIQ")
-"""Bytes of the beginning of a file, of a pair and of a tensor beside their texts and axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +213,7 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
         raise EmptyKey("a metadata key has no name", hint="give it one")
     seen: set[str] = set()
     for spec in tensors:
-        if len(_bytes(spec.name)) >= MAX_NAME:
+        if len(text_bytes(spec.name)) >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {spec.name!r} has a name of {MAX_NAME} bytes or more", hint="shorten it"
             )
@@ -232,18 +226,6 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
             )
         check_shape(spec.name, spec.shape[::-1], spec.type)
         seen.add(spec.name)
-
-
-def header_nbytes(metadata: Mapping[str, Value], tensors: Sequence[tuple[str, int]]) -> int:
-    """Return the length of the header for tensors of these names and numbers of dimensions."""
-    pairs = sum(len(_bytes(key)) + len(value.raw) for key, value in metadata.items())
-    names = sum(len(_bytes(name)) for name, _ in tensors)
-    axes = sum(dims for _, dims in tensors)
-    return _HEAD + pairs + _PAIR * len(metadata) + names + _AXIS * axes + _TENSOR * len(tensors)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _encode_header(

@@ -14,7 +14,6 @@ from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import (
-    BadUsage,
     DifferentModels,
     NotConvertible,
     NotInModel,
@@ -92,17 +91,21 @@ def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
 
 
 def of_cache(keys: str, values: str) -> list[Candidate]:
-    """Give the K cache alone in its type, the V cache alone, and both; weights stay in float32.
+    """Return the K cache alone in its type, the V cache alone, and both; weights stay in float32.
+
+    Where one of the two types is F32, the other cache alone.
 
     Raises ``UnknownType`` and ``NotConvertible``.
     """
     keys, values = (_cache_type(type_) for type_ in (keys, values))
     both = keys if keys == values else f"{keys}/{values}"
-    return [
+    alone = [
         Candidate(f"K {keys}", {}, cache_types=(keys, "F32")),
         Candidate(f"V {values}", {}, cache_types=("F32", values)),
-        Candidate(f"KV {both}", {}, cache_types=(keys, values)),
     ]
+    if "F32" in (keys, values):
+        return alone[:1] if values == "F32" else alone[1:]
+    return [*alone, Candidate(f"KV {both}", {}, cache_types=(keys, values))]
 
 
 def with_cache(candidate: Candidate, keys: str, values: str) -> Candidate:
@@ -158,17 +161,6 @@ def require_layer(layers: int, heads: Sequence[int], layer: int | None, head: in
     most = max(heads) if layer is None else heads[layer]
     if head is not None and not 0 <= head < most:
         raise NotInModel(f"there is no head {head}", hint=f"the heads are 0 to {most - 1}")
-
-
-def parse_cache_types(text: str) -> tuple[str, str]:
-    """Read ``q8_0`` for both, or ``q8_0,q4_0`` for K and V. Raises ``BadUsage``."""
-    keys, comma, values = text.partition(",")
-    if not keys or (comma and not values) or "," in values:
-        raise BadUsage(
-            f"--kv-type {text!r} is no type of a cache",
-            hint="write one type for both, such as q8_0, or K's and V's: q8_0,q4_0",
-        )
-    return keys, values or keys
 
 
 def _candidate(

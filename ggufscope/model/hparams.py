@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from ggufscope.container.header import Metadata
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array
@@ -218,7 +220,7 @@ def _head_size(embedding: int | None, heads: PerLayer | None) -> int | None:
 
 
 def _length(value: Any) -> int | None:
-    return len(value) if isinstance(value, Array) else None
+    return len(value) if isinstance(value, Array | list | tuple) else None
 
 
 class _Reader:
@@ -255,7 +257,7 @@ class _Reader:
         return value
 
     def per_layer(self, key: str) -> PerLayer | None:
-        """Give a number, or an array with one number (or bool) a layer.
+        """Give a number, or an array (list, tuple) with one number (or bool) a layer.
 
         llama.cpp wants exactly one a layer, but reads a window pattern that is longer.
         """
@@ -263,16 +265,18 @@ class _Reader:
         value = value_of(self.metadata, full)
         if value is None:
             return None
-        if not isinstance(value, Array):
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if not isinstance(value, Array | list | tuple):
             return PerLayer((self._whole(full, value),))
         if len(value) < self.layers or (len(value) > self.layers and not key.endswith("pattern")):
             raise HyperparameterError(
                 f"key '{full}' has {len(value)} entries for {self.layers} layers",
                 hint="the metadata contradicts itself: the file was converted wrongly",
             )
-        if value.element_type is ValueType.BOOL:
-            return PerLayer(tuple(int(flag) for flag in value.head(self.layers)))
-        return PerLayer(tuple(self._whole(full, number) for number in value.head(self.layers)))
+        each = value.head(self.layers) if isinstance(value, Array) else value[: self.layers]
+        numbers = (int(n) if isinstance(n, bool) else self._whole(full, n) for n in each)
+        return PerLayer(tuple(numbers))
 
     def _whole(self, key: str, value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:

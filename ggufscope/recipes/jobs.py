@@ -7,7 +7,9 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -154,3 +156,12 @@ def _sum_of_squares(x: npt.NDArray[np.float32]) -> float:
     with np.errstate(all="ignore"):
         total = float(np.vdot(x, x))
     return total if np.isfinite(total) else float(np.square(x, dtype=np.float64).sum())
+
+
+def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut a tensor into jobs: (first row, rows), of no more float32 weights than a buffer holds."""
+    row = shape[-1] if shape else 1
+    rows = prod(shape[:-1]) if row else 0
+    step = max(1, buffer_bytes // (4 * max(1, row)))
+    for first in range(0, rows, step):
+        yield first, min(step, rows - first)

@@ -126,6 +126,11 @@ class Plan:
         return 8 * self.nbytes / self.n_elements if self.n_elements else 0.0
 
     @property
+    def source_bits_per_weight(self) -> float:
+        """The same for the tensors as they are."""
+        return 8 * self.source_nbytes / self.n_elements if self.n_elements else 0.0
+
+    @property
     def fallbacks(self) -> tuple[PlannedTensor, ...]:
         """The tensors whose rows did not divide into blocks of the type meant for them."""
         return tuple(tensor for tensor in self.tensors if tensor.fallback_from)

@@ -189,14 +189,14 @@ def test_tokens_set_the_shapes(make: Callable[[str], Path]) -> None:
 def test_json_is_complete_and_adds_up(make: Callable[[str], Path]) -> None:
     path = make("qwen2moe")
     found = _json(path)
-    assert found["schema"] == "ggufscope.list/1"
+    assert found["schema"] == "ggufscope.list/2"
     tensors = found["stored"]["tensors"]
     assert len(tensors) == len(RECIPES["qwen2moe"]().shapes)
     for totals in ("by_type", "by_role"):
         assert sum(t["nbytes"] for t in found["stored"][totals]) == sum(
             t["nbytes"] for t in tensors
         )
-    assert found["model"]["parameters"] == sum(t["n_elements"] for t in tensors)
+    assert found["model"]["n_elements"] == sum(t["n_elements"] for t in tensors)
     assert found["file"]["nbytes"] == path.stat().st_size
     assert found["metadata"]["qwen2moe.block_count"] == {"type": "UINT32", "value": LAYERS}
 
@@ -219,7 +219,15 @@ def test_metadata_and_single_keys(tmp_path: Path) -> None:
     assert _list(path, "--key", "tokens").splitlines() == [f"tok {n}" for n in range(20)]
     assert _list(path, "--key", "long") == "x" * 500 + "\n"
     assert _list(path, "--key", "template") == "line\n\tline\\x1b[31m\n"
-    assert _json(path, "--key", "tokens") == [f"tok {n}" for n in range(20)]
+    assert _json(path, "--key", "tokens") == {
+        "schema": "ggufscope.list-key/1",
+        "key": "tokens",
+        "type": "ARRAY",
+        "element_type": "STRING",
+        "value": [f"tok {n}" for n in range(20)],
+    }
+    assert _json(path, "--key", "template")["value"] == "line\n\tline\x1b[31m"
+    assert _json(path, "--key", "odd")["value"] == "nan"
     assert _json(path)["metadata"]["odd"]["value"] == "nan"
     done = _run(path, "--key", "nothing")
     assert done.returncode == 2

@@ -15,6 +15,7 @@ import pytest
 from ggufscope import GGUFFile
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, layout_named
 from ggufscope.container.tensor_info import TensorInfo
+from ggufscope.container.values import Value
 from ggufscope.errors import (
     AlreadyQuantized,
     BadPruning,
@@ -26,6 +27,7 @@ from ggufscope.errors import (
     RecipeError,
     TypeDoesNotFit,
 )
+from ggufscope.recipes.metadata import overridden, parse_overrides
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule, parse_layers
 from ggufscope.recipes.plan import Plan, plan
@@ -110,9 +112,9 @@ def test_every_preset_on_models_of_full_size(name: str) -> None:
         assert said == golden[preset]["quant size"], preset
 
 
-def options_of(arguments: Sequence[str]) -> tuple[PlanOptions, dict[str, Any]]:
+def options_of(arguments: Sequence[str]) -> tuple[PlanOptions, dict[str, Value]]:
     """llama-quantize's arguments as options, and what they override in the metadata."""
-    options, overrides, words = PlanOptions(), {}, iter(arguments)
+    options, overrides, words = PlanOptions(), list[str](), iter(arguments)
     for word in words:
         match word:
             case "--pure":
@@ -133,11 +135,10 @@ def options_of(arguments: Sequence[str]) -> tuple[PlanOptions, dict[str, Any]]:
             case "--prune-layers":
                 options = replace(options, prune_layers=parse_layers(next(words)))
             case "--override-kv":
-                key, _, value = next(words).partition("=int:")
-                overrides[key] = int(value)
+                overrides.append(next(words))
             case _:
                 raise AssertionError(word)
-    return options, overrides
+    return options, parse_overrides(overrides)
 
 
 def as_quantized(kind: str, preset: str, model: GGUFFile) -> list[Stated]:
@@ -159,7 +160,7 @@ def test_every_option(case: Any, sliced: Sliced) -> None:
     model = sliced(kind)
     tensors = as_quantized(kind, before, model) if before else list(model.tensors.values())
     options, overrides = options_of(case["arguments"])
-    metadata = {**model.metadata, **overrides}
+    metadata = overridden(model.metadata, overrides)
     check(
         lambda: plan(tensors, metadata, case["preset"], options),
         case,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
@@ -15,13 +16,11 @@ from ggufscope.measure.patterns import HABITS, Habits, most_attended, sorted_hea
 from ggufscope.measure.verify import Finding
 from ggufscope.measure.watching import Map, Spotlight, Watched, take_last_rows
 from ggufscope.model.summary import Summary
-from ggufscope.report.as_json import value_json
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
 from ggufscope.report.heatmap import SHADES, heatmap
 from ggufscope.report.html import Page, PageRun, PageScore, fold_columns
 from ggufscope.report.units import count
 
-SCHEMA: Final = "ggufscope.attention/1"
 TOKENS_NAMED: Final = 48
 """Tokens of the prompt that are printed; ``--json`` has all."""
 _NAMED: Final = 0.005
@@ -38,7 +37,7 @@ HEADS: Final = 8
 class Subject:
     """What was run: a model's name and facts, and a prompt."""
 
-    file_name: str
+    path: Path
     summary: Summary
     text: str | None
     """None where token numbers were given."""
@@ -47,6 +46,11 @@ class Subject:
     """A printable label of each."""
     label: Callable[[int], str]
     """The label of any token of the vocabulary."""
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file, without the folder."""
+        return self.path.name
 
 
 def head_views(subject: Subject) -> Iterator[RenderableType]:
@@ -166,50 +170,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dict[str, Any]:
-    """Give the result for machines; ``--save`` has all the matrices."""
-    return {
-        **_head_json(subject),
-        "layers": [
-            {
-                "layer": layer,
-                "heads": [
-                    {"head": head, **_habits_json(habits, head)}
-                    for head in range(len(habits.previous))
-                ],
-            }
-            for layer, habits in watched.habits.items()
-        ],
-        "shown": {
-            "layer": spotlight.layer,
-            "head": spotlight.head,
-            "kq_soft_max": [
-                [value_json(float(share)) for share in row] for row in spotlight.matrix
-            ],
-            "attends_most_to": [
-                [{"position": position, "share": share} for position, share in best]
-                for best in most_attended(spotlight.matrix, 3)
-            ],
-        },
-        "next": [
-            {"id": id_, "token": subject.label(id_), "probability": value_json(share)}
-            for id_, share in next_tokens(watched)
-        ],
-    }
-
-
-def _head_json(subject: Subject) -> dict[str, Any]:
-    tokens = [{"id": i, "text": t} for i, t in zip(subject.ids, subject.tokens, strict=True)]
-    return {"schema": SCHEMA, "model": subject.file_name, "prompt": subject.text, "tokens": tokens}
-
-
-def _habits_json(habits: Habits, head: int) -> dict[str, float | None]:
-    """Give what a head does; null where no token of the prompt has such a token to look at."""
-    names = [*HABITS, "entropy"]
-    numbers = {name: float(habits.of(name)[head]) for name in names}
-    return {name: None if np.isnan(number) else number for name, number in numbers.items()}
-
-
 def verify_views(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """Give the identities, how far the model is from each, and the verdict."""
     yield title("What must hold, held against this model")
@@ -227,25 +187,6 @@ def verify_views(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     failed = sum(not each.holds for each in findings)
     yield paragraph(f"{failed} of {len(findings)} fail" if failed else f"all {len(findings)} hold")
     yield ""
-
-
-def verify_json(findings: Sequence[Finding], subject: Subject) -> dict[str, Any]:
-    """Give the identities for machines."""
-    return {
-        **_head_json(subject),
-        "holds": all(each.holds for each in findings),
-        "identities": [
-            {
-                "name": each.name,
-                "statement": each.statement,
-                "residual": value_json(each.residual),
-                "layer": each.layer,
-                "tolerance": each.tolerance,
-                "holds": each.holds,
-            }
-            for each in findings
-        ],
-    }
 
 
 class PageMaps:

@@ -1,8 +1,7 @@
-"""A comparison for machines: complete, under ``ggufscope.compare-attention/1``."""
+"""What ``ggufscope compare-attention --json`` prints: ``schemas/compare-attention.json``."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from typing import Any, Final
 
@@ -16,25 +15,19 @@ from ggufscope.measure.metrics.tensors import WeightError
 from ggufscope.measure.verdict import Finding, Verdict
 from ggufscope.report.compare.text import Subject
 
-SCHEMA: Final = "ggufscope.compare-attention/1"
+SCHEMA: Final = "ggufscope.compare-attention/2"
 
 
 def comparison_json(subject: Subject, comparison: Comparison) -> dict[str, Any]:
-    """Give all that was measured. What JSON has no number for is a string, ``"inf"``."""
-    found = {
+    """Return all that was measured."""
+    return {
         "schema": SCHEMA,
         "matches": comparison.matches,
         "model": dict(subject.model),
-        "prompt": {
-            "text": subject.prompt,
-            "ids": list(comparison.ids),
-            "tokens": list(subject.tokens),
-        },
+        "prompt": {"text": subject.prompt, "ids": comparison.ids, "tokens": subject.tokens},
         "reference": {"weights": "FP32", "perplexity": comparison.perplexity},
         "candidates": [_candidate(each) for each in comparison.candidates],
     }
-    finite: dict[str, Any] = _finite(found)
-    return finite
 
 
 def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
@@ -100,15 +93,5 @@ def _error(error: WeightError) -> dict[str, Any]:
     return {
         "relative_error": error.relative,
         "largest_error": error.largest,
-        "n_weights": error.n,
+        "n_elements": error.n,
     }
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return repr(data)
-    return data

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
 from ggufscope.report.units import layers, size
 from ggufscope.sizing.budget import Range, RunMemory
-from ggufscope.sizing.kv_cache import Holding
+from ggufscope.sizing.kv_cache import CacheKind
 from ggufscope.sizing.overview import Overview
 from ggufscope.sizing.settings import RunSettings
 
@@ -36,7 +36,7 @@ def _memory_table(overview: Overview, runs: tuple[RunMemory, ...]) -> Renderable
     )
     for row in _cache_rows(runs):
         table.add_row(*row)
-    if len(runs[0].cache.by_holding()) > 1:
+    if len(runs[0].cache.by_kind()) > 1:
         table.add_row(cell("cache, all layers"), *(size(run.cache.nbytes) for run in runs))
     table.add_row(cell("logits"), *(size(run.logits) for run in runs))
     table.add_row(cell("compute (estimate)"), *(span(run.compute) for run in runs))
@@ -48,14 +48,12 @@ def _memory_table(overview: Overview, runs: tuple[RunMemory, ...]) -> Renderable
 
 def _cache_rows(runs: tuple[RunMemory, ...]) -> Iterator[list[str]]:
     """Line up what the layers keep over all contexts: cells differ, layers do not."""
-    columns = [
-        {(total.holding, total.layers): total for total in run.cache.by_holding()} for run in runs
-    ]
-    for holding, numbers in columns[0]:
-        name = f"{holding}, {layers(numbers) if len(numbers) < 4 else f'{len(numbers)} layers'}"
-        if holding is Holding.STATE:
+    columns = [{(total.kind, total.layers): total for total in run.cache.by_kind()} for run in runs]
+    for kind, numbers in columns[0]:
+        name = f"{kind}, {layers(numbers) if len(numbers) < 4 else f'{len(numbers)} layers'}"
+        if kind is CacheKind.STATE:
             name += " (any length)"
-        totals = (column.get((holding, numbers)) for column in columns)
+        totals = (column.get((kind, numbers)) for column in columns)
         yield [name, *(size(total.nbytes) if total else "" for total in totals)]
 
 

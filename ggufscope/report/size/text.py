@@ -124,11 +124,11 @@ def bare_views(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> Iterator[
         row = [
             each.type.name,
             bits(each.type.bits_per_weight),
-            f"{each.nbytes:,.0f}",
+            f"{each.nbytes:,}",
             f"{each.nbytes / 1e9:.3f}",
             f"{each.nbytes / 2**30:.3f}",
         ]
-        table.add_row(*row, *([f"~{each.documented} GB" if each.documented else ""] * documented))
+        table.add_row(*row, *([f"~{each.documented:g} GB" if each.documented else ""] * documented))
     yield table
     yield ""
     (first, *others) = (f"{plan.preset} {plan.bits_per_weight:.2f}" for plan in examples)

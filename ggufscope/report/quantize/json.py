@@ -1,0 +1,60 @@
+"""What ``ggufscope quantize --json`` prints: ``schemas/quantize.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ggufscope.recipes.apply import Result
+from ggufscope.recipes.plan import Plan
+from ggufscope.recipes.request import Target
+
+SCHEMA: Final = "ggufscope.quantize/2"
+
+
+def outcomes_json(outcomes: Iterable[Target | Result], *, dry_run: bool) -> dict[str, Any]:
+    """Return what was prepared, or what became of it."""
+    targets = [_target(each) if isinstance(each, Target) else _result(each) for each in outcomes]
+    return {"schema": SCHEMA, "dry_run": dry_run, "targets": targets}
+
+
+def _target(target: Target) -> dict[str, Any]:
+    files = [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files]
+    return {**_plan_json(target.plan), "files": files, "relative_error": None}
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        **_plan_json(result.plan),
+        "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
+        "relative_error": {
+            "tensors": {name: cost.relative for name, cost in result.costs.items()},
+            "roles": {name: cost.relative for name, cost in result.costs_by_role.items()},
+        },
+    }
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "preset": plan.preset,
+        "file_type": plan.file_type,
+        "bits_per_weight": plan.bits_per_weight,
+        "tensor_nbytes": plan.nbytes,
+        "source_tensor_nbytes": plan.source_nbytes,
+        "needs_importance_matrix": plan.needs_importance,
+        "pruned": list(plan.pruned),
+        "tensors": [
+            {
+                "name": tensor.name,
+                "source_name": tensor.source_name,
+                "shape": list(tensor.shape),
+                "source_type": tensor.source.name,
+                "type": tensor.target.name,
+                "nbytes": tensor.nbytes,
+                "rule": tensor.rule,
+                "fallback_from": tensor.fallback_from.name if tensor.fallback_from else None,
+                "needs_importance_matrix": tensor.needs_importance,
+            }
+            for tensor in plan.tensors
+        ],
+    }
