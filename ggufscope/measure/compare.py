@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.cache import KVCache
@@ -39,7 +40,7 @@ from ggufscope.measure.comparison import (
     layer_difference,
 )
 from ggufscope.measure.metrics.distributions import perplexity
-from ggufscope.measure.metrics.tensors import NONE, WeightError, weight_error
+from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.tolerances import default_tolerances
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.threads import in_parallel, one_pass
@@ -213,7 +214,7 @@ class MeasuredWeights:
         """
         totals: dict[str, WeightError] = {}
         for (name, _), error in sorted(self._errors.items()):
-            totals[name] = totals.get(name, NONE) + error
+            totals[name] = totals.get(name, NO_ERROR) + error
         self._errors.clear()
         return [
             TensorDifference(name, self._reference.type(name), self.type(name), error)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.measure.metrics.distributions import kl_divergence, perplexity, top1_agrees
 from ggufscope.measure.metrics.rows import (
     entropy_shift,
@@ -22,7 +23,6 @@ from ggufscope.measure.metrics.rows import (
     most_attended_changed,
     total_variation,
 )
-from ggufscope.measure.metrics.tensors import NONE, WeightError
 from ggufscope.measure.metrics.vectors import cosine, relative_error
 from ggufscope.measure.verdict import Verdict
 
@@ -81,7 +81,7 @@ class LayerDifference:
     @property
     def weight_error(self) -> WeightError:
         """The error of all its tensors together."""
-        return sum((tensor.error for tensor in self.tensors), NONE)
+        return sum((tensor.error for tensor in self.tensors), NO_ERROR)
 
     @property
     def total_variation(self) -> float:
@@ -133,7 +133,7 @@ class CandidateDifference:
     @property
     def weight_error(self) -> WeightError:
         """The error of all tensors together."""
-        return sum((tensor.error for tensor in self.tensors), NONE)
+        return sum((tensor.error for tensor in self.tensors), NO_ERROR)
 
     def worst_heads(self, count: int) -> list[HeadDifference]:
         """Give the heads whose attention went astray most, the worst first."""

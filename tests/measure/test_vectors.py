@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cosine as scipy_cosine
 
-from ggufscope.measure.metrics.tensors import NONE, weight_error
+from ggufscope.blocks.error import NO_ERROR
+from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.metrics.vectors import cosine, relative_error
 
 Vector = npt.NDArray[np.float64]
@@ -67,7 +68,7 @@ def test_weights_by_hand() -> None:
     for sign in (1, -1):  # the largest one may go down as well as up
         moved = weight_error(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 0.25 * sign]))
         assert moved.largest == 0.25
-    assert NONE.relative == 0
+    assert NO_ERROR.relative == 0
     assert weight_error(np.zeros(2), np.ones(2)).relative == inf
     assert weight_error(np.zeros(2), -np.zeros(2)).relative == 0
 

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.blocks.error import WeightError
+
 Weights = npt.NDArray[np.floating[Any]]
 
 _STEP = 1 << 15
 """Weights looked at in one go: in float64 they stay in the cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class WeightError:
-    """Sums over some weights that were changed; two of them add up."""
-
-    squared_error: float
-    """``sum (c - r)^2``."""
-    squared_weights: float
-    """``sum r^2``."""
-    largest: float
-    """``max |c - r|``, in the unit of the weights. Range 0 to infinity."""
-    n: int
-    """Number of weights."""
-
-    def __add__(self, other: WeightError) -> WeightError:
-        return WeightError(
-            self.squared_error + other.squared_error,
-            self.squared_weights + other.squared_weights,
-            max(self.largest, other.largest),
-            self.n + other.n,
-        )
-
-    @property
-    def relative(self) -> float:
-        """``sqrt(sum (c - r)^2 / sum r^2)``. Range 0 to infinity; 0 where nothing changed."""
-        if not self.squared_error:
-            return 0.0
-        if not self.squared_weights:
-            return float("inf")
-        return sqrt(self.squared_error / self.squared_weights)
-
-
-NONE = WeightError(0.0, 0.0, 0.0, 0)
-"""Of no weights at all."""
 
 
 def weight_error(reference: Weights, candidate: Weights) -> WeightError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Final
 
+from ggufscope.blocks.error import WeightError
 from ggufscope.measure.comparison import (
     CandidateDifference,
     Comparison,
     LayerDifference,
     TensorDifference,
 )
-from ggufscope.measure.metrics.tensors import WeightError
 from ggufscope.measure.verdict import Finding, Verdict
 from ggufscope.report.compare.text import Subject
 
