@@ -31,7 +31,7 @@
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
-    │     NotRunnable, TokenUnknown, TooManyTokens
+    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens
     ├── TooMuchMemory         more than this machine has left
     └── WorkersLost           processes that did the work were ended from outside
 
@@ -358,12 +358,20 @@ class NotRunnable(RunError):
     """An architecture without a forward pass here, or a tensor that has no place in it."""
 
 
+class TextNotIds(RunError):
+    """A text where its token ids are needed."""
+
+
+class EmptyPrompt(RunError):
+    """A prompt without tokens."""
+
+
 class TokenUnknown(RunError):
     """A token id outside the vocabulary."""
 
 
 class TooManyTokens(RunError):
-    """A text longer than the model's context, or an empty one."""
+    """A text longer than the model's context."""
 
 
 class TooMuchMemory(GGUFScopeError):

@@ -261,8 +261,8 @@ def _leave() -> None:
 def in_parallel(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
     """Call ``work`` for each item, here and in the threads of the pass; return what each returned.
 
-    ``work`` may do parts of itself in parallel, too. Of several errors that of the first item is raised;
-    nothing is at work any more then.
+    ``work`` may do parts of itself in parallel, too. Of several errors that of the first item is
+    raised; nothing is at work any more then.
     """
     todo: SimpleQueue[int] = SimpleQueue()
     made: dict[int, Made] = {}

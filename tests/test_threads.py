@@ -1,4 +1,4 @@
-"""The room for parallel work: who does it, what is raised, and that a signal leaves nothing behind."""
+"""The room for parallel work: who works, what is raised, and that a signal leaves nothing."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def test_where_the_matrix_library_is_out_of_reach_it_has_the_cores(
 
 
 @pytest.mark.parametrize("processors", [1, 2, 5])
-def test_work_within_work_shares_one_pool(
-    processors: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_work_within_work_shares_one_pool(processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "processors", lambda: processors)
     workers: set[int] = set()
 

@@ -52,7 +52,7 @@ def attend(
     keep: frozenset[str] = frozenset(),
     tell: Callable[[int, Floats], object] | None = None,
 ) -> Attended:
-    """Q (T, H, D), k (S, K, D), v (S, K, M) -> out (T, H * M): softmax(scale * q k^T) v.
+    """q (T, H, D), k (S, K, D), v (S, K, M) -> out (T, H * M): softmax(scale * q k^T) v.
 
     Token t of the queries is the token S - T + t of the keys, and sees those up to itself; with a
     window only the last ``window`` of them, itself among them. H is a multiple of K: query head h

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from ggufscope.errors import (
+    EmptyPrompt,
     HyperparameterError,
     NotInModel,
     NotRunnable,
+    TextNotIds,
     TokenUnknown,
     TooManyTokens,
 )
@@ -35,7 +37,7 @@ _UNUSED_BY_LLAMA_CPP: Final = frozenset({"attn_rot_embd"})
 
 
 def graph_of(architecture: str) -> Graph:
-    """Give the graph of an architecture, or raise ``NotRunnable`` that says which there are."""
+    """Return the graph of an architecture, or raise ``NotRunnable`` that says which there are."""
     graph = GRAPHS.get(architecture)
     if graph is None:
         raise NotRunnable(
@@ -153,7 +155,7 @@ def _check_factors(weights: Weights, hparams: HParams) -> None:
 
 
 def _axes(rows: Iterable[Row]) -> dict[str, str]:
-    """Give the symbols of each stem's shape; the table's first row of a stem is the usual one."""
+    """Return the symbols of each stem's shape; the table's first row of a stem is the usual one."""
     axes: dict[str, str] = {}
     for row in rows:
         if row.kind is Kind.STORED:
@@ -221,12 +223,17 @@ def _full(layer: int | None, name: str) -> str:
 
 
 def require_ids(ids: Sequence[int], past: int, vocabulary: int, context: int | None) -> None:
-    """Raise ``TokenUnknown`` or ``TooManyTokens`` where a text cannot be run.
+    """Raise ``TextNotIds``, ``EmptyPrompt``, ``TokenUnknown`` or ``TooManyTokens``.
 
     ``past``: how many tokens a cache holds already.
     """
+    if isinstance(ids, str):
+        raise TextNotIds(
+            f"a text cannot be run, only its token ids: {ids[:40]!r}",
+            hint="make them: ids = ggufscope.read_tokenizer(file.metadata).encode(text)",
+        )
     if len(ids) == 0:
-        raise TooManyTokens("the prompt is empty: there is nothing to run", hint="give some text")
+        raise EmptyPrompt("the prompt is empty: there is nothing to run", hint="give some text")
     for position, token in _outside(ids, vocabulary):
         raise TokenUnknown(
             f"token {token} at position {past + position} is not in the vocabulary",

@@ -51,7 +51,7 @@ def require_finite_weights(
 
 
 def _first_suspect(tensor: Tensor) -> int | None:
-    """Give the first row of the first slab that has a scale which is not finite."""
+    """Return the first row of the first slab that has a scale which is not finite."""
     layout = tensor.type
     assert isinstance(layout, Layout)
     row_bytes = layout.row_bytes(tensor.shape[-1]) if tensor.shape else layout.block_bytes

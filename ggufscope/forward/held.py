@@ -33,23 +33,23 @@ class LayerWeights:
         return name in self._base
 
     def names(self) -> list[str]:
-        """Give the names of all tensors."""
+        """Return the names of all tensors."""
         return self._base.names()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give its NumPy shape."""
+        """Return its NumPy shape."""
         return self._base.shape(name)
 
     def type(self, name: str) -> str:
-        """Give the type that its numbers come from."""
+        """Return the type that its numbers come from."""
         return self._base.type(name)
 
     def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
+        """Return a small tensor whole, flat."""
         return self._base.vector(name)
 
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows; kept from now on, if there is room."""
+        """Return a tensor by its rows; kept from now on, if there is room."""
         held = self._held.get(name)
         if held is not None:
             return held
@@ -71,7 +71,7 @@ class LayerWeights:
         self._held = {}
 
     def _room(self, shape: tuple[int, int]) -> Floats | None:
-        """Give memory for a matrix: that of a layer before, where one is of this shape."""
+        """Return memory for a matrix: that of a layer before, where one is of this shape."""
         for index, spare in enumerate(self._spare):
             if spare.shape == shape:
                 return self._spare.pop(index)

@@ -67,7 +67,7 @@ class Rotation:
         """(dimensions / 2,): how much of its own speed each pair keeps under YaRN, 1 down to 0."""
 
         def pair_of(turns: float) -> float:
-            """Give the pair, as a real number, that makes so many turns over the context."""
+            """Return the pair, as a real number, that makes so many turns over the context."""
             return (
                 self.dimensions
                 * math.log(context / (turns * 2 * math.pi))
@@ -83,7 +83,7 @@ class Rotation:
 
 
 def rotate(x: Floats, pairs: Rope, cosines: Floats, sines: Floats) -> Floats:
-    """X (T, heads, D), cosines and sines (T, n / 2) -> x with its first n numbers turned."""
+    """x (T, heads, D), cosines and sines (T, n / 2) -> x with its first n numbers turned."""
     if pairs not in ("interleaved", "half-split"):
         raise ValueError(f"no rotation is called {pairs!r}")
     half = cosines.shape[1]

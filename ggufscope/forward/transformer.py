@@ -52,9 +52,9 @@ class Transformer:
         self._factors = self._rope_factors()
 
     @classmethod
-    def of(cls, file: GGUFFile) -> Transformer:
-        """Give the model of a file, with the weights as they are stored."""
-        return cls(file.metadata, StoredWeights(file))
+    def of(cls, file: GGUFFile, *, context: int | None = None) -> Transformer:
+        """Return the model of a file, with the weights as they are stored."""
+        return cls(file.metadata, StoredWeights(file), context=context)
 
     @property
     def n_layers(self) -> int:
@@ -77,14 +77,14 @@ class Transformer:
         )
 
     def with_weights(self, weights: Weights) -> Transformer:
-        """Give the same model with another view of its weights."""
+        """Return the same model with another view of its weights."""
         other = Transformer.__new__(Transformer)
         other.__dict__.update(self.__dict__)
         other.weights = weights
         return other
 
     def require_runnable(self, ids: Sequence[int], cache: KVCache | None = None) -> None:
-        """Raise ``TokenUnknown`` or ``TooManyTokens`` where a text cannot be run."""
+        """Raise ``TextNotIds``, ``EmptyPrompt``, ``TokenUnknown`` or ``TooManyTokens``."""
         past = cache.length() if cache is not None else 0
         require_ids(ids, past, self.n_vocab, self.n_context)
 
@@ -96,11 +96,11 @@ class Transformer:
         cache: KVCache | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Floats:
-        """Ids (T,) -> logits (T, V), row t those of the token after token t.
+        """ids (T,) -> logits (T, V), row t those of the token after token t.
 
         With a cache, the tokens continue those that it holds, and join them. ``progress`` is told
         how many steps of ``n_layers + 1`` are done: each layer is one, the output is the last.
-        Raises ``TokenUnknown``, ``TooManyTokens``, and ``NonFiniteWeight`` naming tensor and row.
+        Raises what ``require_runnable`` does, and ``NonFiniteWeight`` naming tensor and row.
         """
         with one_pass():
             x = self.embed(ids, trace=trace, cache=cache)
@@ -116,7 +116,7 @@ class Transformer:
     def embed(
         self, ids: Sequence[int], *, trace: Trace = NOTHING, cache: KVCache | None = None
     ) -> Floats:
-        """Ids (T,) -> x (T, E), what enters the first layer. Checks the ids first."""
+        """ids (T,) -> x (T, E), what enters the first layer. Checks the ids first."""
         self.require_runnable(ids, cache)
         matrix = self.weights.matrix("token_embd.weight")
         x = np.concatenate([matrix.rows(token, token + 1) for token in map(int, ids)])
@@ -131,12 +131,12 @@ class Transformer:
     def layer(
         self, layer: int, x: Floats, *, trace: Trace = NOTHING, cache: KVCache | None = None
     ) -> Floats:
-        """X (T, E) as it enters a layer -> as it leaves it; what was handed in stays."""
+        """x (T, E) as it enters a layer -> as it leaves it; what was handed in stays."""
         with np.errstate(all="ignore"):
             return self.graph.layer(self.block(layer, trace=trace, cache=cache), x)
 
     def logits(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
-        """X (T, E) as it leaves the last layer -> logits (T, V)."""
+        """x (T, E) as it leaves the last layer -> logits (T, V)."""
         with np.errstate(all="ignore"):  # numbers overflow as they do in C
             return self._logits(x, trace)
 
@@ -157,7 +157,7 @@ class Transformer:
         return logits
 
     def block(self, layer: int, *, trace: Trace = NOTHING, cache: KVCache | None = None) -> Block:
-        """Give one layer of one pass."""
+        """Return one layer of one pass."""
         window = window_of(self.family, self.hparams, layer)
         dims = layer_dims(self.hparams, layer, 1, window)
         heads = Heads(*(dims[symbol] or 0 for symbol in "HKDM"))
@@ -201,7 +201,7 @@ class Transformer:
         )
 
     def _rope_factors(self) -> Floats | None:
-        """Give the divisors of the angles (llama 3's, or LongRoPE's for this context), or None."""
+        """Return the divisors of the angles: llama 3's, LongRoPE's for this context, or None."""
         original = self.hparams.rope_scaling_original_context_length or 0
         long = "rope_factors_long" if self._context > original else "rope_factors_short"
         for stem in ("rope_freqs", long):

@@ -31,9 +31,8 @@ from ggufscope.forward.weights import (
     Weights,
 )
 from ggufscope.measure.candidates import Candidate, of_name
-from ggufscope.measure.comparison import (
-    CandidateDifference,
-    Comparison,
+from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.measure.differences import (
     LayerDifference,
     TensorDifference,
     compare_predictions,
@@ -61,7 +60,7 @@ def compare(
     keep: Keep | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Comparison:
-    """Run a prompt, ids (T,), through a model and its candidates; give all differences.
+    """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
     (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
@@ -89,8 +88,9 @@ def compare(
             mine = _of_layer(trace, layer)
             # Candidates side by side: of a small model each matrix is one tile.
             theirs = in_parallel(partial(_Run.step, layer=layer, reference=mine), runs)
-            for number, kept in enumerate((mine, *theirs) if keep else ()):
-                keep(number, layer, kept["kq_soft_max"])
+            if keep:
+                for number, kept in enumerate((mine, *theirs)):
+                    keep(number, layer, kept["kq_soft_max"])
             held.release()
             if progress:
                 progress(layer + 1, steps)
@@ -99,7 +99,9 @@ def compare(
         held.release()
     if progress:
         progress(steps, steps)
-    return Comparison(tuple(map(int, ids)), perplexity(logits, ids), found)
+    stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
+    types = dict(stored.most_common())
+    return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), found)
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:
@@ -185,32 +187,32 @@ class MeasuredWeights:
         return name in self._weights
 
     def names(self) -> list[str]:
-        """Give the names of all tensors."""
+        """Return the names of all tensors."""
         return self._weights.names()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give a tensor's NumPy shape."""
+        """Return a tensor's NumPy shape."""
         return self._weights.shape(name)
 
     def type(self, name: str) -> str:
-        """Give the type that its numbers come from."""
+        """Return the type that its numbers come from."""
         return self._weights.type(name)
 
     def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
+        """Return a small tensor whole, flat."""
         matrix = self.matrix(name)
         return matrix.rows(0, matrix.shape[0]).reshape(-1)
 
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows."""
+        """Return a tensor by its rows."""
         matrix = self._weights.matrix(name)
         reference = self._reference.matrix(name)
         return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
 
     def take_differences(self) -> list[TensorDifference]:
-        """Give the tensors measured since this was last called, of which a weight or type differs.
+        """Return the tensors measured since the last call, of which a weight or the type differs.
 
-        Tensors whose type differs are given even where no weight does.
+        Tensors whose type differs are returned even where no weight does.
         """
         totals: dict[str, WeightError] = {}
         for (name, _), error in sorted(self._errors.items()):

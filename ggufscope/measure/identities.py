@@ -23,20 +23,20 @@ Vector = list[float]
 
 
 def rows_sum_to_one(weights: Array) -> float:
-    """Weights (H, T, S) -> the largest ``|sum - 1|`` of a row."""
+    """weights (H, T, S) -> the largest ``|sum - 1|`` of a row."""
     gap = np.abs(weights.sum(axis=-1, dtype=np.float64) - 1)
     return float(gap.max(initial=0.0))
 
 
 def nothing_from_the_future(weights: Array) -> float:
-    """Weights (H, T, S), row t that of token S - T + t -> the largest share of a later token."""
+    """weights (H, T, S), row t that of token S - T + t -> the largest share of a later token."""
     tokens, seen = weights.shape[-2:]
     future = ~np.tri(tokens, seen, seen - tokens, dtype=np.bool_)
     return float(np.abs(weights[..., future]).max(initial=0.0))
 
 
 def heads_side_by_side(kqv: Array, kqv_out: Array) -> float:
-    """Kqv (H, T, M), kqv_out (T, H * M) -> the largest difference of heads joined and output.
+    """kqv (H, T, M), kqv_out (T, H * M) -> the largest difference of heads joined and output.
 
     Eight heads of (4, 64) are joined on the feature axis: (4, 512).
     """
@@ -81,7 +81,7 @@ def groups_are_copies(
 
 
 def relative(found: Array, wanted: Array) -> float:
-    """Give the largest difference of two arrays, relative to the largest number of ``wanted``."""
+    """Return the largest difference of two arrays, relative to the largest number of ``wanted``."""
     if found.shape != wanted.shape:
         return math.inf
     size = float(np.abs(wanted).max(initial=0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from math import isfinite
 
 
 def size(nbytes: int) -> str:
@@ -29,8 +30,27 @@ def _scaled(number: int, step: int, units: Sequence[str]) -> str:
     # What would round to 1000 goes to the next unit.
     while scaled >= 999.5 and power + 1 < len(units):
         scaled, power = scaled / step, power + 1
-    decimals = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-    return f"{scaled:.{decimals}f} {units[power]}"
+    return f"{scaled:.{decimals(scaled)}f} {units[power]}"
+
+
+def decimals(number: float) -> int:
+    """Return the decimals that give three digits to a number of 1 or more."""
+    return 2 if number < 9.995 else 1 if number < 99.95 else 0
+
+
+def small(number: float) -> str:
+    """Return a number with three digits where it is below 1000, and none that say nothing."""
+    size = abs(number)
+    if not size or not isfinite(size):
+        return "0" if not size else str(number)
+    if size < 0.001:
+        return f"{number:.1e}".replace("e-0", "e-")
+    return f"{number:.{decimals(size) if size >= 0.1 else 4 if size < 0.01 else 3}f}"
+
+
+def percent(number: float) -> str:
+    """Return a share in percent, with three digits at the most."""
+    return f"{small(100 * number)}%" if isfinite(number) else str(number)
 
 
 def bits(number: float) -> str:

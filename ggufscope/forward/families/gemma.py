@@ -26,7 +26,7 @@ _LOGIT_CAP: Final = 30.0
 
 
 def layer(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E); the norms after each part are there from gemma2 on."""
+    """x (T, E) -> (T, E); the norms after each part are there from gemma2 on."""
     added = _attend(block, x)
     if block.has("post_attention_norm"):
         added = block.tap("attn_post_norm", block.norm("post_attention_norm", added))
