@@ -134,7 +134,7 @@ def _show(
     from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
-    heads = sum(model.block(layer).heads.heads for layer in range(model.n_layers))
+    heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
     maps = LastMaps(tokens_shown(len(subject.ids), heads, 1))
     with ExitStack() as stack:
         keep = None

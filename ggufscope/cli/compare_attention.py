@@ -116,7 +116,7 @@ def compare_attention_command(
         for opened in (file, *others):
             warn_about(opened)
         runnable = Transformer.of(file)
-        heads = [runnable.block(n).heads.heads for n in range(runnable.n_layers)]
+        heads = [runnable.block(n).heads.count for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
         candidates = choose(
             *(file, split_types(types), recipe or [], others, (type_k, type_v), only.value)

@@ -26,7 +26,7 @@ _SCORES: Final = ("kq", "kq_soft_max")
 class Heads:
     """The sizes of a layer's attention."""
 
-    heads: int
+    count: int
     """H, of queries."""
     groups: int
     """K, heads of keys and values."""
@@ -92,7 +92,7 @@ class Block:
     def queries_keys_values(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """x (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M), from one stacked matrix or three."""
         of = self.heads
-        sizes = (of.heads * of.size, of.groups * of.size, of.groups * of.width)
+        sizes = (of.count * of.size, of.groups * of.size, of.groups * of.width)
         if self.has("attn_qkv"):
             stacked = self.project("attn_qkv", x, "wqkv")
             parts = np.split(stacked, np.cumsum(sizes)[:-1], axis=1)
@@ -104,12 +104,12 @@ class Block:
         q, k, v = parts
         tokens = len(x)
         return (
-            q.reshape(tokens, of.heads, of.size),
+            q.reshape(tokens, of.count, of.size),
             k.reshape(tokens, of.groups, of.size),
             v.reshape(tokens, of.groups, of.width),
         )
 
-    def turned(self, q: Floats, k: Floats) -> tuple[Floats, Floats]:
+    def rotated(self, q: Floats, k: Floats) -> tuple[Floats, Floats]:
         """q (T, H, D), k (T, K, D) -> both rotated by their positions."""
         if self.rotation is None:
             return q, k
@@ -147,8 +147,10 @@ class Block:
             if scores is not None:
                 self.tap(name, scores)
         out = found.out if cache is None else cache.result(found.out, self.heads.width)
-        if self.trace.wants("kqv", self.layer):  # as it is once values of the cache are turned back
-            per_head = out.reshape(len(q), self.heads.heads, self.heads.width)
+        if self.trace.wants(
+            "kqv", self.layer
+        ):  # as `out` is: not as the cache has it
+            per_head = out.reshape(len(q), self.heads.count, self.heads.width)
             self.tap("kqv", np.ascontiguousarray(per_head.transpose(1, 0, 2)))
         self.tap("kqv_out", out)
         return self.tap("attn_out", self.project("attn_output", out))

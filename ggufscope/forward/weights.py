@@ -71,6 +71,41 @@ class Weights(Protocol):
         """Return the names of all tensors."""
 
 
+class View:
+    """A view of another view's weights: all that a subclass does not change is as it is there."""
+
+    def __init__(self, base: Weights) -> None:
+        self._base = base
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._base
+
+    def names(self) -> list[str]:
+        """Return the names of all tensors."""
+        return self._base.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return its NumPy shape."""
+        return self._base.shape(name)
+
+    def type(self, name: str) -> str:
+        """Return the type that its numbers come from."""
+        return self._base.type(name)
+
+    def vector(self, name: str) -> Floats:
+        """Return a small tensor whole, flat."""
+        return whole(self.matrix(name))
+
+    def matrix(self, name: str) -> Matrix:
+        """Return a tensor by its rows."""
+        return self._base.matrix(name)
+
+
+def whole(matrix: Matrix) -> Floats:
+    """Return all rows of a matrix, flat."""
+    return matrix.rows(0, matrix.shape[0]).reshape(-1)
+
+
 class StoredWeights:
     """The weights of a file as they are.
 
@@ -98,8 +133,7 @@ class StoredWeights:
 
     def vector(self, name: str) -> Floats:
         """Return a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
+        return whole(self.matrix(name))
 
     def matrix(self, name: str) -> Matrix:
         """Return a tensor by its rows.
@@ -143,7 +177,7 @@ class _StoredMatrix:
         return weights
 
 
-class PlannedWeights:
+class PlannedWeights(View):
     """The weights of another view as a file would have them once they are quantized.
 
     ``types``: tensor name -> the type it becomes; those not named stay as they are. Blocks lie
@@ -152,7 +186,7 @@ class PlannedWeights:
 
     def __init__(self, base: Weights, types: Mapping[str, str]) -> None:
         """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
-        self._base = base
+        super().__init__(base)
         # A tensor that has the type already is copied by a quantizer, not made again.
         self._types = {
             name: layout_named(type_).name
@@ -167,25 +201,9 @@ class PlannedWeights:
         """Return the weights as a plan leaves them; a plan that prunes layers has no such view."""
         return cls(base, {t.source_name: t.target.name for t in plan.tensors if t.converted})
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._base
-
-    def names(self) -> list[str]:
-        """Return the names of all tensors."""
-        return self._base.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return its NumPy shape."""
-        return self._base.shape(name)
-
     def type(self, name: str) -> str:
         """Return the type it is left in."""
         return self._types.get(name) or self._base.type(name)
-
-    def vector(self, name: str) -> Floats:
-        """Return a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
 
     def matrix(self, name: str) -> Matrix:
         """Return a tensor by its rows."""

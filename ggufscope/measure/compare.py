@@ -28,6 +28,7 @@ from ggufscope.forward.weights import (
     Matrix,
     PlannedWeights,
     StoredWeights,
+    View,
     Weights,
 )
 from ggufscope.measure.candidates import Candidate, of_name
@@ -175,37 +176,17 @@ def _bits_per_weight(file: GGUFFile, candidate: Candidate) -> float:
     return 8 * nbytes / n_elements if n_elements else 0.0
 
 
-class MeasuredWeights:
+class MeasuredWeights(View):
     """A candidate's view of the weights that measures each tile it hands out, once."""
 
     def __init__(self, weights: Weights, reference: Weights) -> None:
-        self._weights = weights
+        super().__init__(weights)
         self._reference = reference
         self._errors: dict[tuple[str, int], WeightError] = {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._weights
-
-    def names(self) -> list[str]:
-        """Return the names of all tensors."""
-        return self._weights.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's NumPy shape."""
-        return self._weights.shape(name)
-
-    def type(self, name: str) -> str:
-        """Return the type that its numbers come from."""
-        return self._weights.type(name)
-
-    def vector(self, name: str) -> Floats:
-        """Return a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
-
     def matrix(self, name: str) -> Matrix:
         """Return a tensor by its rows."""
-        matrix = self._weights.matrix(name)
+        matrix = self._base.matrix(name)
         reference = self._reference.matrix(name)
         return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
 

@@ -133,7 +133,7 @@ class _Identities:
 
     def __init__(self, model: Transformer, ids: Sequence[int]) -> None:
         heads, tokens = model.block(0).heads, len(ids)
-        n, width = heads.heads, heads.width
+        n, width = heads.count, heads.width
         self.rows = Identity("rows", "rows of kq_soft_max sum to 1", SUMS)
         self.future = Identity("future", "nothing attends to the future", EXACT)
         self.shapes = Identity(

@@ -120,7 +120,7 @@ class Spotlight:
         """Raise ``NotInModel`` for a layer or a head that the model does not have."""
         _require_there("layer", layer, model.n_layers, "the model")
         first = layer or 0
-        heads = model.block(first).heads.heads
+        heads = model.block(first).heads.count
         _require_there("head", head, heads, f"layer {first}")
         self._chosen = layer is not None or head is not None
         self.layer = first

@@ -42,7 +42,7 @@ def _attend(block: Block, x: Floats) -> Floats:
     hparams = block.hparams
     shared = block.heads.size
     if hparams.block_count == _LAYERS_OF_27B.get(hparams.architecture):
-        shared = (hparams.embedding_length or 0) // block.heads.heads
+        shared = (hparams.embedding_length or 0) // block.heads.count
     cap = None
     if hparams.architecture == "gemma2":
         said = hparams.attn_logit_softcapping

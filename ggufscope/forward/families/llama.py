@@ -31,12 +31,12 @@ def attend(block: Block, x: Floats) -> Floats:
 
 
 def queries_keys_values(block: Block, x: Floats) -> tuple[Floats, Floats, Floats]:
-    """x (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M): normed first, then turned."""
+    """x (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M): normed first, then rotated."""
     q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
     if block.has("attn_q_norm"):
         q = block.norm("attn_q_norm", q)
         k = block.norm("attn_k_norm", k)
-    q, k = block.turned(q, k)
+    q, k = block.rotated(q, k)
     return block.tap("Qcur", q), block.tap("Kcur", k), block.tap("Vcur", v)
 
 
