@@ -147,9 +147,7 @@ class Block:
             if scores is not None:
                 self.tap(name, scores)
         out = found.out if cache is None else cache.result(found.out, self.heads.width)
-        if self.trace.wants(
-            "kqv", self.layer
-        ):  # as `out` is: not as the cache has it
+        if self.trace.wants("kqv", self.layer):  # as `out` is: not as the cache has it
             per_head = out.reshape(len(q), self.heads.count, self.heads.width)
             self.tap("kqv", np.ascontiguousarray(per_head.transpose(1, 0, 2)))
         self.tap("kqv_out", out)

@@ -15,8 +15,9 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block, Heads
 from ggufscope.forward.cache import KVCache
-from ggufscope.forward.checks import graph_of, require_ids, require_numbers, require_tensors
+from ggufscope.forward.checks import graph_of, require_ids, require_numbers
 from ggufscope.forward.rope import Rotation
+from ggufscope.forward.tensors import require_tensors
 from ggufscope.forward.trace import NOTHING, Trace
 from ggufscope.forward.weights import Floats, StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
