@@ -62,7 +62,7 @@ def split_rows(
 def split_at_most(
     tensors: Iterable[PlannedTensor], hparams: HParams, run: RunMemory, vram: int
 ) -> Split:
-    """Give the split with the most layers on a GPU of ``vram`` bytes."""
+    """Return the split with the most layers on a GPU of ``vram`` bytes."""
     places = _Places(tensors, hparams)
     total = hparams.block_count - hparams.nextn_predict_layers + 1
     for count in range(total, 0, -1):

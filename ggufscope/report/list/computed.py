@@ -33,7 +33,7 @@ _KINDS: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: "italic 
 
 
 def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
-    """Give the quantities under their heading, what their symbols mean, and the KV cache."""
+    """Show the quantities under their heading, what their symbols mean, and the KV cache."""
     yield title("Computed at run time: not in the file, made anew for each text")
     if anatomy.not_derivable:
         yield paragraph(f"Not derivable: {anatomy.not_derivable}.")
@@ -52,7 +52,7 @@ def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
 
 
 def computed_view(anatomy: Anatomy) -> RenderableType:
-    """Give what exists only while the model runs, layers that are alike together."""
+    """Return what exists only while the model runs, layers that are alike together."""
     table = plain_table(
         left("quantity"),
         left("shape"),
@@ -91,7 +91,7 @@ def _add_computed(table: Table, quantities: Sequence[Quantity], indent: str = ""
 
 
 def legend_view(anatomy: Anatomy) -> RenderableType:
-    """Give what the symbols of the shapes stand for."""
+    """Return what the symbols of the shapes stand for."""
     symbols = (s for s in SYMBOLS if s in anatomy.symbols)
     return paragraph(
         ", ".join(f"{s}={_values(anatomy.symbols[s])} {SYMBOLS[s]}" for s in symbols), "dim"
@@ -103,7 +103,7 @@ def _values(numbers: Sequence[int]) -> str:
 
 
 def cache_view(anatomy: Anatomy) -> RenderableType:
-    """Give the size of the KV cache for the tokens of the table."""
+    """Return the size of the KV cache for the tokens of the table."""
     elements = anatomy.cache_elements()
     return paragraph(
         f"KV cache (cache_k, cache_v) for {anatomy.tokens:,} tokens, in the layers above: "
@@ -112,7 +112,7 @@ def cache_view(anatomy: Anatomy) -> RenderableType:
 
 
 def explain_view(anatomy: Anatomy) -> RenderableType:
-    """Give a layer of each kind in order, stored and computed, with a caption for each."""
+    """Return a layer of each kind in order, stored and computed, with a caption for each."""
     table = plain_table(left("quantity"), left("kind"), words("what it is"))
     _add_captions(table, anatomy.head)
     for numbers, layer in fold_layers(anatomy.layers):

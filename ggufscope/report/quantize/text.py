@@ -13,8 +13,10 @@ from ggufscope.recipes.jobs import Misfit
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Target
 from ggufscope.report.console import (
+    MOST_ROWS,
     cell,
     facts,
+    hidden_rows,
     left,
     name_cell,
     paragraph,
@@ -23,10 +25,8 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import bits, extents, size
+from ggufscope.report.units import bits, extents, percent, size
 
-MOST_ROWS: Final = 2000
-"""Tensors that the table of a plan shows."""
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
@@ -51,9 +51,7 @@ def target_views(target: Target) -> Iterator[RenderableType]:
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
-    if len(plan.tensors) > MOST_ROWS:
-        hidden = len(plan.tensors) - MOST_ROWS
-        yield paragraph(f"... and {hidden:,} tensors more: --json has them", "dim")
+    yield from hidden_rows(len(plan.tensors), "tensors", "--json has them")
     yield ""
     yield facts(_target_facts(target))
 
@@ -100,7 +98,7 @@ def result_views(result: Result) -> Iterator[RenderableType]:
 def _cost_table(head: str, costs: Sequence[tuple[str, Misfit]]) -> RenderableType:
     table = plain_table(left(head), right("relative error"))
     for name, cost in costs:
-        table.add_row(cell(name), f"{100 * cost.relative:.3f}%")
+        table.add_row(cell(name), percent(cost.relative))
     return table
 
 

@@ -16,7 +16,7 @@ from ggufscope.sizing.overview import Overview
 
 
 def answer_lines(overview: Overview) -> Iterator[str]:
-    """Give the answers in words, one question each."""
+    """Show the answers in words, one question each."""
     for table in overview.fits:
         yield _fits_line(table)
     for context, rows in overview.splits:
@@ -57,7 +57,7 @@ def _fits_line(table: FitTable) -> str:
 
 
 def _limit(nbytes: int) -> str:
-    """Give a limit as it was asked for: ``8 GiB``."""
+    """Return a limit as it was asked for: ``8 GiB``."""
     number, unit = size(nbytes).split(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
@@ -105,7 +105,7 @@ def _measure(aim: float, each: PresetSize) -> str:
 
 
 def fits_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give a table for each memory, and for each context one of layers on the GPU."""
+    """Show a table for each memory, and for each context one of layers on the GPU."""
     for table in overview.fits:
         yield title(f"What fits in {_limit(table.limit)}")
         for first in range(0, len(table.contexts), AT_ONCE):
@@ -145,7 +145,7 @@ def _name(each: PresetSize) -> str:
 
 
 def preset_note(each: PresetSize) -> str:
-    """Give what keeps a preset from being proposed, in a word or two."""
+    """Return what keeps a preset from being proposed, in a word or two."""
     twice = "twice" if each.quantizes_twice else ""
     imatrix = "imatrix" if each.needs_importance else ""
     return ", ".join(filter(None, (twice, imatrix, each.set_aside)))

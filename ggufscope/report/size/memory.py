@@ -19,7 +19,7 @@ AT_ONCE: Final = 3
 
 
 def memory_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give what a run takes beside the weights, for each context."""
+    """Show what a run takes beside the weights, for each context."""
     yield title("In memory: what a run takes beside the weights")
     if not overview.runs:
         yield paragraph(f"Not derivable: {overview.no_runs}.")
@@ -78,20 +78,14 @@ def _settings_line(settings: RunSettings) -> str:
 
 
 def sharing_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give MHA, GQA and MQA side by side."""
+    """Show MHA, GQA and MQA side by side."""
     if not overview.sharings:
         return
     context = overview.runs[-1].settings.context
     yield title("The same model with its key/value heads shared otherwise")
     whole = max(each.kv_nbytes for each in overview.sharings)
-    table = plain_table(
-        left(""),
-        right("heads"),
-        right("K/V heads"),
-        right("weights"),
-        right("cache"),
-        right("share"),
-    )
+    numbers = map(right, ("heads", "K/V heads", "weights", "cache", "share"))
+    table = plain_table(left(""), *numbers)
     for each in overview.sharings:
         table.add_row(
             cell(f"{each.name}, this model" if each.own else each.name, "bold" if each.own else ""),
@@ -107,7 +101,7 @@ def sharing_section(overview: Overview) -> Iterator[RenderableType]:
 
 
 def span(nbytes: Range) -> str:
-    """Give a range: ``4.79 to 4.93 GiB``."""
+    """Return a range: ``4.79 to 4.93 GiB``."""
     low, high = size(nbytes.low), size(nbytes.high)
     if low == high:
         return low
