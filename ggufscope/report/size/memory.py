@@ -40,8 +40,9 @@ def _memory_table(overview: Overview, runs: tuple[RunMemory, ...]) -> Renderable
         table.add_row(cell("cache, all layers"), *(size(run.cache.nbytes) for run in runs))
     table.add_row(cell("logits"), *(size(run.logits) for run in runs))
     table.add_row(cell("compute (estimate)"), *(span(run.compute) for run in runs))
-    for name, nbytes in _weights(overview):
-        totals = (span(run.with_weights(nbytes)) for run in runs)
+    for each in overview.weights:
+        name = "as they are" if each is overview.as_it_is else each.preset
+        totals = (span(run.with_weights(each.nbytes)) for run in runs)
         table.add_row(cell(f"with the weights, {name}", "bold"), *totals)
     return table
 
@@ -55,14 +56,6 @@ def _cache_rows(runs: tuple[RunMemory, ...]) -> Iterator[list[str]]:
             name += " (any length)"
         totals = (column.get((kind, numbers)) for column in columns)
         yield [name, *(size(total.nbytes) if total else "" for total in totals)]
-
-
-def _weights(overview: Overview) -> list[tuple[str, int]]:
-    if overview.as_it_is:
-        return [("as they are", overview.as_it_is.nbytes)]
-    named = {each.preset: each.nbytes for each in overview.sizes.sizes}
-    chosen = [name for name in ("Q8_0", "Q4_K_M") if name in named] or list(named)[:2]
-    return [(name, named[name]) for name in chosen]
 
 
 def _settings_line(settings: RunSettings) -> str:
