@@ -11,7 +11,6 @@ import pytest
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import open_gguf
 from ggufscope.errors import (
-    BadUsage,
     DifferentModels,
     GGUFScopeError,
     ImportanceNeeded,
