@@ -15,8 +15,6 @@ from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
-    from ggufscope.blocks.layouts import Layout
-    from ggufscope.recipes.apply import Result
     from ggufscope.recipes.options import PlanOptions
     from ggufscope.recipes.request import Request, Target
 
@@ -170,18 +168,18 @@ def _carry_out(
     _show(results, as_json=as_json)
 
 
-def _show(outcomes: Iterable[Target | Result], *, as_json: bool) -> None:
+def _show(targets: Iterable[Target], *, as_json: bool) -> None:
     if as_json:
         from ggufscope.report.as_json import dumps
-        from ggufscope.report.quantize.json import outcome_json
+        from ggufscope.report.quantize.json import target_json
 
-        typer.echo(dumps([outcome_json(each) for each in outcomes]))
+        typer.echo(dumps([target_json(each) for each in targets]))
         return
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.quantize.text import outcome_views
+    from ggufscope.report.quantize.text import target_views
 
-    for each in outcomes:
-        show(make_console(), outcome_views(each))
+    for each in targets:
+        show(make_console(), target_views(each))
 
 
 def _targets(
@@ -218,21 +216,18 @@ def _options(
     prune_layers: str | None,
     **flags: bool,
 ) -> PlanOptions:
+    from ggufscope.blocks.layouts import layout_named
     from ggufscope.recipes.options import PlanOptions, TypeRule, parse_layers, parse_type_rules
 
     rules = tuple(TypeRule.parse(text) for text in tensor_types)
     if tensor_type_file is not None:
         rules += parse_type_rules(read_text(tensor_type_file, LONGEST_RULES, "a list of types"))
     return PlanOptions(
-        output_tensor_type=_layout(output_tensor_type),
-        token_embedding_type=_layout(token_embedding_type),
+        output_tensor_type=None if output_tensor_type is None else layout_named(output_tensor_type),
+        token_embedding_type=None
+        if token_embedding_type is None
+        else layout_named(token_embedding_type),
         tensor_types=rules,
         prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         **flags,
     )
-
-
-def _layout(name: str | None) -> Layout | None:
-    from ggufscope.blocks.layouts import layout_named
-
-    return None if name is None else layout_named(name)

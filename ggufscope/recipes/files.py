@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.header import DEFAULT_ALIGNMENT
 from ggufscope.container.lengths import file_nbytes
 from ggufscope.container.shards import shard_name, stem_of_model
 from ggufscope.container.target import check_target
@@ -16,7 +17,7 @@ from ggufscope.container.values import Value
 from ggufscope.errors import NoRoom, TargetTwice
 from ggufscope.recipes.metadata import split_keys
 from ggufscope.recipes.mixes import ALIASES, MIXES
-from ggufscope.recipes.plan import ALIGNMENT, Plan, PlannedTensor
+from ggufscope.recipes.plan import Plan, PlannedTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,9 @@ def _groups_by_size(
     groups: list[list[PlannedTensor]] = [[]]
     size = 0
     for tensor in tensors:
-        own = padded(tensor.nbytes, ALIGNMENT)
+        # Whatever the file's alignment is: llama-quantize copies one that says otherwise, and
+        # cannot read what it wrote; here data lies where the file says.
+        own = padded(tensor.nbytes, DEFAULT_ALIGNMENT)
         if groups[-1] and size + own > limit:
             groups.append([])
             size = 0

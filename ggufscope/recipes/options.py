@@ -70,7 +70,7 @@ class PlanOptions:
     leave_output_tensor: bool = False
     """Let ``output.weight`` keep its type."""
     pure: bool = False
-    """Give every tensor the main type."""
+    """Return every tensor the main type."""
     output_tensor_type: Layout | None = None
     token_embedding_type: Layout | None = None
     tensor_types: tuple[TypeRule, ...] = ()

@@ -140,7 +140,14 @@ def test_a_number_for_each_layer_may_be_a_plain_list(make: Any, sample: Path) ->
         heads: Sequence[int] = make([plain["llama.attention.head_count_kv"]] * layers)
         listed = {**plain, "llama.attention.head_count_kv": heads}
         assert plan(tensors, listed, "Q2_K") == plan(tensors, plain, "Q2_K")
-        for wrong in ([1.5] * layers, ["a"] * layers, [[1] * 10**6] * layers, [1] * 10**6, {}):
+        wrongs: list[Any] = [
+            [1.5] * layers,
+            ["a"] * layers,
+            [[1] * 10**6] * layers,
+            [1] * 10**6,
+            {},
+        ]
+        for wrong in wrongs:
             with pytest.raises(errors.HyperparameterError) as caught:
                 plan(tensors, {**listed, "llama.attention.head_count_kv": wrong}, "Q2_K")
             assert len(str(caught.value)) < 200

@@ -11,31 +11,19 @@ from ggufscope.recipes.request import Target
 SCHEMA: Final = "ggufscope.quantize/1"
 
 
-def outcome_json(outcome: Target | Result) -> dict[str, Any]:
-    """Return what was prepared, or what became of it, for machines."""
-    return target_json(outcome) if isinstance(outcome, Target) else result_json(outcome)
-
-
 def target_json(target: Target) -> dict[str, Any]:
-    """Return the plan for machines."""
-    return {
+    """Return what was prepared, or what became of it, for machines."""
+    found = {
         "schema": SCHEMA,
         **_plan_json(target.plan),
         "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
     }
-
-
-def result_json(result: Result) -> dict[str, Any]:
-    """Return the result for machines: the plan, and what each tensor and role lost."""
-    return {
-        "schema": SCHEMA,
-        **_plan_json(result.plan),
-        "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
-        "relative_rms_error": {
-            "tensors": {name: cost.relative for name, cost in result.costs.items()},
-            "roles": {name: cost.relative for name, cost in result.costs_by_role.items()},
-        },
-    }
+    if isinstance(target, Result):
+        found["relative_rms_error"] = {
+            "tensors": {name: cost.relative for name, cost in target.costs.items()},
+            "roles": {name: cost.relative for name, cost in target.costs_by_role.items()},
+        }
+    return found
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
