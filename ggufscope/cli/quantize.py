@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -15,7 +15,8 @@ from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
-    from ggufscope.recipes.options import PlanOptions
+    from ggufscope.blocks.layouts import Layout
+    from ggufscope.recipes.options import TypeRule
     from ggufscope.recipes.request import Request, Target
 
 Source = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")]
@@ -95,17 +96,17 @@ def quantize_command(
     For example: ggufscope quantize model-f16.gguf --type Q8_0 --type Q4_K_M
     """
     from ggufscope.recipes.metadata import parse_overrides
+    from ggufscope.recipes.options import PlanOptions, parse_layers
     from ggufscope.recipes.request import Request
 
-    options = _options(
+    options = PlanOptions(
         allow_requantize=allow_requantize,
         leave_output_tensor=leave_output_tensor,
         pure=pure,
-        output_tensor_type=output_tensor_type,
-        token_embedding_type=token_embedding_type,
-        tensor_types=tensor_type or [],
-        tensor_type_file=tensor_type_file,
-        prune_layers=prune_layers,
+        output_tensor_type=_layout(output_tensor_type),
+        token_embedding_type=_layout(token_embedding_type),
+        tensor_types=_type_rules(tensor_type or [], tensor_type_file),
+        prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         keep_split=keep_split,
     )
     request = Request(
@@ -118,7 +119,7 @@ def quantize_command(
         overwrite=force,
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
-    _carry_out(request, dry_run, threads, buffer_bytes, as_json=as_json)
+    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, as_json=as_json)
 
 
 def dequantize_command(
@@ -142,44 +143,42 @@ def dequantize_command(
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
     options = PlanOptions(allow_requantize=True)
     request = Request(source, {target: type_}, options=options, overwrite=force)
-    _carry_out(request, dry_run, threads, None, as_json=as_json)
+    _carry_out(request, threads, dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(
-    request: Request, dry_run: bool, threads: int | None, buffer_bytes: int | None, *, as_json: bool
+    request: Request,
+    threads: int | None,
+    buffer_bytes: int | None = None,
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
-    from ggufscope.report.progress import steps_bar
-
-    prepared = prepare(request, warn)
-    if dry_run:
-        _show(prepared.targets, as_json=as_json)
-        return
-    with steps_bar("") as advance:
-        results = run(
-            prepared,
-            threads=threads,
-            buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
-            progress=lambda done: advance(done.done, done.total, done.tensor),
-            warn=warn,
-        )
-    _show(results, as_json=as_json)
-
-
-def _show(targets: Iterable[Target], *, as_json: bool) -> None:
-    if as_json:
-        from ggufscope.report.as_json import dumps
-        from ggufscope.report.quantize.json import target_json
-
-        typer.echo(dumps([target_json(each) for each in targets]))
-        return
+    from ggufscope.report.as_json import dumps
     from ggufscope.report.console import make_console, show
+    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.quantize.json import target_json
     from ggufscope.report.quantize.text import target_views
 
-    for each in targets:
-        show(make_console(), target_views(each))
+    prepared = prepare(request, warn)
+    targets: Sequence[Target] = prepared.targets
+    if not dry_run:
+        with steps_bar("") as advance:
+            targets = run(
+                prepared,
+                threads=threads,
+                buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
+                progress=lambda done: advance(done.done, done.total, done.tensor),
+                warn=warn,
+            )
+    if as_json:
+        typer.echo(dumps([target_json(target) for target in targets]))
+    else:
+        for target in targets:
+            show(make_console(), target_views(target))
 
 
 def _targets(
@@ -207,27 +206,14 @@ def _targets(
     return {Path(words[0]): words[1]}
 
 
-def _options(
-    *,
-    output_tensor_type: str | None,
-    token_embedding_type: str | None,
-    tensor_types: list[str],
-    tensor_type_file: Path | None,
-    prune_layers: str | None,
-    **flags: bool,
-) -> PlanOptions:
-    from ggufscope.blocks.layouts import layout_named
-    from ggufscope.recipes.options import PlanOptions, TypeRule, parse_layers, parse_type_rules
+def _type_rules(texts: list[str], path: Path | None) -> tuple[TypeRule, ...]:
+    from ggufscope.recipes.options import TypeRule, parse_type_rules
 
-    rules = tuple(TypeRule.parse(text) for text in tensor_types)
-    if tensor_type_file is not None:
-        rules += parse_type_rules(read_text(tensor_type_file, LONGEST_RULES, "a list of types"))
-    return PlanOptions(
-        output_tensor_type=None if output_tensor_type is None else layout_named(output_tensor_type),
-        token_embedding_type=None
-        if token_embedding_type is None
-        else layout_named(token_embedding_type),
-        tensor_types=rules,
-        prune_layers=() if prune_layers is None else parse_layers(prune_layers),
-        **flags,
-    )
+    text = "" if path is None else read_text(path, LONGEST_RULES, "a list of types")
+    return (*map(TypeRule.parse, texts), *parse_type_rules(text))
+
+
+def _layout(name: str | None) -> Layout | None:
+    from ggufscope.blocks.layouts import layout_named
+
+    return None if name is None else layout_named(name)

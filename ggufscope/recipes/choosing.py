@@ -146,16 +146,8 @@ class Chooser:
         stacked = len(shape) > 2 and shape[-3] > 1
         if traits.architecture == "bailingmoe3":  # its attention is stacked too
             stacked = stacked and category.is_feed_forward
-        return Situation(
-            position=position,
-            count=count,
-            query_group=traits.query_group,
-            experts=traits.experts,
-            falcon=traits.architecture == "falcon",
-            importance=self._options.importance,
-            ragged=shape[-1] % main.block_length != 0,
-            stacked=stacked,
-        )
+        ragged = shape[-1] % main.block_length != 0
+        return Situation(position, count, traits, self._options.importance, ragged, stacked)
 
 
 def _layer_of(name: str, layers: int) -> int:

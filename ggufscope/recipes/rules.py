@@ -15,6 +15,7 @@ from ggufscope.blocks.layouts import Layout
 from ggufscope.errors import HeadsUnknown
 from ggufscope.model.file_types import FILE_TYPES
 from ggufscope.recipes.categories import Category
+from ggufscope.recipes.traits import Traits
 
 
 @dataclass(slots=True)  # not frozen: one is made for every tensor in every preset
@@ -25,10 +26,7 @@ class Situation:
     """Its layer, or how many of its kind came before it."""
     count: int
     """How many layers, or how many of its kind, there are."""
-    query_group: int | None
-    """Query heads to a key/value head in layer 0; None where the model has no heads at all."""
-    experts: int
-    falcon: bool
+    traits: Traits
     importance: bool
     """Whether an importance matrix is at hand."""
     ragged: bool
@@ -75,19 +73,19 @@ def grouped(number: int) -> Condition:
     """
 
     def holds(it: Situation) -> bool:
-        if it.query_group is None:
+        if it.traits.query_group is None:
             raise HeadsUnknown(
                 "this recipe goes by the number of heads, and the model has none",
                 hint="choose Q8_0 or F16, for which heads do not matter",
             )
-        return it.query_group >= number
+        return it.traits.query_group >= number
 
     return Condition(f"{number} or more query heads to a key/value head", holds)
 
 
 def experts_from(number: int) -> Condition:
     """Return the condition: ``number`` or more experts."""
-    return Condition(f"{number} or more experts", lambda it: it.experts >= number)
+    return Condition(f"{number} or more experts", lambda it: it.traits.experts >= number)
 
 
 ALWAYS: Final = Condition("", lambda it: True)
@@ -100,8 +98,8 @@ MIDDLE: Final = Condition(
     "between the first and the last eighth",
     lambda it: it.count // 8 <= it.position < 7 * it.count // 8,
 )
-EIGHT_EXPERTS: Final = Condition("exactly 8 experts", lambda it: it.experts == 8)
-FALCON: Final = Condition("falcon", lambda it: it.falcon)
+EIGHT_EXPERTS: Final = Condition("exactly 8 experts", lambda it: it.traits.experts == 8)
+FALCON: Final = Condition("falcon", lambda it: it.traits.architecture == "falcon")
 IMPORTANCE: Final = Condition("with an importance matrix", lambda it: it.importance)
 NO_IMPORTANCE: Final = Condition("without an importance matrix", lambda it: not it.importance)
 RAGGED: Final = Condition("rows that do not divide", lambda it: it.ragged)
