@@ -38,7 +38,8 @@ def quantize_command(
         list[str] | None, typer.Argument(metavar="[TARGET] TYPE", help="Q4_K_M, Q8_0, ...")
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", help="Types, A,B; they read the source once.")
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE,...", help="Several types, one reading."),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("-o", "--output-dir", help="Where the targets go.")

@@ -89,19 +89,18 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:
 
     An int is stored as the UINT32 of its magnitude, as llama-quantize does. Raises ``BadOverride``.
     """
-    return dict(_override(text) for text in texts)
-
-
-def _override(text: str) -> tuple[str, Value]:
-    key, _, typed = text.partition("=")
-    kind, _, data = typed.partition(":")
-    try:
-        return key, _OVERRIDES[kind](data)
-    except (ValueError, KeyError):
-        raise BadOverride(
-            f"{text!r} overrides no key",
-            hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
-        ) from None
+    found: dict[str, Value] = {}
+    for text in texts:
+        key, _, typed = text.partition("=")
+        kind, _, data = typed.partition(":")
+        try:
+            _set(found, key, _OVERRIDES[kind](data))
+        except (ValueError, KeyError):
+            raise BadOverride(
+                f"{text!r:.60} overrides no key",
+                hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
+            ) from None
+    return found
 
 
 def _set(values: dict[str, Value], key: str, value: Value) -> None:

@@ -198,6 +198,6 @@ def mix_named(preset: str) -> Mix:
     mix = MIXES.get(ALIASES.get(name, name))
     if mix is None:
         raise UnknownPreset(
-            f"there is no preset {preset!r}", hint=f"the presets are {', '.join(MIXES)}"
+            f"there is no preset {preset!r:.60}", hint=f"the presets are {', '.join(MIXES)}"
         )
     return mix

@@ -133,14 +133,13 @@ class Plan:
 
         ``ImportanceNeeded``, ``AlreadyQuantized`` or ``NotConvertible``, each naming the tensor.
         """
-        if not self.options.importance:
-            for tensor in self.tensors:
-                if tensor.needs_importance:
-                    raise ImportanceNeeded(
-                        f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
-                        "importance matrix the result would be garbage",
-                        hint="give one (llama-imatrix makes it), or choose a larger preset",
-                    )
+        for tensor in self.tensors:
+            if tensor.needs_importance and not self.options.importance:
+                raise ImportanceNeeded(
+                    f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
+                    "importance matrix the result would be garbage",
+                    hint="give one (llama-imatrix makes it), or choose a larger preset",
+                )
         for tensor in self.tensors:
             if isinstance(tensor.source, ForeignType):
                 raise NotConvertible(
@@ -184,7 +183,6 @@ def plan(
 class _Source(NamedTuple):
     """What is known of a tensor before any preset."""
 
-    name: str
     shape: tuple[int, ...]
     type: Layout | ForeignType
     nbytes: int
@@ -198,9 +196,7 @@ class Planner:
         """Take what ``plan`` takes; raises ``HyperparameterError``."""
         self._metadata = metadata
         self._traits = traits_of(metadata)
-        self._sources = {
-            t.name: _Source(t.name, t.shape, t.type, t.nbytes, prod(t.shape)) for t in tensors
-        }
+        self._sources = {t.name: _Source(t.shape, t.type, t.nbytes, prod(t.shape)) for t in tensors}
         self._in_order = written_order(self._sources)
 
     def plan(self, preset: str, options: PlanOptions = DEFAULTS) -> Plan:
@@ -215,7 +211,7 @@ class Planner:
             preset=mix.name,
             file_type=_file_type(mix, self._metadata, types),
             tensors=tuple(
-                _planned(self._sources[source_name], name, chooser, mix)
+                _planned(source_name, self._sources[source_name], name, chooser, mix)
                 for source_name, name in names.items()
             ),
             pruned=tuple(name for name in self._in_order if name not in names),
@@ -224,7 +220,9 @@ class Planner:
         )
 
 
-def _planned(source: _Source, name: str, chooser: Chooser, mix: Mix) -> PlannedTensor:
+def _planned(
+    source_name: str, source: _Source, name: str, chooser: Chooser, mix: Mix
+) -> PlannedTensor:
     choice = chooser.choose(name, source.shape, source.type)
     target, nbytes, needs = choice.type, source.nbytes, False
     if isinstance(target, Layout):
@@ -232,16 +230,14 @@ def _planned(source: _Source, name: str, chooser: Chooser, mix: Mix) -> PlannedT
             nbytes = target.row_bytes(source.n_elements)
         needs = not choice.kept and needs_importance(name, target, mix.name)
     return PlannedTensor(
-        *(name, source.name, source.shape, source.type, target, source.nbytes, nbytes),
+        *(name, source_name, source.shape, source.type, target, source.nbytes, nbytes),
         *(choice.rule, choice.fallback_from, needs),
     )
 
 
 def _file_type(mix: Mix, metadata: Mapping[str, Any], types: Iterable[str]) -> int:
     """Return ``general.file_type``; COPY keeps the source's, or what llama.cpp takes it for."""
-    if mix.file_type is not None:
-        return mix.file_type
-    said = metadata.get("general.file_type")
+    said = metadata.get("general.file_type") if mix.file_type is None else mix.file_type
     if isinstance(said, int):
         return said
     counts: Counter[str] = Counter()

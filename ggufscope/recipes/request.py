@@ -89,8 +89,7 @@ class Prepared:
             for tensor in target.plan.tensors:
                 if tensor.converted:
                     require_makeable(tensor.target.name, tensor.name)
-        files = [(file.path, file.nbytes) for file in self.files]
-        check_targets(self.source, files, overwrite=self.overwrite)
+        check_targets(self.source, self.files, overwrite=self.overwrite)
 
 
 def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
