@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from typer import Argument, Option
@@ -14,9 +14,6 @@ from ggufscope.cli.sizes import parse_size, parse_size_if
 from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
-
-if TYPE_CHECKING:
-    from ggufscope.sizing.overview import Question
 
 
 def size_command(
@@ -78,7 +75,9 @@ def size_command(
 
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
-    from ggufscope.sizing.overview import named, overview_of
+    from ggufscope.recipes.options import PlanOptions
+    from ggufscope.sizing.overview import Question, named, overview_of
+    from ggufscope.sizing.settings import RunSettings, cache_type
 
     subject = named(model)
     if isinstance(subject, int):
@@ -92,23 +91,25 @@ def size_command(
         return
     if ram is not None and vram is None:
         raise BadUsage("--ram goes with --vram", hint="without a GPU ask for --fits")
-    question = _question(
-        context or [],
-        {"type_k": type_k, "type_v": type_v},
-        {
-            "parallel": parallel,
-            "batch": batch,
-            "unified": kv_unified,
-            "swa_full": swa_full,
-            "flash_attention": not no_flash_attention,
-        },
-        with_imatrix=with_imatrix,
+    question = Question(
+        _contexts(context or []),
+        RunSettings(
+            1,  # in its place comes each of the contexts
+            parallel=parallel,
+            batch=batch,
+            type_k=cache_type(type_k),
+            type_v=cache_type(type_v),
+            unified=kv_unified,
+            swa_full=swa_full,
+            flash_attention=not no_flash_attention,
+        ),
         limits=tuple(parse_size(text, "--fits", "a memory") for text in fits or []),
         vram=parse_size_if(vram, "--vram", "the GPU's memory"),
         ram=parse_size_if(ram, "--ram", "the host's memory"),
         target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
+        options=PlanOptions(importance=with_imatrix),
     )
     overview = overview_of(subject, question)
     for words in overview.warnings:
@@ -139,29 +140,6 @@ def _print_count(count: int, *, as_json: bool) -> None:
         write_json(bare_json(sizes, examples), sys.stdout)
     else:
         show(make_console(), bare_views(sizes, examples))
-
-
-def _question(
-    contexts: list[str],
-    types: dict[str, str | None],
-    settings: dict[str, Any],
-    *,
-    with_imatrix: bool,
-    **asked: Any,
-) -> Question:
-    from ggufscope.recipes.options import PlanOptions
-    from ggufscope.sizing.overview import Question
-    from ggufscope.sizing.settings import RunSettings, cache_type
-
-    for name, text in types.items():
-        if text is not None:
-            settings[name] = cache_type(text)
-    return Question(
-        _contexts(contexts),
-        RunSettings(1, **settings),  # each run has a context of its own in place of the 1
-        options=PlanOptions(importance=with_imatrix),
-        **asked,
-    )
 
 
 def _bits(bits: float | None) -> float | None:

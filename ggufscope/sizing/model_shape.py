@@ -18,7 +18,7 @@ from ggufscope.model.anatomy.build import LAYER
 from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind
 from ggufscope.model.anatomy.symbols import layer_dims, measure
 from ggufscope.model.hparams import HParams, read_hparams
-from ggufscope.recipes.kinds import why_kept
+from ggufscope.recipes.categories import why_kept
 
 _AXES: Final = {
     **{
