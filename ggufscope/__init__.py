@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
     from ggufscope.recipes.plan import plan as plan
+    from ggufscope.recipes.request import Request as Request
+    from ggufscope.recipes.request import prepare as prepare
     from ggufscope.sizing.budget import memory_of as memory_of
     from ggufscope.sizing.file_size import preset_sizes as preset_sizes
     from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
@@ -64,6 +66,7 @@ _HOMES = {
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
     "PlannedWeights": "forward.weights",
+    "Request": "recipes.request",
     "RunSettings": "sizing.settings",
     "StoredWeights": "forward.weights",
     "Tensor": "container.file",
@@ -81,6 +84,7 @@ _HOMES = {
     "memory_of": "sizing.budget",
     "open_gguf": "container.file",
     "plan": "recipes.plan",
+    "prepare": "recipes.request",
     "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",

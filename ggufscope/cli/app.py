@@ -33,16 +33,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _group, _commands in {
-    "Look into a model": {"list": list_command, "size": size_command},
-    "Make a model": {"quantize": quantize_command, "dequantize": dequantize_command},
-    "Run a model": {
-        "attention": attention_command,
-        "compare-attention": compare_attention_command,
-    },
-}.items():
-    for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_group)(_command)
+
+_LOOK: Final = "Look into a model"
+_MAKE: Final = "Make a model"
+_RUN: Final = "Run a model"
+app.command("list", rich_help_panel=_LOOK)(list_command)
+app.command("size", rich_help_panel=_LOOK)(size_command)
+app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
+app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("attention", rich_help_panel=_RUN)(attention_command)
+app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
 
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,10 +25,7 @@ from ggufscope.errors import BadUsage, naming
 if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.watching import Map, Spotlight
-    from ggufscope.report.attention.text import Subject
-
-TERMINAL_TOKENS: Final = 120
-"""The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
+    from ggufscope.report.subject import Subject
 
 
 def attention_command(
@@ -61,10 +58,11 @@ def attention_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
+    from ggufscope.measure.maps import TERMINAL_TOKENS
     from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
-    from ggufscope.report.attention.text import Subject
     from ggufscope.report.progress import steps_bar
+    from ggufscope.report.subject import Subject
 
     if verify and (html or save or layer is not None or head is not None):
         raise BadUsage(
@@ -123,19 +121,21 @@ def _show(
 ) -> None:
     import numpy as np
 
-    from ggufscope.measure.watching import watch
+    from ggufscope.measure.maps import tokens_shown
+    from ggufscope.measure.watching import LastMaps, watch
     from ggufscope.report.as_json import dumps
     from ggufscope.report.attention import text as report
     from ggufscope.report.attention.json import result_json
+    from ggufscope.report.attention.page import attention_page
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
-    from ggufscope.report.html import page_html, tokens_shown
+    from ggufscope.report.html import page_html
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
-    heads = sum(model.block(layer).heads.heads for layer in range(model.n_layers))
-    maps = report.PageMaps(tokens_shown(len(subject.ids), heads, 1))
+    heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
+    maps = LastMaps(tokens_shown(len(subject.ids), heads, 1))
     with ExitStack() as stack:
         keep = None
         if save is not None:
@@ -157,7 +157,7 @@ def _show(
         if save is not None:
             arrays.add("result_output", watched.logits)
     if html is not None:
-        page = report.page(watched, spotlight, subject, maps.maps)
+        page = attention_page(watched, spotlight, subject, maps.maps)
         write_text(html, page_html(page), overwrite=force)
     if as_json:
         typer.echo(dumps(result_json(watched, spotlight, subject)))

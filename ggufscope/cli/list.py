@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
+from typer import Option
 
 from ggufscope.cli.options import AsJson, Model, warn_about
 from ggufscope.errors import naming
@@ -30,39 +30,31 @@ class Sort(StrEnum):
 
 def list_command(
     model: Model,
-    stored: Annotated[bool, typer.Option("--stored", help="Only what is in the file.")] = False,
-    computed: Annotated[
-        bool, typer.Option("--computed", help="Only what is computed at run time.")
-    ] = False,
+    stored: Annotated[bool, Option("--stored", help="Only what is in the file.")] = False,
+    computed: Annotated[bool, Option("--computed", help="Only what is made at run time.")] = False,
     metadata: Annotated[
-        bool, typer.Option("--metadata", help="Every metadata key; long values cut.")
+        bool, Option("--metadata", help="Every metadata key; long values cut.")
     ] = False,
     key: Annotated[
-        str | None, typer.Option("--key", metavar="NAME", help="One metadata value, whole.")
+        str | None, Option("--key", metavar="NAME", help="One metadata value, whole.")
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, max=2**31, help="Only this layer, counted from 0."),
+        Option("--layer", min=0, max=2**31, help="Only this layer, counted from 0."),
     ] = None,
     filter_: Annotated[
         str | None,
-        typer.Option(
-            "--filter",
-            metavar="PATTERN",
-            help="Only names that match: a glob, or a regex in /slashes/.",
-        ),
+        Option("--filter", metavar="PATTERN", help="Only these names: a glob, or a /regex/."),
     ] = None,
-    sort: Annotated[
-        Sort | None, typer.Option("--sort", help="One line a tensor, in this order.")
-    ] = None,
+    sort: Annotated[Sort | None, Option("--sort", help="One line a tensor, in this order.")] = None,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
+        int, Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
     ] = DEFAULT_TOKENS,
     explain: Annotated[
-        bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
+        bool, Option("--explain", help="A layer in order, with a caption for each quantity.")
     ] = False,
     hf_names: Annotated[
-        bool, typer.Option("--hf-names", help="Hugging Face's name of each stored tensor.")
+        bool, Option("--hf-names", help="Hugging Face's name of each stored tensor.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

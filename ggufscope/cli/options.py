@@ -12,7 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
+from typer import Argument, Option
 
 from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
 
@@ -21,22 +21,20 @@ if TYPE_CHECKING:
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 
-Model = Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON object.")]
+Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split model.")]
+Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
+AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
 TypeK = Annotated[
-    str | None, typer.Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
+    str | None, Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
 ]
 TypeV = Annotated[
-    str | None, typer.Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
+    str | None, Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
 ]
 Text = Annotated[
-    str | None, typer.Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+    str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
 ]
-TextFile = Annotated[Path | None, typer.Option("--prompt-file", help="A file that holds the text.")]
-Ids = Annotated[
-    str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")
-]
+TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
+Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
 
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,8 +16,7 @@ from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
     from ggufscope.blocks.layouts import Layout
-    from ggufscope.recipes.apply import Result
-    from ggufscope.recipes.options import PlanOptions
+    from ggufscope.recipes.options import TypeRule
     from ggufscope.recipes.request import Request, Target
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
@@ -37,9 +36,7 @@ def quantize_command(
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option(
-            "--type", "--types", metavar="T1,T2,...", help="Several types read the source once."
-        ),
+        typer.Option("--type", "--types", metavar="T1,T2,...", help="Several types, one reading."),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("-o", "--output-dir", help="Where the targets go.")
@@ -97,17 +94,17 @@ def quantize_command(
     For example: ggufscope quantize model-f16.gguf --type Q8_0 --type Q4_K_M
     """
     from ggufscope.recipes.metadata import parse_overrides
+    from ggufscope.recipes.options import PlanOptions, parse_layers
     from ggufscope.recipes.request import Request
 
-    options = _options(
+    options = PlanOptions(
         allow_requantize=allow_requantize,
         leave_output_tensor=leave_output_tensor,
         pure=pure,
-        output_tensor_type=output_tensor_type,
-        token_embedding_type=token_embedding_type,
-        tensor_types=tensor_type or [],
-        tensor_type_file=tensor_type_file,
-        prune_layers=prune_layers,
+        output_tensor_type=_layout(output_tensor_type),
+        token_embedding_type=_layout(token_embedding_type),
+        tensor_types=_type_rules(tensor_type or [], tensor_type_file),
+        prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         keep_split=keep_split,
     )
     request = Request(
@@ -120,7 +117,7 @@ def quantize_command(
         overwrite=force,
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
-    _carry_out(request, dry_run, threads, buffer_bytes, as_json=as_json)
+    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, as_json=as_json)
 
 
 def dequantize_command(
@@ -144,44 +141,42 @@ def dequantize_command(
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
     options = PlanOptions(allow_requantize=True)
     request = Request(source, {target: type_}, options=options, overwrite=force)
-    _carry_out(request, dry_run, threads, None, as_json=as_json)
+    _carry_out(request, threads, dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(
-    request: Request, dry_run: bool, threads: int | None, buffer_bytes: int | None, *, as_json: bool
+    request: Request,
+    threads: int | None,
+    buffer_bytes: int | None = None,
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
+    from ggufscope.report.quantize.json import targets_json
+    from ggufscope.report.quantize.text import target_views
 
     prepared = prepare(request, warn)
-    if dry_run:
-        _show(prepared.targets, dry_run=True, as_json=as_json)
-        return
-    with steps_bar("") as advance:
-        results = run(
-            prepared,
-            threads=threads,
-            buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
-            progress=lambda done: advance(done.done, done.total, done.tensor),
-            warn=warn,
-        )
-    _show(results, dry_run=False, as_json=as_json)
-
-
-def _show(outcomes: Iterable[Target | Result], *, dry_run: bool, as_json: bool) -> None:
+    targets: Sequence[Target] = prepared.targets
+    if not dry_run:
+        with steps_bar("") as advance:
+            targets = run(
+                prepared,
+                threads=threads,
+                buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
+                progress=lambda done: advance(done.done, done.total, done.tensor),
+                warn=warn,
+            )
     if as_json:
-        from ggufscope.report.as_json import dumps
-        from ggufscope.report.quantize.json import outcomes_json
-
-        typer.echo(dumps(outcomes_json(outcomes, dry_run=dry_run)))
-        return
-    from ggufscope.report.console import make_console, show
-    from ggufscope.report.quantize.text import outcome_views
-
-    for each in outcomes:
-        show(make_console(), outcome_views(each))
+        typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
+    else:
+        for target in targets:
+            show(make_console(), target_views(target))
 
 
 def _targets(
@@ -209,27 +204,11 @@ def _targets(
     return {Path(words[0]): words[1]}
 
 
-def _options(
-    *,
-    output_tensor_type: str | None,
-    token_embedding_type: str | None,
-    tensor_types: list[str],
-    tensor_type_file: Path | None,
-    prune_layers: str | None,
-    **flags: bool,
-) -> PlanOptions:
-    from ggufscope.recipes.options import PlanOptions, TypeRule, parse_layers, parse_type_rules
+def _type_rules(texts: list[str], path: Path | None) -> tuple[TypeRule, ...]:
+    from ggufscope.recipes.options import TypeRule, parse_type_rules
 
-    rules = tuple(TypeRule.parse(text) for text in tensor_types)
-    if tensor_type_file is not None:
-        rules += parse_type_rules(read_text(tensor_type_file, LONGEST_RULES, "a list of types"))
-    return PlanOptions(
-        output_tensor_type=_layout(output_tensor_type),
-        token_embedding_type=_layout(token_embedding_type),
-        tensor_types=rules,
-        prune_layers=() if prune_layers is None else parse_layers(prune_layers),
-        **flags,
-    )
+    text = "" if path is None else read_text(path, LONGEST_RULES, "a list of types")
+    return (*map(TypeRule.parse, texts), *parse_type_rules(text))
 
 
 def _layout(name: str | None) -> Layout | None:

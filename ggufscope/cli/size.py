@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
+from typer import Argument, Option
 
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.sizes import parse_size, parse_size_if
@@ -14,61 +15,56 @@ from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
 
-if TYPE_CHECKING:
-    from ggufscope.sizing.overview import Question
-
 
 def size_command(
     model: Annotated[
-        str, typer.Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
+        str, Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
     ],
     context: Annotated[
         list[str] | None,
-        typer.Option(
-            "--context", "-c", metavar="N", help="Tokens of context; several: 4096,16384."
-        ),
+        Option("--context", "-c", metavar="N", help="Tokens of context; several: 4096,16384."),
     ] = None,
     type_k: TypeK = None,
     type_v: TypeV = None,
     parallel: Annotated[
-        int, typer.Option("--parallel", "-np", min=1, max=256, help="Sequences side by side.")
+        int, Option("--parallel", "-np", min=1, max=256, help="Sequences side by side.")
     ] = 1,
     batch: Annotated[
-        int, typer.Option("--batch", "-ub", min=1, max=2**31, help="Tokens computed at once.")
+        int, Option("--batch", "-ub", min=1, max=2**31, help="Tokens computed at once.")
     ] = 512,
     kv_unified: Annotated[
-        bool, typer.Option("--kv-unified", help="One cache for all sequences.")
+        bool, Option("--kv-unified", help="One cache for all sequences.")
     ] = False,
     swa_full: Annotated[
-        bool, typer.Option("--swa-full", help="Windowed layers keep every token.")
+        bool, Option("--swa-full", help="Windowed layers keep every token.")
     ] = False,
     no_flash_attention: Annotated[
-        bool, typer.Option("--no-flash-attention", help="For a device that has none.")
+        bool, Option("--no-flash-attention", help="For a device that has none.")
     ] = False,
     fits: Annotated[
         list[str] | None,
-        typer.Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
+        Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
     ] = None,
     vram: Annotated[
-        str | None, typer.Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
+        str | None, Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
     ] = None,
     ram: Annotated[
-        str | None, typer.Option("--ram", metavar="SIZE", help="Of the host, beside --vram.")
+        str | None, Option("--ram", metavar="SIZE", help="Of the host, beside --vram.")
     ] = None,
     target_size: Annotated[
         str | None,
-        typer.Option("--target-size", metavar="SIZE", help="The preset nearest below, on disk."),
+        Option("--target-size", metavar="SIZE", help="The preset nearest below, on disk."),
     ] = None,
     target_bpw: Annotated[
         float | None,
-        typer.Option("--target-bpw", metavar="BITS", help="The same, by bits per weight."),
+        Option("--target-bpw", metavar="BITS", help="The same, by bits per weight."),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
+        Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
     ] = None,
     with_imatrix: Annotated[
-        bool, typer.Option("--with-imatrix", help="Count on an importance matrix.")
+        bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +75,9 @@ def size_command(
 
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
-    from ggufscope.sizing.overview import named, overview_of
+    from ggufscope.recipes.options import PlanOptions
+    from ggufscope.sizing.overview import Question, named, overview_of
+    from ggufscope.sizing.settings import RunSettings, cache_type
 
     subject = named(model)
     if isinstance(subject, int):
@@ -93,23 +91,25 @@ def size_command(
         return
     if ram is not None and vram is None:
         raise BadUsage("--ram goes with --vram", hint="without a GPU ask for --fits")
-    question = _question(
-        context or [],
-        {"type_k": type_k, "type_v": type_v},
-        {
-            "parallel": parallel,
-            "batch": batch,
-            "unified": kv_unified,
-            "swa_full": swa_full,
-            "flash_attention": not no_flash_attention,
-        },
-        with_imatrix=with_imatrix,
+    question = Question(
+        _contexts(context or []),
+        RunSettings(
+            1,  # in its place comes each of the contexts
+            parallel=parallel,
+            batch=batch,
+            type_k=cache_type(type_k),
+            type_v=cache_type(type_v),
+            unified=kv_unified,
+            swa_full=swa_full,
+            flash_attention=not no_flash_attention,
+        ),
         limits=tuple(parse_size(text, "--fits", "a memory") for text in fits or []),
         vram=parse_size_if(vram, "--vram", "the GPU's memory"),
         ram=parse_size_if(ram, "--ram", "the host's memory"),
         target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
+        options=PlanOptions(importance=with_imatrix),
     )
     overview = overview_of(subject, question)
     for words in overview.warnings:
@@ -140,29 +140,6 @@ def _print_count(count: int, *, as_json: bool) -> None:
         write_json(bare_json(sizes, examples), sys.stdout)
     else:
         show(make_console(), bare_views(sizes, examples))
-
-
-def _question(
-    contexts: list[str],
-    types: dict[str, str | None],
-    settings: dict[str, Any],
-    *,
-    with_imatrix: bool,
-    **asked: Any,
-) -> Question:
-    from ggufscope.recipes.options import PlanOptions
-    from ggufscope.sizing.overview import Question
-    from ggufscope.sizing.settings import RunSettings, cache_type
-
-    for name, text in types.items():
-        if text is not None:
-            settings[name] = cache_type(text)
-    return Question(
-        _contexts(contexts),
-        RunSettings(1, **settings),  # each run has a context of its own in place of the 1
-        options=PlanOptions(importance=with_imatrix),
-        **asked,
-    )
 
 
 def _bits(bits: float | None) -> float | None:

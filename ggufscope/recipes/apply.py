@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from ggufscope.blocks.error import NO_ERROR, WeightError
@@ -52,13 +51,9 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Target):
     """What became of one target."""
 
-    plan: Plan
-    paths: tuple[Path, ...]
-    nbytes: int
-    """Bytes of the files."""
     costs: Mapping[str, WeightError]
     """What each tensor lost, by its name in the target; nothing where it was copied."""
 
@@ -235,4 +230,4 @@ def _result(target: Target, costs: Costs) -> Result:
         for tensor in target.plan.tensors
         if tensor.converted
     }
-    return Result(target.plan, tuple(file.path for file in target.files), target.nbytes, lost)
+    return Result(target.plan, target.files, lost)

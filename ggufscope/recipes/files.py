@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.header import DEFAULT_ALIGNMENT
 from ggufscope.container.lengths import file_nbytes
 from ggufscope.container.shards import shard_name, stem_of_model
 from ggufscope.container.target import check_target
@@ -16,7 +17,7 @@ from ggufscope.container.values import Value
 from ggufscope.errors import NoRoom, TargetTwice
 from ggufscope.recipes.metadata import split_keys
 from ggufscope.recipes.mixes import ALIASES, MIXES
-from ggufscope.recipes.plan import ALIGNMENT, Plan, PlannedTensor
+from ggufscope.recipes.plan import Plan, PlannedTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,9 @@ def _groups_by_size(
     groups: list[list[PlannedTensor]] = [[]]
     size = 0
     for tensor in tensors:
-        own = padded(tensor.nbytes, ALIGNMENT)
+        # Whatever the file's alignment is: llama-quantize copies one that says otherwise, and
+        # cannot read what it wrote; here data lies where the file says.
+        own = padded(tensor.nbytes, DEFAULT_ALIGNMENT)
         if groups[-1] and size + own > limit:
             groups.append([])
             size = 0
@@ -111,23 +114,20 @@ def _groups_by_size(
     return [tuple(group) for group in groups]
 
 
-def check_targets(
-    source: GGUFFile, targets: Sequence[tuple[Path, int]], *, overwrite: bool
-) -> None:
-    """Refuse targets that would destroy something, or that do not fit; (path, bytes) each.
+def check_targets(source: GGUFFile, files: Iterable[TargetFile], *, overwrite: bool) -> None:
+    """Refuse files that would destroy something, or that do not fit.
 
     Raises what ``check_target`` raises, ``TargetTwice`` or ``NoRoom``.
     """
+    sources = [shard.source.path for shard in source.shards]
     seen: set[Path] = set()
     needed: dict[Path, int] = {}
-    for path, nbytes in targets:
-        real = check_target(
-            path, overwrite=overwrite, sources=[shard.source.path for shard in source.shards]
-        )
+    for file in files:
+        real = check_target(file.path, overwrite=overwrite, sources=sources)
         if real in seen:
-            raise TargetTwice(f"{path} would be written twice", hint="name different targets")
+            raise TargetTwice(f"{file.path} would be written twice", hint="name different targets")
         seen.add(real)
-        needed[real.parent] = needed.get(real.parent, 0) + nbytes
+        needed[real.parent] = needed.get(real.parent, 0) + file.nbytes
     for directory, nbytes in needed.items():
         free = free_bytes(directory)
         if free is not None and nbytes > free:

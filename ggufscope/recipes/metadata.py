@@ -16,15 +16,14 @@ from ggufscope.container.shards import COUNT_KEY, NUMBER_KEY, TENSORS_KEY
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.errors import BadOverride
-from ggufscope.model.hparams import architecture_of
-from ggufscope.recipes.plan import DROPPED_KEYS, QUANTIZATION_VERSION, Plan
+from ggufscope.recipes.plan import Plan
 
 
 def _u32(number: int) -> Value:
     return Value.of(ValueType.UINT32, number)
 
 
-_KINDS: Final = {
+_KINDS: Final = {  # and integers of every size
     ValueType.BOOL: "bool",
     ValueType.STRING: "str",
     ValueType.FLOAT32: "float",
@@ -51,30 +50,27 @@ def overridden(source: Metadata, overrides: Mapping[str, Value]) -> Metadata:
     typed = dict(source.typed)
     for key, value in overrides.items():
         there = typed.get(key)
-        if _kind(value) == (_kind(there) if there else "int") and (
-            there or not key.endswith(_PER_LAYER)
-        ):
+        kind = _KINDS.get(there.type) if there else "array" if key.endswith(_PER_LAYER) else None
+        if _KINDS.get(value.type) == kind:
             typed[key] = value
     return Metadata(typed)
 
 
-def _kind(value: Value) -> str:
-    return _KINDS.get(value.type, "int")
-
-
 def written_metadata(
-    source: Metadata, overrides: Mapping[str, Value], plan: Plan
+    source: Metadata, overrides: Mapping[str, Value], plan: Plan, architecture: str | None
 ) -> dict[str, Value]:
-    """Return the metadata of the (first) file that a plan writes."""
+    """Return the metadata of the (first) file that a plan writes.
+
+    ``architecture``: of the model as overridden, after which its number of layers is named.
+    """
     written = dict(source.typed)
-    _set(written, "general.quantization_version", _u32(QUANTIZATION_VERSION))
+    _set(written, "general.quantization_version", _u32(2))
     _set(written, "general.file_type", _u32(plan.file_type))
-    for key in DROPPED_KEYS:
+    for key in (NUMBER_KEY, COUNT_KEY, TENSORS_KEY):
         written.pop(key, None)
     for key, value in overrides.items():
         _set(written, key, value)
     if plan.block_count is not None:
-        architecture = architecture_of(overridden(source, overrides))
         _set(written, f"{architecture}.block_count", _u32(plan.block_count))
     return written
 
@@ -93,19 +89,18 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:
 
     An int is stored as the UINT32 of its magnitude, as llama-quantize does. Raises ``BadOverride``.
     """
-    return dict(_override(text) for text in texts)
-
-
-def _override(text: str) -> tuple[str, Value]:
-    key, _, typed = text.partition("=")
-    kind, _, data = typed.partition(":")
-    try:
-        return key, _OVERRIDES[kind](data)
-    except (ValueError, KeyError):
-        raise BadOverride(
-            f"{text!r} overrides no key",
-            hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
-        ) from None
+    found: dict[str, Value] = {}
+    for text in texts:
+        key, _, typed = text.partition("=")
+        kind, _, data = typed.partition(":")
+        try:
+            _set(found, key, _OVERRIDES[kind](data))
+        except (ValueError, KeyError):
+            raise BadOverride(
+                f"{text!r:.60} overrides no key",
+                hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
+            ) from None
+    return found
 
 
 def _set(values: dict[str, Value], key: str, value: Value) -> None:

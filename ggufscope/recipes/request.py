@@ -12,7 +12,7 @@ Nothing here opens a tensor or makes a file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,8 @@ from typing import Any
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
 from ggufscope.errors import BadUsage, naming
-from ggufscope.recipes.files import (
-    TargetFile,
-    check_targets,
-    default_target,
-    free_bytes,
-    target_files,
-)
+from ggufscope.model.hparams import architecture_of
+from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
@@ -65,9 +60,9 @@ class Target:
         return sum(file.nbytes for file in self.files)
 
     @property
-    def free_nbytes(self) -> int | None:
-        """Bytes that are free where it goes, or None where it cannot be told."""
-        return free_bytes(self.files[0].path.parent)
+    def paths(self) -> tuple[Path, ...]:
+        """Where they go."""
+        return tuple(file.path for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +89,7 @@ class Prepared:
             for tensor in target.plan.tensors:
                 if tensor.converted:
                     require_makeable(tensor.target.name, tensor.name)
-        files = [(file.path, file.nbytes) for file in self.files]
-        check_targets(self.source, files, overwrite=self.overwrite)
+        check_targets(self.source, self.files, overwrite=self.overwrite)
 
 
 def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
@@ -108,28 +102,19 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
     with naming(file.path):
         for words in file.warnings():
             warn(words)
-        metadata = overridden(file.metadata, request.overrides)
         tensors, targets = file.tensors.values(), {}
-        for path, wanted in _wanted(request):
-            each = (
-                wanted
-                if isinstance(wanted, Plan)
-                else plan(tensors, metadata, wanted, request.options)
-            )
-            path = path or default_target(file.path, each.preset, request.directory)
+        metadata = overridden(file.metadata, request.overrides)
+        asked = request.targets
+        pairs = asked.items() if isinstance(asked, Mapping) else ((None, each) for each in asked)
+        for path, made in pairs:
+            if isinstance(made, str):
+                made = plan(tensors, metadata, made, request.options)
+            path = Path(path or default_target(file.path, made.preset, request.directory))
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")
-            written = written_metadata(file.metadata, request.overrides, each)
-            files = target_files(file, each, path, written, request.split_max_size)
-            targets[path] = Target(each, tuple(files))
+            written = written_metadata(
+                file.metadata, request.overrides, made, architecture_of(metadata)
+            )
+            files = target_files(file, made, path, written, request.split_max_size)
+            targets[path] = Target(made, tuple(files))
         return Prepared(file, tuple(targets.values()), request.overwrite)
-
-
-def _wanted(request: Request) -> Iterator[tuple[Path | None, str | Plan]]:
-    """Give each target with its path, None where that is still to be named."""
-    if isinstance(request.targets, Mapping):
-        for path, wanted in request.targets.items():
-            yield Path(path), wanted
-    else:
-        for wanted in request.targets:
-            yield None, wanted

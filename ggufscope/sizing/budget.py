@@ -45,12 +45,12 @@ class RunMemory:
     """An estimate."""
 
     def with_weights(self, nbytes: int) -> Range:
-        """Give the total, for weights of so many bytes."""
+        """Return the total, for weights of so many bytes."""
         return self.compute + (nbytes + self.cache.nbytes + self.logits)
 
 
 def memory_of(metadata: Mapping[str, Any], settings: RunSettings) -> RunMemory:
-    """Tell what a run takes beside the weights, by a model's metadata alone.
+    """Return what a run takes beside the weights, by a model's metadata alone.
 
     Raises what ``kv_cache_of`` raises.
     """
@@ -58,7 +58,7 @@ def memory_of(metadata: Mapping[str, Any], settings: RunSettings) -> RunMemory:
 
 
 def run_memory(hparams: HParams, settings: RunSettings) -> RunMemory:
-    """Tell the same of hyperparameters."""
+    """Return the same, from hyperparameters."""
     vocabulary = hparams.vocab_size
     if not vocabulary:
         raise NotDerivable(

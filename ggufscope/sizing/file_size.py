@@ -28,7 +28,7 @@ _SET_ASIDE: Final = {
 
 
 def why_set_aside(preset: str, architecture: str | None) -> str:
-    """Say why a preset is sized but not proposed; empty where it is.
+    """Return why a preset is sized but not proposed; empty where it is.
 
     K-quants are better than what came before them at the same size, and some types are for models
     that were trained in them: quantizing another model so makes garbage of it.
@@ -124,7 +124,7 @@ class PresetSizes:
         return next(size for size in self.sizes if size.preset == preset)
 
     def around(self, fits: Callable[[PresetSize], bool]) -> Target:
-        """Give the largest proposed one that fits, and its larger neighbour."""
+        """Return the largest proposed one that fits, and its larger neighbour."""
         proposed = [size for size in self.sizes if size.proposed]
         for index, size in enumerate(proposed):
             if fits(size):

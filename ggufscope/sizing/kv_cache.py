@@ -118,7 +118,7 @@ _SHARED_FROM: Final = {"gemma3n": 20}
 
 
 def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> CacheSizes:
-    """Tell what llama.cpp keeps of each token of a model, by its metadata alone.
+    """Return what llama.cpp keeps of each token of a model, by its metadata alone.
 
     Raises ``HyperparameterError`` for metadata that contradicts itself, ``NotDerivable`` where it
     does not say enough, ``CacheTypeDoesNotFit`` where llama.cpp refuses the types.
@@ -127,7 +127,7 @@ def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> CacheSize
 
 
 def cache_of(hparams: HParams, settings: RunSettings) -> CacheSizes:
-    """Tell the same of hyperparameters."""
+    """Return the same, from hyperparameters."""
     if hparams.architecture in _NOTHING_KEPT:
         return CacheSizes(settings, ())
     _check_architecture(hparams)

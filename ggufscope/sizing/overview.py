@@ -22,9 +22,9 @@ from ggufscope.sizing.file_size import (
     file_sizes,
     preset_sizes,
 )
-from ggufscope.sizing.fitting import Fit, FitTable, fit_table
+from ggufscope.sizing.fitting import FitTable, fit_table
 from ggufscope.sizing.model_shape import ModelShape
-from ggufscope.sizing.offload import SplitRow, split_rows
+from ggufscope.sizing.offload import SplitTable, split_table
 from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.shapes import SHAPES, shape_named
 from ggufscope.sizing.sharing import Sharing, sharings
@@ -70,8 +70,8 @@ class Overview:
     """Why nothing is said of running it; empty where something is."""
     sharings: tuple[Sharing, ...] = ()
     fits: tuple[FitTable, ...] = ()
-    splits: tuple[tuple[int, tuple[SplitRow, ...]], ...] = ()
-    """(context, a row for the file itself and for each preset) for each context."""
+    splits: tuple[SplitTable, ...] = ()
+    """One for each context."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -80,12 +80,18 @@ class Overview:
         return (self.as_it_is or self.sizes.sizes[0]).plan.n_elements
 
     @property
+    def weights(self) -> list[PresetSize]:
+        """What the memory of a run is added to: the file as it is, or two usual presets."""
+        if self.as_it_is:
+            return [self.as_it_is]
+        listed = self.sizes.sizes
+        return [each for each in listed if each.preset in ("Q8_0", "Q4_K_M")] or [*listed[:2]]
+
+    @property
     def nothing_fits(self) -> bool:
         """Whether the answer to some question is no for every preset."""
         fits = bool(self.fits) and not any(table.any_fits for table in self.fits)
-        splits = bool(self.splits) and not any(
-            row.fits is Fit.YES and row.size.proposed for _, rows in self.splits for row in rows
-        )
+        splits = bool(self.splits) and not any(table.any_fits for table in self.splits)
         return fits or splits or any(target.nearest is None for _, target in self.targets)
 
 
@@ -156,7 +162,7 @@ def _overview(
     contexts = question.contexts or _contexts(hparams)
     settings = [replace(question.settings, context=context) for context in contexts]
     made_for = hparams.context_length
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if made_for and max(question.contexts, default=0) > made_for:
         warnings = (f"the model was made for {made_for:,} tokens of context",)
     found = Overview(name, hparams, "", itself, sizes, targets, warnings=warnings)
@@ -177,10 +183,7 @@ def _overview(
         ),
         splits=()
         if vram is None
-        else tuple(
-            (each.context, tuple(split_rows(listed, hparams, each, vram, question.ram)))
-            for each in settings
-        ),
+        else tuple(split_table(listed, hparams, each, vram, question.ram) for each in settings),
     )
 
 

@@ -20,12 +20,9 @@ DEFAULT_BATCH: Final = 512
 """Tokens that are computed at once, where nothing else is asked for."""
 
 
-def cache_type(name: str) -> Layout:
-    """Return the layout of a cache type. Raises ``BadUsage`` for one that llama.cpp keeps none in.
-
-    Raises ``UnknownType`` for a name that no type has.
-    """
-    layout = layout_named(name)
+def cache_type(name: str | None) -> Layout:
+    """Return the layout of this name, F16 for None. Raises ``UnknownType``, ``BadUsage``."""
+    layout = layout_named(name or "F16")
     if layout.name not in CACHE_TYPES:
         raise BadUsage(
             f"llama.cpp keeps no cache in {layout.name}",

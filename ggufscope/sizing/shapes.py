@@ -6,6 +6,8 @@ that llama.cpp's converter writes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from ggufscope.errors import UnknownShape
@@ -48,20 +50,19 @@ def _shape(
     stems: str,
     outside: str = _OUTSIDE,
     assumes: str = "",
-    dense_first: int = 0,
     dense_stems: str = "",
-    **more: int,
+    more: Mapping[str, int] = MappingProxyType({}),
 ) -> ModelShape:
-    """Return a shape: numbers in the order of ``_KEYS``; in ``more``, ``__`` stands for a dot."""
+    """Return a shape: numbers in the order of ``_KEYS``, then ``more`` of them by key."""
     hparams = dict(zip(_KEYS, map(int, numbers.split()), strict=True))
+    dense_first = more.get("leading_dense_block_count", 0)
     parts = ((dense_first, dense_stems), (hparams["block_count"] - dense_first, stems))
     kinds = tuple(part for part in parts if part[0])
-    hparams |= {key.replace("__", "."): value for key, value in more.items()}
-    return ModelShape(name, architecture, hparams, kinds, outside, assumes)
+    return ModelShape(name, architecture, {**hparams, **more}, kinds, outside, assumes)
 
 
 def _heads_of(size: int) -> dict[str, int]:
-    return {"attention__key_length": size, "attention__value_length": size}
+    return {"attention.key_length": size, "attention.value_length": size}
 
 
 # Layers, embedding, feed-forward, heads, key/value heads, vocabulary, context.
@@ -78,10 +79,10 @@ _ALL: Final = (
         _QWEN3,
         _TIED,
         "the embedding serves as output matrix too",
-        **_heads_of(128),
+        more=_heads_of(128),
     ),
-    _shape("qwen3-8b", "qwen3", "36 4096 12288 32 8 151936 40960", _QWEN3, **_heads_of(128)),
-    _shape("qwen3-14b", "qwen3", "40 5120 17408 40 8 151936 40960", _QWEN3, **_heads_of(128)),
+    _shape("qwen3-8b", "qwen3", "36 4096 12288 32 8 151936 40960", _QWEN3, more=_heads_of(128)),
+    _shape("qwen3-14b", "qwen3", "40 5120 17408 40 8 151936 40960", _QWEN3, more=_heads_of(128)),
     _shape(
         "gemma-3-4b",
         "gemma3",
@@ -89,8 +90,7 @@ _ALL: Final = (
         f"{_GEMMA2} {_HEAD_NORMS}",
         _TIED,
         "the text model, without the part that sees images",
-        **_heads_of(256),
-        attention__sliding_window=1024,
+        more={**_heads_of(256), "attention.sliding_window": 1024},
     ),
     _shape(
         "gemma-2-9b",
@@ -98,8 +98,7 @@ _ALL: Final = (
         "42 3584 14336 16 8 256000 8192",
         _GEMMA2,
         _TIED,
-        **_heads_of(256),
-        attention__sliding_window=4096,
+        more={**_heads_of(256), "attention.sliding_window": 4096},
     ),
     _shape(
         "phi-3-mini",
@@ -107,7 +106,7 @@ _ALL: Final = (
         "32 3072 8192 32 32 32064 4096",
         "attn_norm attn_qkv attn_output ffn_norm ffn_up ffn_down",
         assumes="the model of 4k tokens; llama.cpp does not use its window",
-        attention__sliding_window=2047,
+        more={"attention.sliding_window": 2047},
     ),
     _shape(
         "mixtral-8x7b",
@@ -115,8 +114,7 @@ _ALL: Final = (
         "32 4096 14336 32 8 32000 32768",
         f"{_ATTENTION} ffn_norm {_EXPERTS}",
         assumes="the experts of a layer in one tensor, as converters write them today",
-        expert_count=8,
-        expert_used_count=2,
+        more={"expert_count": 8, "expert_used_count": 2},
     ),
     _shape(
         "deepseek-v3",
@@ -126,20 +124,21 @@ _ALL: Final = (
         "ffn_gate_shexp ffn_up_shexp ffn_down_shexp",
         assumes="without the layer that predicts further tokens; quantized from 16 bits, as its "
         "FP8 weights are first turned into those",
-        dense_first=3,
         dense_stems=f"{_LATENT} {_DENSE}",
-        attention__key_length=576,
-        attention__value_length=512,
-        attention__key_length_mla=192,
-        attention__value_length_mla=128,
-        attention__q_lora_rank=1536,
-        attention__kv_lora_rank=512,
-        rope__dimension_count=64,
-        expert_count=256,
-        expert_used_count=8,
-        expert_shared_count=1,
-        expert_feed_forward_length=2048,
-        leading_dense_block_count=3,
+        more={
+            "attention.key_length": 576,
+            "attention.value_length": 512,
+            "attention.key_length_mla": 192,
+            "attention.value_length_mla": 128,
+            "attention.q_lora_rank": 1536,
+            "attention.kv_lora_rank": 512,
+            "rope.dimension_count": 64,
+            "expert_count": 256,
+            "expert_used_count": 8,
+            "expert_shared_count": 1,
+            "expert_feed_forward_length": 2048,
+            "leading_dense_block_count": 3,
+        },
     ),
     _shape(
         "gpt-oss-20b",
@@ -149,11 +148,13 @@ _ALL: Final = (
         "ffn_gate_inp.bias ffn_gate_exps.bias ffn_up_exps.bias ffn_down_exps.bias",
         assumes="experts in 16 bits before they are quantized; OpenAI publishes them in MXFP4, for "
         "which MXFP4_MOE stands here",
-        **_heads_of(64),
-        attention__sliding_window=128,
-        expert_count=32,
-        expert_used_count=4,
-        expert_feed_forward_length=2880,
+        more={
+            **_heads_of(64),
+            "attention.sliding_window": 128,
+            "expert_count": 32,
+            "expert_used_count": 4,
+            "expert_feed_forward_length": 2880,
+        },
     ),
 )
 

@@ -65,7 +65,7 @@ def attends(hparams: HParams, layer: int) -> bool:
 
 
 def state_elements(hparams: HParams) -> tuple[int, int]:
-    """Give how many numbers a layer keeps of a sequence: (inputs of its convolution, state).
+    """Return how many numbers a layer keeps of a sequence: (inputs of its convolution, state).
 
     Raises ``NotDerivable`` where the metadata leaves out what they are made of.
     """

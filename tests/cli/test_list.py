@@ -241,6 +241,28 @@ def test_explain_tells_what_each_is_for(make: Callable[[str], Path]) -> None:
     assert re.search(r"cache_k +cached ", output)
 
 
+def test_names_of_hugging_face_fit_80_columns(make: Callable[[str], Path]) -> None:
+    output = _list(make("mixtral"), "--hf-names", COLUMNS="80")
+    assert max(map(len, output.splitlines())) <= 80
+    assert re.search(
+        r"^attn_q\.weight +model\.layers\.N\.self_attn\.q_proj\.weight \[1\]$", output, re.M
+    )
+    assert "w1.weight" in output
+    assert "[1] rows permuted" in output
+    assert "\nblk.1.attn_v.weight  " in _list(make("mixtral"), "--hf-names", "--layer", "1")
+    said = _list(make("hybrid"), "--hf-names")
+    assert said.endswith("Hugging Face's names for architecture 'jamba' are not known here.\n")
+
+
+def test_a_listing_waits_for_no_package_of_names(make: Callable[[str], Path]) -> None:
+    code = "import sys, ggufscope.cli.app as app\ntry: app.main()\nexcept SystemExit: pass\n"
+    code += "sys.stderr.write(str('gguf' in sys.modules))"
+    for options, imported in (([], "False"), (["--hf-names"], "True")):
+        words = [sys.executable, "-c", code, "list", str(make("llama-gqa")), *options]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stderr == imported
+
+
 def test_layers_that_cannot_be_derived_say_why(make: Callable[[str], Path]) -> None:
     assert "not derivable: keeps a state instead of attention" in _list(make("hybrid"))
     output = _list(make("unheard-of"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.recipes.apply import run
 from ggufscope.recipes.metadata import overridden, parse_overrides
-from ggufscope.recipes.options import PlanOptions
+from ggufscope.recipes.mixes import mix_named
+from ggufscope.recipes.options import PlanOptions, TypeRule
 from ggufscope.recipes.request import Request, prepare
 from tests.recipes import golden
 from tests.slices import write_slice
@@ -29,7 +30,7 @@ OVERRIDDEN = [case for case in golden.load("options") if "--override-kv" in case
 def test_what_is_overridden_changes_types_as_in_llama_quantize(case: Any, tmp_path: Path) -> None:
     source = write_slice(tmp_path / "source.gguf", case["model"])
     target = tmp_path / "out.gguf"
-    overrides = parse_overrides(case["arguments"][1:])
+    overrides = parse_overrides(case["arguments"][1::2])
     quantize_model(source, {target: case["preset"]}, overrides=overrides)
     assert hashlib.sha256(target.read_bytes()).hexdigest() == case["sha256"]
 
@@ -140,7 +141,21 @@ def test_a_number_for_each_layer_may_be_a_plain_list(make: Any, sample: Path) ->
         heads: Sequence[int] = make([plain["llama.attention.head_count_kv"]] * layers)
         listed = {**plain, "llama.attention.head_count_kv": heads}
         assert plan(tensors, listed, "Q2_K") == plan(tensors, plain, "Q2_K")
-        for wrong in ([1.5] * layers, ["a"] * layers, [[1] * 10**6] * layers, [1] * 10**6, {}):
+        wrongs: list[Any] = [
+            [1.5] * layers,
+            ["a"] * layers,
+            [[1] * 10**6] * layers,
+            [1] * 10**6,
+            {},
+        ]
+        for wrong in wrongs:
             with pytest.raises(errors.HyperparameterError) as caught:
                 plan(tensors, {**listed, "llama.attention.head_count_kv": wrong}, "Q2_K")
             assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("ask", [mix_named, TypeRule.parse, lambda text: parse_overrides([text])])
+def test_long_values_are_not_printed_in_full(ask: Callable[[str], object]) -> None:
+    with pytest.raises(errors.RecipeError) as caught:
+        ask("x" * 10**6)
+    assert len(caught.value.message) < 200

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from ggufscope.measure.patterns import HABITS, Habits, most_attended
-from ggufscope.measure.verify import Finding
+from ggufscope.measure.patterns import PATTERNS, Patterns, most_attended
+from ggufscope.measure.verify import Identity
 from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.as_json import model_json, pick
-from ggufscope.report.attention.text import Subject, next_tokens
+from ggufscope.report.subject import Subject
 
 SCHEMA: Final = "ggufscope.attention/2"
 VERIFY_SCHEMA: Final = "ggufscope.attention-verify/1"
@@ -26,11 +26,11 @@ def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dic
             {
                 "layer": layer,
                 "heads": [
-                    {"head": head, **_patterns(habits, head)}
-                    for head in range(len(habits.previous))
+                    {"head": head, **_patterns(patterns, head)}
+                    for head in range(len(patterns.previous))
                 ],
             }
-            for layer, habits in watched.habits.items()
+            for layer, patterns in watched.patterns.items()
         ],
         "shown": {
             "layer": spotlight.layer,
@@ -43,19 +43,19 @@ def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dic
         },
         "next": [
             {"id": id_, "token": subject.label(id_), "probability": share}
-            for id_, share in next_tokens(watched)
+            for id_, share in watched.next_tokens()
         ],
     }
 
 
-def verify_json(findings: Sequence[Finding], subject: Subject) -> dict[str, Any]:
+def verify_json(identities: Sequence[Identity], subject: Subject) -> dict[str, Any]:
     """Return what must hold, and how far the model is from it."""
     return {
         "schema": VERIFY_SCHEMA,
         **_run(subject),
-        "holds": all(each.holds for each in findings),
+        "holds": all(each.holds for each in identities),
         "identities": [
-            pick(each, "name statement residual layer tolerance holds") for each in findings
+            pick(each, "name statement residual layer tolerance holds") for each in identities
         ],
     }
 
@@ -67,7 +67,7 @@ def _run(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _patterns(habits: Habits, head: int) -> dict[str, float | None]:
+def _patterns(patterns: Patterns, head: int) -> dict[str, float | None]:
     """Return what a head does; null where no token of the prompt has such a token to look at."""
-    numbers = {name: float(habits.of(name)[head]) for name in (*HABITS, "entropy")}
+    numbers = {name: float(patterns.of(name)[head]) for name in (*PATTERNS, "entropy")}
     return {name: None if np.isnan(number) else number for name, number in numbers.items()}

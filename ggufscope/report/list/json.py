@@ -167,20 +167,16 @@ def _computed(anatomy: Anatomy) -> dict[str, Any]:
 
 def _layer(layer: LayerAnatomy) -> dict[str, Any]:
     return {
-        "layer": layer.layer,
-        "window": layer.window,
+        **pick(layer, "layer window"),
         "not_derivable": layer.not_derivable or None,
         "quantities": [_quantity(q) for q in layer.quantities],
     }
 
 
 def _quantity(q: Quantity) -> dict[str, Any]:
+    nbytes = None if q.kind is Kind.STORED else q.nbytes
     return {
-        "name": q.name,
-        "kind": str(q.kind),
-        "axes": q.axes,
-        "shape": q.shape,
-        "nbytes_f32": None if q.kind is Kind.STORED else q.nbytes,
-        "made_from": q.made_from,
-        "caption": q.caption,
+        **pick(q, "name kind axes shape"),
+        "nbytes_f32": nbytes,
+        **pick(q, "made_from caption"),
     }

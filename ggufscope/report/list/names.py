@@ -11,8 +11,15 @@ from rich.table import Column
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.inventory import Entry, Fold, fold
 from ggufscope.model.roles import role_of
-from ggufscope.report.console import left, name_cell, paragraph, plain_table, title
-from ggufscope.report.list.stored import MOST_ROWS
+from ggufscope.report.console import (
+    MOST_ROWS,
+    hidden_rows,
+    left,
+    name_cell,
+    paragraph,
+    plain_table,
+    title,
+)
 
 
 def names_section(
@@ -35,9 +42,7 @@ def names_section(
         mark = f" [{notes.setdefault(known.note, len(notes) + 1)}]" if known.note else ""
         table.add_row(name_cell(name), name_cell((known.short or "-") + mark))
     yield table
-    if len(rows) > MOST_ROWS:
-        hidden = len(rows) - MOST_ROWS
-        yield paragraph(f"... and {hidden:,} lines more: --filter and --json reach them", "dim")
+    yield from hidden_rows(len(rows), "lines", "--filter and --json reach them")
     yield ""
     for note, number in notes.items():
         yield paragraph(f"[{number}] {note}", "dim")

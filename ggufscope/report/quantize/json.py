@@ -12,26 +12,23 @@ from ggufscope.recipes.request import Target
 SCHEMA: Final = "ggufscope.quantize/2"
 
 
-def outcomes_json(outcomes: Iterable[Target | Result], *, dry_run: bool) -> dict[str, Any]:
+def targets_json(targets: Iterable[Target], *, dry_run: bool) -> dict[str, Any]:
     """Return what was prepared, or what became of it."""
-    targets = [_target(each) if isinstance(each, Target) else _result(each) for each in outcomes]
-    return {"schema": SCHEMA, "dry_run": dry_run, "targets": targets}
+    return {"schema": SCHEMA, "dry_run": dry_run, "targets": [_target(each) for each in targets]}
 
 
 def _target(target: Target) -> dict[str, Any]:
-    files = [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files]
-    return {**_plan_json(target.plan), "files": files, "relative_error": None}
-
-
-def _result(result: Result) -> dict[str, Any]:
-    return {
-        **_plan_json(result.plan),
-        "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
-        "relative_error": {
-            "tensors": {name: cost.relative for name, cost in result.costs.items()},
-            "roles": {name: cost.relative for name, cost in result.costs_by_role.items()},
-        },
+    found = {
+        **_plan_json(target.plan),
+        "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
+        "relative_error": None,
     }
+    if isinstance(target, Result):
+        found["relative_error"] = {
+            "tensors": {name: cost.relative for name, cost in target.costs.items()},
+            "roles": {name: cost.relative for name, cost in target.costs_by_role.items()},
+        }
+    return found
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

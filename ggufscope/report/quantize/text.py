@@ -10,11 +10,14 @@ from rich.console import RenderableType
 
 from ggufscope.blocks.error import WeightError
 from ggufscope.recipes.apply import Result
+from ggufscope.recipes.files import free_bytes
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Target
 from ggufscope.report.console import (
+    MOST_ROWS,
     cell,
     facts,
+    hidden_rows,
     left,
     name_cell,
     paragraph,
@@ -23,20 +26,18 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import bits, extents, size
+from ggufscope.report.units import bits, extents, percent, size
 
-MOST_ROWS: Final = 2000
-"""Tensors that the table of a plan shows."""
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def outcome_views(outcome: Target | Result) -> Iterator[RenderableType]:
-    """Return the views of what was prepared, or of what became of it."""
-    return target_views(outcome) if isinstance(outcome, Target) else result_views(outcome)
-
-
 def target_views(target: Target) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of it."""
+    return _result_views(target) if isinstance(target, Result) else _plan_views(target)
+
+
+def _plan_views(target: Target) -> Iterator[RenderableType]:
     """Yield the whole plan: each tensor's type, size and the rule that chose it."""
     plan = target.plan
     table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
@@ -51,9 +52,7 @@ def target_views(target: Target) -> Iterator[RenderableType]:
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
-    if len(plan.tensors) > MOST_ROWS:
-        hidden = len(plan.tensors) - MOST_ROWS
-        yield paragraph(f"... and {hidden:,} tensors more: --json has them", "dim")
+    yield from hidden_rows(len(plan.tensors), "tensors", "--json has them")
     yield ""
     yield facts(_target_facts(target))
 
@@ -65,7 +64,7 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
         ("file", f"{file.path}: {file.nbytes:,} bytes, {size(file.nbytes)}")
         for file in target.files
     ]
-    free = target.free_nbytes
+    free = free_bytes(target.paths[0].parent)
     if free is not None:
         fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
@@ -74,7 +73,7 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     return rows
 
 
-def result_views(result: Result) -> Iterator[RenderableType]:
+def _result_views(result: Result) -> Iterator[RenderableType]:
     """Yield sizes before and after, the types used, and what it cost."""
     plan = result.plan
     rows = [("wrote", ", ".join(str(path) for path in result.paths))]
@@ -100,7 +99,7 @@ def result_views(result: Result) -> Iterator[RenderableType]:
 def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> RenderableType:
     table = plain_table(left(head), right("relative error"))
     for name, cost in costs:
-        table.add_row(cell(name), f"{100 * cost.relative:.3f}%")
+        table.add_row(cell(name), percent(cost.relative))
     return table
 
 

@@ -46,8 +46,8 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         ],
         "fits": [_fits(table) for table in overview.fits],
         "gpu": [
-            {"context": context, "presets": [_split(row) for row in rows]}
-            for context, rows in overview.splits
+            {"context": table.context, "presets": [_split(row) for row in table.rows]}
+            for table in overview.splits
         ],
         "targets": [_target(aim, target) for aim, target in overview.targets],
         "nothing_fits": overview.nothing_fits,
