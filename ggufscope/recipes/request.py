@@ -109,7 +109,9 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
         for path, made in pairs:
             if isinstance(made, str):
                 made = plan(tensors, metadata, made, request.options)
-            path = Path(path or default_target(file.path, made.preset, request.directory))
+            if path is None:
+                path = default_target(file.path, made.preset, request.directory)
+            path = Path(path)
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")
             written = written_metadata(
