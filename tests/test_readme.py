@@ -16,10 +16,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = [shown for document in REPLAYED for shown in shown_in(document)]
 (INSTALL, TEST) = re.findall(r"^```sh\n(python3 -m venv .*)\n```$", README, re.MULTILINE)
 
-COMING = {"request.py", "blocks/fits/", "hf_names.py", "schemas/"}
-"""What `ggufscope/README.md` names and is still being built."""
-
-
 def _name(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
 
@@ -106,7 +102,7 @@ def test_the_map_of_the_house_is_the_house() -> None:
     text = text.replace("tests/test_house.py", "")
     named = set(re.findall(r"(?<![\w./])((?:\w+/)+(?:\w+\.py)?|\w+\.py)(?![\w./])", text))
     unknown = {name for name in named if not any(f"/{it}".endswith(f"/{name}") for it in there)}
-    assert unknown <= COMING
+    assert unknown == set()
     folders = {path for path in there if path.endswith("/") and "__pycache__" not in path}
     assert {path for path in folders if path not in named} == set()
 
