@@ -18,7 +18,7 @@ from tests.forward.arrays import ArrayMatrix
 
 def _now() -> int:
     """How many threads the matrix libraries may have: SciPy brings one of its own."""
-    return max(library.num_threads for library in room._matrix_library().lib_controllers)
+    return max(int(each.num_threads) for each in room._matrix_library().lib_controllers)
 
 
 @pytest.fixture
