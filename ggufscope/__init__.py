@@ -13,8 +13,6 @@
 # where a stranger's model may lie, is still first on Python's path.
 TYPE_CHECKING = False  # as type checkers know it from `typing`
 if TYPE_CHECKING:
-    from typing import Any
-
     from ggufscope.blocks.codec import dequantize as dequantize
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
@@ -98,11 +96,13 @@ _HOMES = {
 __all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for
 
 
-def __getattr__(name: str) -> "Any":
-    """Import a public name when it is first used, so that ``ggufscope --help`` waits for none."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
 
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
-    return getattr(import_module(f"ggufscope.{home}"), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: ``ggufscope --help`` waits for none."""
+        from importlib import import_module
+
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
+        return getattr(import_module(f"ggufscope.{home}"), name)

@@ -35,7 +35,7 @@ class Request:
     source: str | os.PathLike[str] | GGUFFile
     targets: Mapping[Any, str | Plan] | Sequence[str | Plan]
     """Path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source. A list of
-    presets has its targets named after the source."""
+    presets, or one preset, has its targets named after the source."""
     options: PlanOptions = DEFAULTS
     """For the presets; a ``Plan`` has its own."""
     overrides: Mapping[str, Value] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
             warn(words)
         tensors, targets = file.tensors.values(), {}
         metadata = overridden(file.metadata, request.overrides)
-        asked = request.targets
+        asked = [request.targets] if isinstance(request.targets, str) else request.targets
         pairs = asked.items() if isinstance(asked, Mapping) else ((None, each) for each in asked)
         for path, made in pairs:
             if isinstance(made, str):

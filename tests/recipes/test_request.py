@@ -159,3 +159,8 @@ def test_long_values_are_not_printed_in_full(ask: Callable[[str], object]) -> No
     with pytest.raises(errors.RecipeError) as caught:
         ask("x" * 10**6)
     assert len(caught.value.message) < 200
+
+
+def test_one_preset_needs_no_list(sample: Path) -> None:
+    (target,) = prepare(Request(sample, "Q8_0")).targets
+    assert target.paths == (sample.with_name("stories-Q8_0.gguf"),)
