@@ -13,8 +13,6 @@
 # where a stranger's model may lie, is still first on Python's path.
 TYPE_CHECKING = False  # as type checkers know it from `typing`
 if TYPE_CHECKING:
-    from typing import Any
-
     from ggufscope.blocks.codec import dequantize as dequantize
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
     from ggufscope.recipes.plan import plan as plan
+    from ggufscope.recipes.request import Request as Request
+    from ggufscope.recipes.request import prepare as prepare
     from ggufscope.sizing.budget import memory_of as memory_of
     from ggufscope.sizing.file_size import preset_sizes as preset_sizes
     from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
@@ -64,6 +64,7 @@ _HOMES = {
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
     "PlannedWeights": "forward.weights",
+    "Request": "recipes.request",
     "RunSettings": "sizing.settings",
     "StoredWeights": "forward.weights",
     "Tensor": "container.file",
@@ -81,6 +82,7 @@ _HOMES = {
     "memory_of": "sizing.budget",
     "open_gguf": "container.file",
     "plan": "recipes.plan",
+    "prepare": "recipes.request",
     "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
@@ -94,11 +96,13 @@ _HOMES = {
 __all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for
 
 
-def __getattr__(name: str) -> "Any":
-    """Import a public name when it is first used, so that ``ggufscope --help`` waits for none."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
 
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
-    return getattr(import_module(f"ggufscope.{home}"), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: ``ggufscope --help`` waits for none."""
+        from importlib import import_module
+
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
+        return getattr(import_module(f"ggufscope.{home}"), name)

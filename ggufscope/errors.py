@@ -1,86 +1,39 @@
-"""Every error that ggufscope raises on purpose, as one tree.
+"""Every error that ggufscope raises on purpose, as one tree; each class says what it stands for.
 
 ::
 
     GGUFScopeError
-    ├── SourceError               the bytes cannot be had
-    │   ├── SourceNotFound            no such path
-    │   ├── NotAFile                  a directory, a pipe, a device
-    │   ├── SourceUnreadable          the operating system refused
-    │   └── SourceChanged             another file, or another state of it, while it was read
-    ├── FormatError               the file says something that cannot be true
-    │   ├── EmptyFile                 zero bytes
-    │   ├── NotGGUF                   another magic
-    │   ├── UnsupportedVersion        version 1, or one from the future
-    │   ├── Truncated                 the file ends inside its header
-    │   ├── ImpossibleCount           more entries than the file has room for
-    │   ├── EmptyKey                  a metadata key without a name
-    │   ├── DuplicateKey              a metadata key twice
-    │   ├── UnknownValueType          a metadata type that GGUF does not have
-    │   ├── NestedTooDeep             arrays within arrays within arrays
-    │   ├── BeyondLimit               sound perhaps, and more than this program reads
-    │   ├── BadAlignment              not a UINT32, or not a power of two
-    │   ├── TensorNameTooLong         64 bytes or more
-    │   ├── DuplicateTensor           a tensor name twice
-    │   ├── TooManyDimensions         more than four
-    │   ├── NegativeDimension         an extent below zero
-    │   ├── ShapeOverflow             2**63 elements or more
-    │   ├── RaggedRow                 a row that does not divide into blocks
-    │   ├── MisplacedTensor           an offset that overlaps, leaves a gap or is not aligned
-    │   └── TensorOutOfFile           data beyond the end of the file
-    ├── ShardError                the files of one model do not fit together
-    │   ├── ShardMissing              one of them is not there
-    │   └── ShardMismatch             one of them belongs elsewhere, or comes twice
-    ├── HyperparameterError       metadata that contradicts itself, or is of the wrong type
-    ├── TokenizerError            text cannot become tokens
-    │   ├── UnknownTokenizer          a kind of vocabulary that is not read here, or none
-    │   ├── BadVocabulary             a vocabulary that contradicts itself
-    │   ├── UnreadableText            text that is not Unicode
-    │   └── NoSuchToken               a token number that the vocabulary does not have
-    ├── UnknownType               a type name that ggml does not have
-    ├── CodecError                weights or blocks that cannot be converted
-    │   ├── IndivisibleRow            a row of an array that does not divide into blocks
-    │   ├── UnmakeableType            a type that is read here, but not made
-    │   ├── NonFiniteWeight           a NaN or an infinity among the weights
-    │   └── MismatchedArray           blocks, type, shape or output do not fit together
-    ├── NotInModel                a key, tensor or layer was asked for that the model has not
-    ├── DifferentModels           two files to be compared are not the same model
-    ├── BadUsage                  options that contradict each other, or make no sense
-    ├── BadPattern                a filter that is not a valid regex
-    ├── WriteError                a file cannot be written as asked
-    │   ├── TargetExists              and overwriting was not asked for
-    │   ├── TargetIsSource            by whatever path or link
-    │   ├── TargetTwice               two targets of one run are one file
-    │   ├── TargetNotAFile            a directory, a pipe or a device
-    │   ├── NoRoom                    the disk is too full for it
-    │   ├── TargetUnwritable          the operating system refused
-    │   ├── TargetBusy                another process is writing it
-    │   ├── OutputLost                standard output is closed, or full
-    │   ├── TargetCorrupt             it reads back otherwise than it was written
-    │   ├── UnencodableValue          a value that its metadata type cannot hold
-    │   └── IncompleteTensor          more or fewer bytes than the tensor needs
-    ├── RecipeError               a model cannot be quantized as asked
-    │   ├── UnknownPreset             a preset that llama-quantize does not have
-    │   ├── BadTypeRule               a type given by hand that is not NAME=TYPE
-    │   ├── BadOverride               metadata given by hand that is not KEY=TYPE:VALUE
-    │   ├── BadPruning                layers that cannot be left out
-    │   ├── NoFallback                rows that do not divide, and no type that takes its place
-    │   ├── TypeDoesNotFit            a type given by hand for rows that do not divide
-    │   ├── HeadsUnknown              a recipe that goes by heads, a model without
-    │   ├── LayerUnknown              an expert tensor whose name gives no layer of the model
-    │   ├── ImportanceNeeded          without an importance matrix the result would be garbage
-    │   ├── AlreadyQuantized          and quantizing again was not asked for
-    │   └── NotConvertible            a type that cannot be decoded, or not be made
-    ├── SizingError               what it weighs cannot be told
-    │   ├── UnknownShape              a name that is no shape, no count and no file
-    │   ├── NotDerivable              the metadata, or this program, does not say enough
-    │   └── CacheTypeDoesNotFit       a cache type that llama.cpp refuses for this model
-    ├── RunError                  a model, or a text, cannot be run
-    │   ├── NotRunnable               a kind of model, or a tensor, that no pass is built for
-    │   ├── TokenUnknown              an id that the vocabulary does not have
-    │   └── TooManyTokens             more than the context holds, or none at all
-    ├── TooMuchMemory             more than this machine has left
-    └── WorkersLost               processes that did the work were ended from outside
+    ├── SourceError           the bytes cannot be had
+    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed
+    ├── FormatError           the file says something that cannot be true
+    │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
+    │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
+    │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile
+    ├── ShardError            the files of one model do not fit together
+    │     ShardMissing, ShardMismatch
+    ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
+    ├── TokenizerError        text cannot become tokens
+    │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
+    ├── UnknownType           a type name that ggml does not have
+    ├── CodecError            weights or blocks that cannot be converted
+    │     IndivisibleRow, UnmakeableType, NonFiniteWeight, MismatchedArray
+    ├── NotInModel            a key, tensor or layer was asked for that the model has not
+    ├── DifferentModels       two files to be compared are not the same model
+    ├── BadUsage              options that contradict each other, or make no sense
+    ├── BadPattern            a filter that is not a valid regex
+    ├── WriteError            a file cannot be written as asked
+    │     TargetExists, TargetIsSource, TargetTwice, TargetNotAFile, NoRoom, TargetUnwritable,
+    │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
+    ├── RecipeError           a model cannot be quantized as asked
+    │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
+    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible
+    ├── SizingError           what it weighs cannot be told
+    │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
+    ├── RunError              a model, or a text, cannot be run
+    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens
+    ├── TooMuchMemory         more than this machine has left
+    └── WorkersLost           processes that did the work were ended from outside
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.
@@ -127,6 +80,10 @@ class SourceUnreadable(SourceError):
 
 class SourceChanged(SourceError):
     """The file was replaced, changed, cut or removed while it was read."""
+
+
+class FileClosed(SourceError):
+    """A model was used after it was closed."""
 
 
 class FormatError(GGUFScopeError):
@@ -405,12 +362,20 @@ class NotRunnable(RunError):
     """An architecture without a forward pass here, or a tensor that has no place in it."""
 
 
+class TextNotIds(RunError):
+    """A text where its token ids are needed."""
+
+
+class EmptyPrompt(RunError):
+    """A prompt without tokens."""
+
+
 class TokenUnknown(RunError):
     """A token id outside the vocabulary."""
 
 
 class TooManyTokens(RunError):
-    """A text longer than the model's context, or an empty one."""
+    """A text longer than the model's context."""
 
 
 class TooMuchMemory(GGUFScopeError):
@@ -422,16 +387,8 @@ class WorkersLost(GGUFScopeError):
 
 
 _OF_THE_ASKER = (
-    SourceError,
-    UnknownType,
-    BadUsage,
-    BadPattern,
-    WriteError,
-    UnknownPreset,
-    BadTypeRule,
-    BadOverride,
-    UnknownShape,
-    WorkersLost,
+    *(SourceError, UnknownType, BadUsage, BadPattern, WriteError, UnknownPreset),
+    *(BadTypeRule, BadOverride, UnknownShape, WorkersLost),
 )
 """Errors that are about what was asked for, or that name their file anyway."""
 

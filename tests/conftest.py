@@ -6,11 +6,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import sweeps
 from tests.models import makers
 
 # A slow machine is no defect: examples are counted, not timed.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not any("::" in word for word in config.args):
+        sweeps.mark_slow(items)
 
 
 @pytest.fixture

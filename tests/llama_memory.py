@@ -5,8 +5,7 @@ bytes of each buffer, where the log rounds to a hundredth of a MiB; the log is h
 With `alloc=False` llama.cpp reads the header, checks every tensor it needs and adds up what it
 would allocate: so a model of any size can be asked about, from a hollow file.
 
-The structs and the map are read as x86-64 with libstdc++ lays them out, and the defaults are
-checked before anything else: another version, or another machine, fails loudly.
+The map is read as x86-64 with libstdc++ lays it out.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ggufscope.blocks.layouts import layout_named
+from tests.llama_api import context_params, declare, model_params
 from tests.oracles import ggml
 
 SECONDS = 120
@@ -59,63 +59,6 @@ def measure(model: Path, runs: list[dict[str, Any]], *, alloc: bool = True) -> l
     return [Memory(**answer) for answer in json.loads(done.stdout.splitlines()[-1])]
 
 
-class _ModelParams(ctypes.Structure):
-    _fields_ = (
-        ("devices", ctypes.c_void_p),
-        ("tensor_buft_overrides", ctypes.c_void_p),
-        ("n_gpu_layers", ctypes.c_int32),
-        ("split_mode", ctypes.c_int32),
-        ("load_mode", ctypes.c_int32),
-        ("lazy_mode", ctypes.c_int32),
-        ("main_gpu", ctypes.c_int32),
-        ("tensor_split", ctypes.c_void_p),
-        ("progress_callback", ctypes.c_void_p),
-        ("progress_callback_user_data", ctypes.c_void_p),
-        ("kv_overrides", ctypes.c_void_p),
-        ("vocab_only", ctypes.c_bool),
-        ("check_tensors", ctypes.c_bool),
-        ("use_extra_bufts", ctypes.c_bool),
-        ("no_host", ctypes.c_bool),
-        ("no_alloc", ctypes.c_bool),
-        ("load_mtp", ctypes.c_bool),
-        ("beyond", ctypes.c_uint64 * 16),
-    )
-
-
-class _ContextParams(ctypes.Structure):
-    _fields_ = (
-        ("n_ctx", ctypes.c_uint32),
-        ("n_batch", ctypes.c_uint32),
-        ("n_ubatch", ctypes.c_uint32),
-        ("n_seq_max", ctypes.c_uint32),
-        ("n_rs_seq", ctypes.c_uint32),
-        ("n_outputs_max", ctypes.c_uint32),
-        ("n_outputs_max_per_seq", ctypes.c_uint32),
-        ("n_threads", ctypes.c_int32),
-        ("n_threads_batch", ctypes.c_int32),
-        ("ctx_type", ctypes.c_int32),
-        ("rope_scaling_type", ctypes.c_int32),
-        ("pooling_type", ctypes.c_int32),
-        ("attention_type", ctypes.c_int32),
-        ("flash_attn_type", ctypes.c_int32),
-        ("rope_and_yarn", ctypes.c_float * 8),
-        ("cb_eval", ctypes.c_void_p),
-        ("cb_eval_user_data", ctypes.c_void_p),
-        ("type_k", ctypes.c_int32),
-        ("type_v", ctypes.c_int32),
-        ("abort_callback", ctypes.c_void_p),
-        ("abort_callback_data", ctypes.c_void_p),
-        ("another", ctypes.c_void_p),
-        ("embeddings", ctypes.c_bool),
-        ("offload_kqv", ctypes.c_bool),
-        ("no_perf", ctypes.c_bool),
-        ("op_offload", ctypes.c_bool),
-        ("swa_full", ctypes.c_bool),
-        ("kv_unified", ctypes.c_bool),
-        ("beyond", ctypes.c_uint64 * 16),
-    )
-
-
 class _Node(ctypes.Structure):
     """A node of the std::map: buffer type -> three sizes."""
 
@@ -143,13 +86,6 @@ class _Map(ctypes.Structure):
     )
 
 
-def _defaults(function: str, kind: type[Any]) -> Any:
-    """Call a function that returns a struct: the ABI has it write to where the caller says."""
-    params = kind()
-    getattr(ggml(), function)(ctypes.byref(params))
-    return params
-
-
 def _nodes(node: Any) -> list[Any]:
     return (
         [*_nodes(node.contents.left), node.contents, *_nodes(node.contents.right)] if node else []
@@ -158,21 +94,16 @@ def _nodes(node: Any) -> list[Any]:
 
 def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
     library = ggml()
+    declare(library)
     lines: list[str] = []
     logger = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
         lambda level, text, data: lines.append(text.decode(errors="replace"))
     )
     library.llama_log_set(logger, None)
     library.llama_backend_init()
-    library.llama_model_load_from_file.restype = ctypes.c_void_p
-    library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _ModelParams]
-    library.llama_init_from_model.restype = ctypes.c_void_p
-    library.llama_init_from_model.argtypes = [ctypes.c_void_p, _ContextParams]
-    library.llama_free.argtypes = library.llama_model_free.argtypes = [ctypes.c_void_p]
     breakdown = library._Z26llama_get_memory_breakdownPK13llama_context
     breakdown.argtypes, breakdown.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-    params = _defaults("llama_model_default_params", _ModelParams)
-    assert (params.n_gpu_layers, params.use_extra_bufts, params.no_alloc) == (-1, True, False)
+    params = model_params(library)
     params.use_extra_bufts, params.no_alloc = False, not request["alloc"]
     if params.no_alloc:
         params.load_mode = 0  # read, not mapped: there is nothing to read
@@ -181,13 +112,7 @@ def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
     answers = []
     for run in request["runs"]:
         lines.clear()
-        params = _defaults("llama_context_default_params", _ContextParams)
-        assert (params.n_ctx, params.n_ubatch, params.type_k, params.swa_full) == (
-            512,
-            512,
-            1,
-            True,
-        )
+        params = context_params(library)
         params.swa_full = False  # as llama.cpp's own programs have it
         for key, value in run.items():
             setattr(params, key, layout_named(value).number if key[:4] == "type" else value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,12 +28,21 @@ FLOORS = [
 ]
 
 # Each dependency has one door.
-THIRD_PARTY = {
-    "ctypes": ("blocks/kernels/__init__.py", "forward/blas.py"),
-    "rich": ("report", "cli"),
-    "typer": ("cli",),
+DEPENDENCIES = {
+    "ctypes": ("blocks/kernels/",),
+    "gguf": ("model/hf_names.py",),
+    "huggingface_hub": ("container/remote.py",),
+    "rich": ("report/", "cli/"),
+    "threadpoolctl": ("threads.py",),
     "tokenizers": ("model/tokenizer/encoders.py",),
+    "typer": ("cli/",),
 }
+# What takes long to import waits for the call that needs it.
+INSIDE_CALLS = {"gguf", "huggingface_hub"}
+
+# The one exception to "a file is described without being decoded": `numpy.asarray(tensor)`, which
+# NumPy asks of the tensor itself. The codecs are imported inside that call alone (see below).
+DECODES = {("container/file.py", "ggufscope.blocks.codec.dequantize")}
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -61,6 +72,8 @@ def breaches(place: str, imports: list[str]) -> list[str]:
         floor = _floor(name)
         if own and floor and floor != own and FLOORS.index(floor) > FLOORS.index(own):
             found.append(f"{place} reaches up to {name}")
+        if (place, name) in DECODES:
+            continue
         if own == "container" and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} decodes: {name}")
         if own in {"model", "sizing"} and floor == "blocks" and ".layouts." not in f"{name}.":
@@ -74,7 +87,7 @@ def breaches(place: str, imports: list[str]) -> list[str]:
         if writes and place != "recipes/apply.py":
             found.append(f"{place} writes: {name}")
         top = name.split(".")[0]
-        if top in THIRD_PARTY and not place.startswith(THIRD_PARTY[top]):
+        if top in DEPENDENCIES and not place.startswith(DEPENDENCIES[top]):
             found.append(f"{place} uses {top}")
     return found
 
@@ -95,11 +108,131 @@ def test_no_file_goes_through_a_shut_door(path: Path) -> None:
         ("model/tokenizer/text.py", "tokenizers.Tokenizer"),
         ("report/tables.py", "typer"),
         ("recipes/mixes.py", "ggufscope.container.writer.GGUFWriter"),
-        ("blocks/codec.py", "ctypes"),
+        ("forward/ops.py", "ctypes"),
+        ("forward/ops.py", "threadpoolctl.threadpool_limits"),
+        ("model/roles.py", "gguf.get_tensor_name_map"),
+        ("container/source.py", "huggingface_hub.hf_hub_url"),
+        ("container/file.py", "gguf"),
     ],
 )
 def test_the_doors_are_really_shut(place: str, name: str) -> None:
     assert breaches(place, [name])
+
+
+def test_the_floor_of_files_decodes_nothing_unless_asked() -> None:
+    program = (
+        "import sys, ggufscope.container.writer; assert 'ggufscope.blocks.codec' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def at_start(tree: ast.AST) -> Iterator[str]:
+    """The packages that code imports when it is imported itself."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from at_start(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_slow_imports_wait_for_the_call_that_needs_them(path: Path) -> None:
+    assert INSIDE_CALLS.isdisjoint(at_start(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def test_a_slow_import_at_the_start_is_seen() -> None:
+    assert "gguf" in set(at_start(ast.parse("if 1:\n    from gguf import x")))
+    assert "gguf" not in set(at_start(ast.parse("def f():\n    import gguf")))
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """The groups of names that all lead to each other (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = lowest[name] = len(order)
+        stack.append(name)
+        for other in graph[name]:
+            if other not in order:
+                visit(other)
+            if other in stack:
+                lowest[name] = min(lowest[name], lowest[other])
+        if lowest[name] == order[name]:
+            at = stack.index(name)
+            group = sorted(stack[at:])
+            del stack[at:]
+            if len(group) > 1 or name in graph[name]:
+                found.append(group)
+
+    for name in graph:
+        if name not in order:
+            visit(name)
+    return found
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Every module with the modules that it imports: at its start, within calls, or for types."""
+    modules = {_module(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = {name if name in modules else name.rpartition(".")[0] for name in _imports(path)}
+        graph[module] = names & modules.keys()
+    return graph
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(import_graph()) == []
+
+
+def test_a_circle_is_seen() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set(), "f": {"f"}}
+    assert circles(graph) == [["a", "b", "c"], ["f"]]
+
+
+_ORDERED_BY_NUMPY = {"sum", "mean", "average", "dot", "matmul", "inner", "vdot", "einsum", "var"}
+
+
+def sums(code: str) -> list[str]:
+    """The sums, means and matrix products of some code, whose order NumPy or BLAS chooses."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute) and node.attr in _ORDERED_BY_NUMPY:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult):
+            found.append("@")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numpy"):
+            found += [a.name for a in node.names if a.name in _ORDERED_BY_NUMPY]
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if _place(p).startswith("blocks/")], ids=_place)
+def test_what_has_to_match_bit_for_bit_adds_in_an_order_of_its_own(path: Path) -> None:
+    assert sums(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if _place(p).startswith("report/")], ids=_place)
+def test_reports_compute_no_averages(path: Path) -> None:
+    found = sums(path.read_text(encoding="utf-8"))
+    # What has no room in a picture is added up for it: columns of one matrix, not heads or layers.
+    assert [each for each in found if not each.startswith("rows[")] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["np.mean(x)", "x.sum()", "np.average(x)", "a @ b", "a @= b", "from numpy import mean"],
+)
+def test_sums_are_seen(code: str) -> None:
+    assert sums(code)
 
 
 def _calls(path: Path) -> Iterator[str]:

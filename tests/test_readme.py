@@ -1,52 +1,111 @@
-"""The README is run: its commands, its Python, and the two lines that a newcomer copies."""
+"""The documents are run: their commands, their Python, their links, and the two lines to copy."""
 
 from __future__ import annotations
 
 import doctest
-import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.documents import DOCUMENTS, GUIDE, REPLAYED, ROOT, Shown, run_all, shown_in
+from tests.test_house import PACKAGE
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ (ggufscope .*)\n([^`]*)", README, re.MULTILINE)
+SHOWN = [shown for document in REPLAYED for shown in shown_in(document)]
 (INSTALL, TEST) = re.findall(r"^```sh\n(python3 -m venv .*)\n```$", README, re.MULTILINE)
+
+
+def _name(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def done() -> dict[str, subprocess.CompletedProcess[str]]:
+    return run_all(shown.command for shown in SHOWN)
 
 
 def test_the_readme_opens_with_what_the_program_prints() -> None:
     assert README.index("$ ggufscope list") < README.index("\n## ")
-    assert len(COMMANDS) >= 4
 
 
-@pytest.mark.parametrize(("command", "printed"), COMMANDS, ids=[c for c, _ in COMMANDS])
-def test_commands_print_what_the_readme_shows(
-    command: str, printed: str, sample: Path, tmp_path: Path
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def test_every_block_of_a_terminal_is_replayed() -> None:
+    assert all(shown.command.startswith("ggufscope ") for shown in SHOWN)
+    assert {shown.document for shown in SHOWN} >= {ROOT / "README.md"}
+    assert len(SHOWN) >= 12
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda s: f"{s.document.stem}: {s.command}")
+def test_commands_print_what_is_shown(
+    shown: Shown, done: dict[str, subprocess.CompletedProcess[str]]
 ) -> None:
-    (tmp_path / "samples").mkdir()  # some commands write beside their source
-    (tmp_path / "samples" / sample.name).write_bytes(sample.read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        check=True,
-    )
-    assert done.stdout == printed
-    assert max(map(len, printed.splitlines())) <= 80
+    ended = done[shown.command]
+    assert ended.returncode == shown.exit_code
+    if shown.whole:
+        assert ended.stdout == shown.printed
+    assert shown.fits(ended.stdout), ended.stdout
+    assert max(map(len, shown.printed.splitlines()), default=0) <= 80
 
 
-def test_its_python_gives_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "document",
+    [document for document in REPLAYED if ">>> " in document.read_text(encoding="utf-8")],
+    ids=_name,
+)
+def test_python_gives_what_is_shown(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, verbose=False)
-    assert result.attempted >= 5
+    result = doctest.testfile(str(document), module_relative=False, verbose=False)
+    assert result.attempted >= 1
     assert result.failed == 0
+
+
+def test_left_out_lines_are_lines() -> None:
+    shown = Shown(Path(), "", "a\n...\nb\n...\n", 0)
+    assert shown.fits("a\n1\n2\nb\n3\n")
+    assert not shown.fits("a\nb\n3\n")
+    assert not shown.fits("a\n1\nc\n3\n")
+    assert not shown.fits("a\n1\nb 2\n3\n")
+
+
+def test_every_chapter_is_in_the_contents() -> None:
+    contents = (ROOT / "samples" / "guide" / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", contents))
+    assert linked == {path.name for path in GUIDE} - {"README.md"}
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the anchors of a document, made from its headings as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_links_lead_somewhere(document: Path) -> None:
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", document.read_text("utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("https://"):
+            place, _, anchor = target.partition("#")
+            path = (document.parent / place).resolve() if place else document
+            assert path.exists(), target
+            assert not anchor or anchor in _anchors(path), target
+
+
+def test_the_map_of_the_house_is_the_house() -> None:
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    there = {
+        path.relative_to(PACKAGE).as_posix() + "/" * path.is_dir() for path in PACKAGE.rglob("*")
+    }
+    text = text.replace("tests/test_house.py", "")
+    named = set(re.findall(r"(?<![\w./])((?:\w+/)+(?:\w+\.py)?|\w+\.py)(?![\w./])", text))
+    unknown = {name for name in named if not any(f"/{it}".endswith(f"/{name}") for it in there)}
+    assert unknown == set()
+    folders = {path for path in there if path.endswith("/") and "__pycache__" not in path}
+    assert {path for path in folders if path not in named} == set()
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:

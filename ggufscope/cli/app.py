@@ -17,9 +17,9 @@ import typer
 from ggufscope import __version__
 from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
-from ggufscope.cli.common import ExitCode, failure
 from ggufscope.cli.compare_attention import compare_attention_command
-from ggufscope.cli.list import list_model
+from ggufscope.cli.list import list_command
+from ggufscope.cli.options import ExitCode, failure
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
 from ggufscope.errors import BadUsage, OutputLost
@@ -33,13 +33,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("list")(list_model)
-app.command("size")(size_command)
-app.command("quantize")(quantize_command)
-app.command("dequantize")(dequantize_command)
-app.command("attention")(attention_command)
-app.command("compare-attention")(compare_attention_command)
 
+_LOOK: Final = "Look into a model"
+_MAKE: Final = "Make a model"
+_RUN: Final = "Run a model"
+app.command("list", rich_help_panel=_LOOK)(list_command)
+app.command("size", rich_help_panel=_LOOK)(size_command)
+app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
+app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("attention", rich_help_panel=_RUN)(attention_command)
+app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
 
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 

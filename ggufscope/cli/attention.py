@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ggufscope.cli.common import ExitCode, check_results, warn_about
+from ggufscope.cli.options import (
+    DEFAULT_PROMPT,
+    AsJson,
+    ExitCode,
+    Force,
+    Ids,
+    Model,
+    Text,
+    TextFile,
+    check_results,
+    warn_about,
+)
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.watching import Map, Spotlight
-    from ggufscope.report.attention.text import Subject
-
-DEFAULT_PROMPT: Final = "The cat sat on the mat"
-TERMINAL_TOKENS: Final = 120
-"""The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
+    from ggufscope.report.subject import Subject
 
 
 def attention_command(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help=f"The text.  [default: {DEFAULT_PROMPT}]")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", help="A file that holds the text.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="N,N,...", help="Token numbers, not text.")
-    ] = None,
+    model: Model,
+    prompt: Text = None,
+    prompt_file: TextFile = None,
+    ids: Ids = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
     verify: Annotated[
@@ -43,8 +44,8 @@ def attention_command(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a prompt through a model and show what its tokens attend to.
 
@@ -57,10 +58,11 @@ def attention_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
+    from ggufscope.measure.maps import TERMINAL_TOKENS
     from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
-    from ggufscope.report.attention.text import Subject
     from ggufscope.report.progress import steps_bar
+    from ggufscope.report.subject import Subject
 
     if verify and (html or save or layer is not None or head is not None):
         raise BadUsage(
@@ -80,9 +82,7 @@ def attention_command(
         runnable.require_runnable(text.ids)
         with steps_bar("checking weights") as advance:
             require_finite_weights(file, advance)
-        subject = Subject(
-            file.path.name, summarize(file), text.text, text.ids, text.tokens, text.label
-        )
+        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
         if verify:
             _verify(runnable, subject, as_json=as_json)
         else:
@@ -93,7 +93,8 @@ def attention_command(
 def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
     from ggufscope.measure.verify import verify
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention.text import head_views, verify_json, verify_views
+    from ggufscope.report.attention.json import verify_json
+    from ggufscope.report.attention.text import head_views, verify_views
     from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
 
@@ -120,18 +121,21 @@ def _show(
 ) -> None:
     import numpy as np
 
-    from ggufscope.measure.watching import watch
+    from ggufscope.measure.maps import tokens_shown
+    from ggufscope.measure.watching import LastMaps, watch
     from ggufscope.report.as_json import dumps
     from ggufscope.report.attention import text as report
+    from ggufscope.report.attention.json import result_json
+    from ggufscope.report.attention.page import attention_page
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
-    from ggufscope.report.html import page_html, tokens_shown
+    from ggufscope.report.html import page_html
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
-    heads = sum(model.block(layer).heads.heads for layer in range(model.n_layers))
-    maps = report.PageMaps(tokens_shown(len(subject.ids), heads, 1))
+    heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
+    maps = LastMaps(tokens_shown(len(subject.ids), heads, 1))
     with ExitStack() as stack:
         keep = None
         if save is not None:
@@ -153,10 +157,10 @@ def _show(
         if save is not None:
             arrays.add("result_output", watched.logits)
     if html is not None:
-        page = report.page(watched, spotlight, subject, maps.maps)
+        page = attention_page(watched, spotlight, subject, maps.maps)
         write_text(html, page_html(page), overwrite=force)
     if as_json:
-        typer.echo(dumps(report.result_json(watched, spotlight, subject)))
+        typer.echo(dumps(result_json(watched, spotlight, subject)))
         return
     console = make_console()
     show(console, report.head_views(subject))

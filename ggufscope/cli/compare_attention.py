@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ggufscope.cli.common import ExitCode, check_results, warn_about
-from ggufscope.errors import BadUsage, naming
+from ggufscope.cli.options import (
+    DEFAULT_PROMPT,
+    AsJson,
+    ExitCode,
+    Force,
+    Ids,
+    Model,
+    Text,
+    TextFile,
+    TypeK,
+    TypeV,
+    check_results,
+    split_types,
+    warn_about,
+)
+from ggufscope.errors import naming
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from ggufscope.cli.prompts import Prompt
-    from ggufscope.container.file import GGUFFile
-    from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.candidates import Candidate
     from ggufscope.measure.comparison import Comparison
-    from ggufscope.report.compare.text import Selection, Subject
-
-DEFAULT_PROMPT: Final = "The cat sat on the mat"
-TERMINAL_TOKENS: Final = 120
-"""The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
+    from ggufscope.measure.maps import KeptMaps
+    from ggufscope.report.compare.text import Selection
+    from ggufscope.report.subject import Subject
 
 
 class Only(StrEnum):
@@ -39,11 +42,14 @@ class Only(StrEnum):
 
 
 def compare_attention_command(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
+    model: Model,
     types: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--types", metavar="T1,T2,...", help="Every matrix in this type; else Q8_0,Q4_K,Q2_K."
+            "--type",
+            "--types",
+            metavar="T1,T2,...",
+            help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
         ),
     ] = None,
     recipe: Annotated[
@@ -54,20 +60,12 @@ def compare_attention_command(
         list[Path] | None,
         typer.Option("--against", metavar="FILE", help="Another quantization of the same model."),
     ] = None,
-    kv_type: Annotated[
-        str | None,
-        typer.Option("--kv-type", metavar="TYPE[,TYPE]", help="Quantize the K and V cache."),
-    ] = None,
+    type_k: TypeK = None,
+    type_v: TypeV = None,
     only: Annotated[Only, typer.Option("--only", help="Which weights are quantized.")] = Only.ALL,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help=f"The text, else '{DEFAULT_PROMPT}'.")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", help="The text, from a file.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option("--ids", metavar="N,N,...", help="The text as token ids.")
-    ] = None,
+    prompt: Text = None,
+    prompt_file: TextFile = None,
+    ids: Ids = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Show this layer; the verdict is about all.")
     ] = None,
@@ -81,10 +79,8 @@ def compare_attention_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite that page.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="All that was measured, as JSON.")
-    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell whether the model still attends to the same things once it is quantized.
 
@@ -98,12 +94,17 @@ def compare_attention_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.candidates import require_layer
+    from ggufscope.measure.candidates import choose, require_layer
     from ggufscope.measure.compare import compare
+    from ggufscope.measure.maps import TERMINAL_TOKENS, KeptMaps, tokens_shown
     from ggufscope.measure.verdict import parse_tolerances
-    from ggufscope.report.compare.text import Selection
+    from ggufscope.model.summary import summarize
+    from ggufscope.report.compare.page import comparison_page
+    from ggufscope.report.compare.text import Selection, place_to_show
+    from ggufscope.report.html import page_html
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import write_text
+    from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
 
     limits = parse_tolerances(tolerance or [])
@@ -115,14 +116,20 @@ def compare_attention_command(
         for opened in (file, *others):
             warn_about(opened)
         runnable = Transformer.of(file)
-        heads = [runnable.block(n).heads.heads for n in range(runnable.n_layers)]
+        heads = [runnable.block(n).heads.count for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
-        candidates = _candidates(file, types, recipe or [], others, kv_type, only)
+        candidates = choose(
+            *(file, split_types(types), recipe or [], others, (type_k, type_v), only.value)
+        )
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
-        maps = _Maps(len(text.ids), sum(heads), len(candidates) + 1, layer, page=html is not None)
+        runs = len(candidates) + 1
+        if html is None:
+            maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
+        else:
+            maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs))
         with steps_bar("checking weights") as advance:
             for opened in (file, *others):
                 require_finite_weights(opened, advance)
@@ -130,11 +137,12 @@ def compare_attention_command(
             comparison = compare(
                 file, text.ids, candidates, tolerances=limits, keep=maps.keep, progress=advance
             )
-        subject = _subject(file, runnable, text)
+        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
         selection = Selection(layer, head)
         if html is not None:
-            page = _page(subject, comparison, selection, maps)
-            write_text(html, page, overwrite=force)
+            start = place_to_show(comparison, selection)
+            page = comparison_page(subject, comparison, maps.runs, start)
+            write_text(html, page_html(page), overwrite=force)
         _print(subject, comparison, selection, maps, as_json=as_json)
         if html is not None and not as_json:
             typer.echo(f"page       {printable(str(html))}")
@@ -144,114 +152,11 @@ def compare_attention_command(
         raise typer.Exit(ExitCode.NO)
 
 
-class _Maps:
-    """The matrices that are shown, of all runs: no more of a long prompt than there is room for."""
-
-    def __init__(
-        self, tokens: int, heads: int, runs: int, layer: int | None, *, page: bool
-    ) -> None:
-        """Take the number of tokens, of heads in all layers, of runs; the one layer to be shown."""
-        from ggufscope.report.html import tokens_shown
-
-        room = tokens_shown(tokens, heads, runs) if page else TERMINAL_TOKENS
-        self._shown = min(tokens, room)
-        self._layer = None if page else layer
-        self.runs: list[dict[int, npt.NDArray[np.float32]]] = [{} for _ in range(runs)]
-
-    def keep(self, run: int, layer: int, weights: Any) -> None:
-        """Take a layer's matrices (H, T, T) of a run."""
-        from ggufscope.report.html import window
-
-        if self._layer in (None, layer):
-            self.runs[run][layer] = window(weights, self._shown)
-
-
-def _candidates(
-    file: GGUFFile,
-    types: str | None,
-    recipes: list[str],
-    others: list[GGUFFile],
-    kv_type: str | None,
-    only: Only,
-) -> list[Candidate]:
-    """Give the candidates in the order: types, recipes, files; the cache alone where none is."""
-    from ggufscope.measure import candidates as make
-
-    part: make.Part = only.value
-    if only is not Only.ALL and others:
-        raise BadUsage(
-            f"--only {only} is about weights quantized in memory, --against about a file's",
-            hint="leave one of the two out",
-        )
-    cache = make.parse_cache_types(kv_type) if kv_type is not None else None
-    wanted = [] if types is None else [word for word in types.split(",") if word]
-    if types is not None and not wanted:
-        raise BadUsage("--types names no type", hint="write, say, --types Q8_0,Q4_K")
-    if types is None and not recipes and not others:
-        if cache is not None and only is Only.ALL:
-            return make.of_cache(*cache)
-        wanted = list(make.DEFAULT_TYPES)
-    found = make.of_types(file, wanted, part) + make.of_recipes(file, recipes, part)
-    found += [make.of_file(file, other) for other in others]
-    if cache is not None:
-        found = [make.with_cache(each, *cache) for each in found]
-    names = Counter(each.name for each in found)
-    found = [
-        replace(each, name=str(each.file.path)) if each.file and names[each.name] > 1 else each
-        for each in found
-    ]
-    if len({each.name for each in found}) < len(found):
-        raise BadUsage("a candidate is named twice", hint="name each type, recipe and file once")
-    return found
-
-
-def _subject(file: GGUFFile, model: Transformer, prompt: Prompt) -> Subject:
-    from ggufscope.model.summary import summarize
-    from ggufscope.report.compare.text import Subject
-
-    summary = summarize(file)
-    stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
-    types = ", ".join(name for name, _ in stored.most_common())
-    heads = sorted({model.block(n).heads.heads for n in range(model.n_layers)})
-    counted = f"{model.n_layers} layers of {' or '.join(map(str, heads))} heads"
-    said = "" if prompt.text is None else f'"{_cut(prompt.text)}", '
-    number = len(prompt.ids)
-    return Subject(
-        facts=[
-            ("model", f"{file.path.name}: {summary.name or 'no name'}, {counted}"),
-            ("prompt", f"{said}{number} token{'s' if number > 1 else ''}"),
-            ("reference", f"its own weights ({types}) in FP32"),
-        ],
-        tokens=prompt.tokens,
-        prompt=prompt.text,
-        model={
-            "path": str(file.path),
-            "name": summary.name,
-            "architecture": summary.architecture,
-            "block_count": model.n_layers,
-            "types": dict(stored),
-        },
-    )
-
-
-def _cut(text: str, most: int = 240) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _page(subject: Subject, comparison: Comparison, selection: Selection, maps: _Maps) -> str:
-    from ggufscope.report.compare.page import comparison_page
-    from ggufscope.report.compare.text import place_to_show
-    from ggufscope.report.html import page_html
-
-    start = place_to_show(comparison, selection)
-    return page_html(comparison_page(subject, comparison, maps.runs, start))
-
-
 def _print(
     subject: Subject,
     comparison: Comparison,
     selection: Selection,
-    maps: _Maps,
+    maps: KeptMaps,
     *,
     as_json: bool,
 ) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
+from typer import Option
 
-from ggufscope.cli.common import warn_about
+from ggufscope.cli.options import AsJson, Model, warn_about
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -29,40 +28,35 @@ class Sort(StrEnum):
     TYPE = "type"
 
 
-def list_model(
-    model: Annotated[Path, typer.Argument(help="A GGUF file, or any shard of a split model.")],
-    stored: Annotated[bool, typer.Option("--stored", help="Only what is in the file.")] = False,
-    computed: Annotated[
-        bool, typer.Option("--computed", help="Only what is computed at run time.")
-    ] = False,
+def list_command(
+    model: Model,
+    stored: Annotated[bool, Option("--stored", help="Only what is in the file.")] = False,
+    computed: Annotated[bool, Option("--computed", help="Only what is made at run time.")] = False,
     metadata: Annotated[
-        bool, typer.Option("--metadata", help="Every metadata key; long values cut.")
+        bool, Option("--metadata", help="Every metadata key; long values cut.")
     ] = False,
     key: Annotated[
-        str | None, typer.Option("--key", metavar="NAME", help="One metadata value, whole.")
+        str | None, Option("--key", metavar="NAME", help="One metadata value, whole.")
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, max=2**31, help="Only this layer, counted from 0."),
+        Option("--layer", min=0, max=2**31, help="Only this layer, counted from 0."),
     ] = None,
     filter_: Annotated[
         str | None,
-        typer.Option(
-            "--filter",
-            metavar="PATTERN",
-            help="Only names that match: a glob, or a regex in /slashes/.",
-        ),
+        Option("--filter", metavar="PATTERN", help="Only these names: a glob, or a /regex/."),
     ] = None,
-    sort: Annotated[
-        Sort | None, typer.Option("--sort", help="One line a tensor, in this order.")
-    ] = None,
+    sort: Annotated[Sort | None, Option("--sort", help="One line a tensor, in this order.")] = None,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
+        int, Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
     ] = DEFAULT_TOKENS,
     explain: Annotated[
-        bool, typer.Option("--explain", help="A layer in order, each quantity with a caption.")
+        bool, Option("--explain", help="A layer in order, with a caption for each quantity.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    hf_names: Annotated[
+        bool, Option("--hf-names", help="Hugging Face's name of each stored tensor.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
 
@@ -89,10 +83,16 @@ def list_model(
         if sort is not None:
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
-        if as_json:
-            from ggufscope.report.as_json import listing_json, write_json
+        names = None
+        if hf_names:
+            from ggufscope.model.hf_names import hf_names as names_of
 
-            write_json(listing_json(file, summary, entries, anatomy), sys.stdout)
+            names = names_of(summary.architecture, shapes)
+        if as_json:
+            from ggufscope.report.as_json import write_json
+            from ggufscope.report.list.json import listing_json
+
+            write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
             return
         from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
@@ -103,6 +103,7 @@ def list_model(
             metadata=metadata,
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
+            hf_names=names,
         )
         show(make_console(), views(file, summary, entries, anatomy, sections))
 
@@ -117,7 +118,7 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
-    from ggufscope.report.as_json import write_value
+    from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
 
     value = file.metadata.typed.get(key)
@@ -126,7 +127,7 @@ def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
             f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
         )
     if as_json:
-        write_value(value, sys.stdout)
+        write_key(key, value, sys.stdout)
     else:
         sys.stdout.writelines(whole_value(value))
         sys.stdout.write("\n")

@@ -38,7 +38,7 @@ def read_prompt(
     default: str,
     vocabulary: int,
 ) -> Prompt:
-    """Give the prompt that the options ask for, no more than one of them; else the default text.
+    """Return the prompt that the options ask for, no more than one of them; else the default text.
 
     ``vocabulary``: how many tokens the model has. Ids outside it get their number for a label; the
     forward pass refuses them. Raises ``BadUsage``, ``SourceUnreadable``, and what the tokenizer

@@ -10,7 +10,7 @@ from ggufscope.errors import BadUsage
 
 MOST: Final = 1 << 63
 _LEAST_WITHOUT_UNIT: Final = 1 << 20
-_SIZE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?) ?(?:([KMGT])(I?B?)|(B?))", re.ASCII)
+_SIZE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?) ?(?:([KMGT])(B|IB)?|(B?))", re.ASCII)
 
 
 def parse_size(text: str, option: str, of: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
@@ -25,10 +25,16 @@ class Shard:
     source: LocalFile
     header: Header
 
+    def __repr__(self) -> str:
+        return f"Shard({self.source.name!r}, {len(self.header.tensors)} tensors)"
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A stored tensor: what the header says of it, and where its bytes are."""
+    """A stored tensor: what the header says of it, and where its bytes are.
+
+    ``numpy.asarray(tensor)`` returns its weights.
+    """
 
     info: TensorInfo
     shard: Shard
@@ -59,7 +65,7 @@ class Tensor:
         return self.shard.header.data_offset + self.info.offset
 
     def data(self) -> memoryview:
-        """Give its bytes, zero-copy, as they stand in the file."""
+        """Return its bytes, zero-copy, as they stand in the file."""
         return self.shard.source.view(self.offset, self.offset + self.nbytes)
 
     def blocks(self) -> np.ndarray[Any, Any]:
@@ -79,17 +85,50 @@ class Tensor:
         shape = (*self.shape[:-1], row) if self.info.dims else ()
         return np.frombuffer(self.data(), dtype).reshape(shape)
 
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray[Any, Any]:
+        """Its weights in its shape: float32, as ggml dequantizes them, then to ``dtype``.
+
+        Raises ``UnknownType`` as ``blocks`` does, and ``ValueError`` for ``copy=False``.
+        """
+        # The one place where this floor decodes, and only when somebody asks for the weights.
+        from ggufscope.blocks.codec import dequantize
+
+        if copy is False:
+            raise ValueError(f"the weights of {self.name!r} are decoded: they are always a copy")
+        blocks = self.blocks().reshape(-1)
+        weights = dequantize(blocks, self.type.name).reshape(self.shape)
+        return weights if dtype is None else weights.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name!r}, {self.type.name}, shape={self.shape})"
+
 
 class GGUFFile:
-    """One model, in one file or over several shards; open it with ``open_gguf``."""
+    """One model, in one file or over several shards; open it with ``open_gguf``.
+
+    Once it is closed it has a path and nothing more: all else raises ``FileClosed``.
+    """
 
     def __init__(self, shards: tuple[Shard, ...]) -> None:
         """Take checked shards, in order."""
-        self.shards = shards
-        self.tensors: dict[str, Tensor] = {
+        self._shards = shards
+        self._tensors = {
             info.name: Tensor(info, shard) for shard in shards for info in shard.header.tensors
         }
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Its files, in order."""
+        self._shards[0].source.require_open()
+        return self._shards
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, in file order."""
+        self._shards[0].source.require_open()
+        return self._tensors
 
     @property
     def header(self) -> Header:
@@ -104,7 +143,7 @@ class GGUFFile:
     @property
     def path(self) -> Path:
         """The path of the first file."""
-        return self.shards[0].source.path
+        return self._shards[0].source.path
 
     @property
     def nbytes(self) -> int:
@@ -112,13 +151,13 @@ class GGUFFile:
         return sum(shard.source.size for shard in self.shards)
 
     def tensor(self, name: str) -> Tensor:
-        """Give the tensor of this name, or raise ``NotInModel``."""
-        try:
-            return self.tensors[name]
-        except KeyError:
+        """Return the tensor of this name, or raise ``NotInModel``."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
             raise NotInModel(
                 f"{self.path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
-            ) from None
+            )
+        return tensor
 
     def require_unchanged(self) -> None:
         """Raise ``SourceChanged`` where one of its files is no longer what it was when opened."""
@@ -130,19 +169,19 @@ class GGUFFile:
         return [line for shard in self.shards for line in _warnings(shard)]
 
     def close(self) -> None:
-        """Let go of the files. Views that were handed out stay valid."""
-        self.tensors = {}
+        """Close the files. Views that were handed out stay valid; what is read after raises."""
+        for shard in self._shards:
+            shard.source.close()
 
     def __enter__(self) -> GGUFFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        closed, tensors = self._shards[0].source.closed, len(self._tensors)
+        return f"GGUFFile({str(self.path)!r}, {'closed' if closed else f'{tensors} tensors'})"
 
 
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout, layout_numbered
 from ggufscope.container.tensor_info import (
+    DAMAGED,
     MAX_DIMS,
     MAX_NAME,
     TensorInfo,
@@ -57,7 +58,6 @@ MAX_TENSORS: Final = 1 << 16
 """Most pairs and tensors that are read: more than the largest models have (one tensor an expert
 makes 47,000), and few enough that a small file full of them cannot fill the memory."""
 
-_DAMAGED: Final = "the header is damaged: download the file again, or ask whoever made it"
 _SMALLEST_PAIR: Final = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR: Final = 8 + 4 + 4 + 8
 
@@ -78,11 +78,6 @@ class Metadata(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return self.typed[key].data
-
-    def text(self, key: str, most: int) -> str | None:
-        """Return a string, no more than its first ``most`` bytes; None where there is no string."""
-        value = self.typed.get(key)
-        return value.head(most) if value and value.type is ValueType.STRING else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.typed)
@@ -105,6 +100,9 @@ class Header:
     alignment: int
     data_offset: int
     """Where the data section begins in the file."""
+
+    def __repr__(self) -> str:
+        return f"Header({len(self.metadata)} keys, {len(self.tensors)} tensors)"
 
     @property
     def data_end(self) -> int:
@@ -172,7 +170,7 @@ def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> in
         raise ImpossibleCount(
             f"the header claims {count} {of} (at byte {at}), for which a file of {file_size} bytes "
             "has no room",
-            hint=_DAMAGED,
+            hint=DAMAGED,
         )
     if count > limit:
         raise BeyondLimit(
@@ -189,10 +187,10 @@ def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
         at = walk.position
         key = walk.text(f"key {index} of {count}", MAX_KEY)
         if not key:
-            raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=_DAMAGED)
+            raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=DAMAGED)
         where = f"key {key!r}"
         if key in extents:
-            raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=_DAMAGED)
+            raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=DAMAGED)
         type_ = value_type(walk.number("I", where), where)
         start = walk.position
         walk.skip(type_, where)
@@ -209,18 +207,18 @@ def _alignment(walk: Walk, extents: Mapping[str, Extent]) -> int:
 
 
 def alignment_of(values: Mapping[str, Value]) -> int:
-    """Give the alignment of the data section; raises ``BadAlignment``."""
+    """Return the alignment of the data section; raises ``BadAlignment``."""
     value = values.get(ALIGNMENT_KEY)
     if value is None:
         return DEFAULT_ALIGNMENT
     if value.type is not ValueType.UINT32:
         raise BadAlignment(
-            f"key '{ALIGNMENT_KEY}' is of type {value.type.name}, not UINT32", hint=_DAMAGED
+            f"key '{ALIGNMENT_KEY}' is of type {value.type.name}, not UINT32", hint=DAMAGED
         )
     alignment = int(value.data)
     if alignment == 0 or alignment & (alignment - 1):
         raise BadAlignment(
-            f"key '{ALIGNMENT_KEY}' is {alignment}, not a power of two", hint=_DAMAGED
+            f"key '{ALIGNMENT_KEY}' is {alignment}, not a power of two", hint=DAMAGED
         )
     return alignment
 
@@ -238,9 +236,7 @@ def _read_tensors(walk: Walk, count: int) -> list[TensorInfo]:
                 hint="rename the tensor: llama.cpp cannot load the file either",
             )
         if name in tensors:
-            raise DuplicateTensor(
-                f"tensor {name!r} comes twice (again at byte {at})", hint=_DAMAGED
-            )
+            raise DuplicateTensor(f"tensor {name!r} comes twice (again at byte {at})", hint=DAMAGED)
         tensors[name] = _read_tensor(walk, name)
     return list(tensors.values())
 
@@ -251,13 +247,13 @@ def _read_tensor(walk: Walk, name: str) -> TensorInfo:
     if n_dims > MAX_DIMS:
         raise TooManyDimensions(
             f"tensor {name!r} has {n_dims} dimensions (at byte {at}); the limit is {MAX_DIMS}",
-            hint=_DAMAGED,
+            hint=DAMAGED,
         )
     dims = tuple(walk.number("q", f"tensor {name!r}") for _ in range(n_dims))
     if any(extent < 0 for extent in dims):
         raise NegativeDimension(
             f"tensor {name!r} has dimensions {dims} (at byte {at}): none can be negative",
-            hint=_DAMAGED,
+            hint=DAMAGED,
         )
     type_ = layout_numbered(walk.number("I", f"tensor {name!r}"))
     check_shape(name, dims, type_, f" (at byte {at})")

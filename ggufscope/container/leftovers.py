@@ -90,17 +90,14 @@ def _is_ours(status: os.stat_result, target: Path) -> bool:
 
     Under two if a run was killed just when it had given the target its name.
     """
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != _user():
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != user:
         return False
     if status.st_nlink == 1:
         return True
     with suppress(FileNotFoundError):
         return status.st_nlink == 2 and os.path.samestat(status, target.lstat())
     return False
-
-
-def _user() -> int:
-    return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class PartialFile:
         self._close()
 
     def _place(self) -> None:
-        """Give it its name, unless there is a file of that name."""
+        """Return it its name, unless there is a file of that name."""
         try:
             if os.name == "nt":
                 self.path.rename(self.target)  # which refuses there

@@ -25,24 +25,24 @@ _NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.
 
 
 def shard_count(metadata: Metadata) -> int:
-    """Give the number of files this model is split over; 1 for a model in one file."""
+    """Return the number of files this model is split over; 1 for a model in one file."""
     count = metadata.get(COUNT_KEY, 1)
     return count if isinstance(count, int) and count > 1 else 1
 
 
 def stem_of_model(name: str) -> str:
-    """Give the name of a model file without ``.gguf`` and without the number of a shard."""
+    """Return the name of a model file without ``.gguf`` and without the number of a shard."""
     match = _NAME.fullmatch(name)
     return match["stem"] if match else name.removesuffix(".gguf")
 
 
 def shard_name(name: str, number: int, count: int) -> str:
-    """Give the name of shard ``number`` (from 0) of ``count``, for a model file called ``name``."""
+    """Return the name of shard ``number`` (from 0) of ``count`` of a model file called ``name``."""
     return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def sibling_paths(path: Path, count: int) -> list[Path]:
-    """Give the paths of all ``count`` shards, in order, from the path of any of them.
+    """Return the paths of all ``count`` shards, in order, from the path of any of them.
 
     Raises ``ShardMismatch`` where ``path`` is not named as a shard, ``ShardMissing`` where a
     sibling is not there.

@@ -11,13 +11,13 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from ggufscope.errors import NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
+from ggufscope.errors import FileClosed, NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
 
 _FLAGS = (
     os.O_RDONLY
@@ -44,7 +44,7 @@ class Identity:
 
 
 class LocalFile:
-    """A local file that is read, never written. Implements ``header.Source``."""
+    """A local file that is read, never written. Implements ``walk.Source``."""
 
     def __init__(self, path: Path) -> None:
         """Look at ``path``.
@@ -53,6 +53,7 @@ class LocalFile:
         """
         self.path = path
         self._map: mmap.mmap | None = None
+        self.closed = False
         with _open(path) as file:
             self.identity = Identity.of(os.fstat(file.fileno()))
 
@@ -76,14 +77,31 @@ class LocalFile:
         """Return the bytes of ``[start, stop)``, zero-copy, and valid while the view is held.
 
         The file is mapped for it. Whoever cuts the file while a view is read ends the process; what
-        reads whole models here uses ``read_into``. Raises ``SourceChanged``.
+        reads whole models here uses ``read_into``. Raises ``SourceChanged`` or ``FileClosed``.
         """
+        self.require_open()
         if start == stop:  # an empty file cannot be mapped
             return memoryview(b"")
         if self._map is None:
             with opened_unchanged(self.path, self.identity) as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return memoryview(self._map)[start:stop]
+
+    def close(self) -> None:
+        """Unmap the file; where views of it are held, it stays mapped until the last is gone."""
+        self.closed = True
+        if self._map is not None:
+            with suppress(BufferError):
+                self._map.close()
+            self._map = None
+
+    def require_open(self) -> None:
+        """Raise ``FileClosed`` after ``close``."""
+        if self.closed:
+            raise FileClosed(f"{self.path} is closed", hint="use it inside its `with` block")
+
+    def __repr__(self) -> str:
+        return f"LocalFile({self.name!r})"
 
     def require_unchanged(self) -> None:
         """Raise ``SourceChanged`` where the path no longer leads to the file as it was."""

@@ -13,7 +13,7 @@ MAX_NAME: Final = 64
 """A tensor name is shorter than this, in bytes (ggml's ``GGML_MAX_NAME``)."""
 MAX_DIMS: Final = 4
 
-_DAMAGED: Final = "the header is damaged: download the file again, or ask whoever made it"
+DAMAGED: Final = "the header is damaged: download the file again, or ask whoever made it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TensorInfo:
 
 
 def padded(size: int, alignment: int) -> int:
-    """Give ``size`` rounded up to a multiple of ``alignment``."""
+    """Return ``size`` rounded up to a multiple of ``alignment``."""
     return -(-size // alignment) * alignment
 
 
@@ -56,14 +56,14 @@ def check_shape(
     """Raise ``ShapeOverflow`` or ``RaggedRow`` where a tensor of these dims cannot exist."""
     if math.prod(max(extent, 1) for extent in dims) >= 2**63:
         raise ShapeOverflow(
-            f"tensor {name!r} has dimensions {dims}{at}: 2**63 elements or more", hint=_DAMAGED
+            f"tensor {name!r} has dimensions {dims}{at}: 2**63 elements or more", hint=DAMAGED
         )
     row = dims[0] if dims else 1
     if isinstance(type_, Layout) and row % type_.block_length:
         raise RaggedRow(
             f"tensor {name!r} has rows of {row} weights{at}: not a multiple of the "
             f"{type_.block_length} that a block of {type_.name} holds",
-            hint=_DAMAGED,
+            hint=DAMAGED,
         )
 
 
@@ -75,9 +75,14 @@ def check_offsets(
     expected = 0
     for index, tensor in enumerate(tensors):
         if tensor.offset != expected:
+            why = "there is a gap before it"
+            if tensor.offset % alignment:
+                why = f"not a multiple of the alignment, {alignment}"
+            elif tensor.offset < expected:
+                why = "it overlaps the tensor before it"
             raise MisplacedTensor(
                 f"tensor {tensor.name!r} is said to be at data offset {tensor.offset}, "
-                f"and must be at {expected}: {_misplaced(tensor.offset, expected, alignment)}",
+                f"and must be at {expected}: {why}",
                 hint="llama.cpp refuses such a file: it has to be written again",
             )
         if isinstance(tensor.type, ForeignType):
@@ -89,11 +94,3 @@ def check_offsets(
             placed.append(tensor)
             expected += padded(tensor.nbytes, alignment)
     return tuple(placed)
-
-
-def _misplaced(offset: int, expected: int, alignment: int) -> str:
-    if offset % alignment:
-        return f"not a multiple of the alignment, {alignment}"
-    if offset < expected:
-        return "it overlaps the tensor before it"
-    return "there is a gap before it"

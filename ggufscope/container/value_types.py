@@ -33,18 +33,10 @@ class ValueType(IntEnum):
 
 
 CODES: Final[dict[ValueType, str]] = {
-    ValueType.UINT8: "B",
-    ValueType.INT8: "b",
-    ValueType.UINT16: "H",
-    ValueType.INT16: "h",
-    ValueType.UINT32: "I",
-    ValueType.INT32: "i",
-    ValueType.FLOAT32: "f",
-    ValueType.BOOL: "B",
-    ValueType.UINT64: "Q",
-    ValueType.INT64: "q",
-    ValueType.FLOAT64: "d",
-}
+    ValueType.UINT8: "B", ValueType.UINT16: "H", ValueType.UINT32: "I", ValueType.UINT64: "Q",
+    ValueType.INT8: "b", ValueType.INT16: "h", ValueType.INT32: "i", ValueType.INT64: "q",
+    ValueType.FLOAT32: "f", ValueType.FLOAT64: "d", ValueType.BOOL: "B",
+}  # fmt: skip
 """The ``struct`` (and NumPy) code of each type of fixed size."""
 
 SIZES: Final = {type_: struct.calcsize("<" + code) for type_, code in CODES.items()}

@@ -57,7 +57,7 @@ class Array(Sequence[Any]):
             return iter(self._items)
         if self.element_type in CODES:
             return self._numbers()
-        return self._strings() if self.element_type is ValueType.STRING else self._walk()
+        return self._strings() if self.element_type is ValueType.STRING else self._arrays()
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -94,7 +94,7 @@ class Array(Sequence[Any]):
         ]
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """Give a zero-copy view of a numeric or bool array, shape (len,), in the file's order.
+        """Return a zero-copy view of a numeric or bool array, shape (len,), in the file's order.
 
         Raises ``TypeError`` for strings and nested arrays.
         """
@@ -124,13 +124,8 @@ class Array(Sequence[Any]):
         for begin, end in self._extents():
             yield str(raw[begin:end], "utf-8", "surrogateescape")
 
-    def _walk(self) -> Iterator[Any]:
-        walk = Walk(None, self._raw, self._order)
-        walk.position = ARRAY_HEAD
-        for _ in range(self._length):
-            start = walk.position
-            walk.skip(self.element_type, "an array item")
-            yield _decode(self.element_type, self._raw[start : walk.position], self._order)
+    def _arrays(self) -> Iterator[Array]:
+        return (Array(part, self._order) for part in _elements(self._raw, self._order))
 
 
 def _text(raw: Buffer, start: int, stop: int, most: int | None = None) -> str:
@@ -191,7 +186,7 @@ class Value:
         return _text(self.raw, 8, len(self.raw), most)
 
     def encode(self, order: Order) -> bytes:
-        """Give the bytes of the value in this byte order: every bit of every number kept."""
+        """Return the bytes of the value in this byte order: every bit of every number kept."""
         return bytes(self.raw) if order == self.order else _swapped(self.type, self.raw, self.order)
 
 
@@ -205,7 +200,7 @@ def _decode(type_: ValueType, raw: Buffer, order: Order) -> Any:
 
 
 def _swapped(type_: ValueType, raw: Buffer, order: Order) -> bytes:
-    """Give ``raw`` with each of its numbers in the other byte order."""
+    """Return ``raw`` with each of its numbers in the other byte order."""
     if type_ in CODES:
         return bytes(raw)[::-1]
     if type_ is ValueType.STRING:
@@ -216,10 +211,15 @@ def _swapped(type_: ValueType, raw: Buffer, order: Order) -> bytes:
     if element_type in CODES:
         unsigned = np.dtype(f"u{SIZES[element_type]}")
         return head + np.frombuffer(raw, unsigned, count, ARRAY_HEAD).byteswap().tobytes()
-    parts, walk = [head], Walk(None, raw, order)
+    return head + b"".join(_swapped(element_type, part, order) for part in _elements(raw, order))
+
+
+def _elements(raw: Buffer, order: Order) -> Iterator[Buffer]:
+    """Return the bytes of each string or array of an array."""
+    number, count = struct.unpack_from(order + "IQ", raw)
+    walk = Walk(None, raw, order)
     walk.position = ARRAY_HEAD
     for _ in range(count):
         start = walk.position
-        walk.skip(element_type, "an array item")
-        parts.append(_swapped(element_type, raw[start : walk.position], order))
-    return b"".join(parts)
+        walk.skip(ValueType(number), "an array item")
+        yield raw[start : walk.position]

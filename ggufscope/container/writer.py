@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.header import MAGIC, alignment_of, read_header
+from ggufscope.container.lengths import header_nbytes, text_bytes
 from ggufscope.container.partial import PartialFile, UnderWay
 from ggufscope.container.source import LocalFile
 from ggufscope.container.tensor_info import MAX_DIMS, MAX_NAME, check_shape, padded
@@ -35,12 +34,6 @@ from ggufscope.errors import (
     TooManyDimensions,
 )
 
-_HEAD: Final = len(MAGIC) + struct.calcsize("<IQQ")
-_PAIR: Final = struct.calcsize("<Q") + struct.calcsize("<I")
-_AXIS: Final = struct.calcsize("<Q")
-_TENSOR: Final = struct.calcsize("<Q") + struct.calcsize("<IIQ")
-"""Bytes of the beginning of a file, of a pair and of a tensor beside their texts and axes."""
-
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -54,7 +47,7 @@ class TensorSpec:
 
     @classmethod
     def like(cls, tensor: Tensor) -> TensorSpec:
-        """Give the spec of an exact copy of ``tensor``."""
+        """Return the spec of an exact copy of ``tensor``."""
         foreign = tensor.nbytes if isinstance(tensor.type, ForeignType) else 0
         return cls(tensor.name, tensor.shape, tensor.type, foreign)
 
@@ -121,7 +114,7 @@ class GGUFWriter:
     def copy_of(
         cls, source: GGUFFile, path: str | os.PathLike[str], *, overwrite: bool = False
     ) -> GGUFWriter:
-        """Give a writer for the same metadata and tensors, in the same version and byte order.
+        """Return a writer for the same metadata and tensors, in the same version and byte order.
 
         Handed each tensor's ``data()``, it writes a file identical to ``source``. A model over
         several shards is not taken: each shard is a file of its own.
@@ -152,7 +145,7 @@ class GGUFWriter:
         self._under_way().write_at(self._starts[name] + done, data)
 
     def region(self, name: str) -> Region:
-        """Give the place of a tensor in the file under way, for somebody else to write.
+        """Return the place of a tensor in the file under way, for somebody else to write.
 
         Whoever does, in another process perhaps, tells ``mark_written`` of it in the end.
         """
@@ -174,12 +167,7 @@ class GGUFWriter:
         self._partial.write_at(0, memoryview(self._encode()))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         partial = self._under_way()
         try:
             if kind is None:
@@ -219,7 +207,7 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
         raise EmptyKey("a metadata key has no name", hint="give it one")
     seen: set[str] = set()
     for spec in tensors:
-        if len(_bytes(spec.name)) >= MAX_NAME:
+        if len(text_bytes(spec.name)) >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {spec.name!r} has a name of {MAX_NAME} bytes or more", hint="shorten it"
             )
@@ -232,18 +220,6 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
             )
         check_shape(spec.name, spec.shape[::-1], spec.type)
         seen.add(spec.name)
-
-
-def header_nbytes(metadata: Mapping[str, Value], tensors: Sequence[tuple[str, int]]) -> int:
-    """Return the length of the header for tensors of these names and numbers of dimensions."""
-    pairs = sum(len(_bytes(key)) + len(value.raw) for key, value in metadata.items())
-    names = sum(len(_bytes(name)) for name, _ in tensors)
-    axes = sum(dims for _, dims in tensors)
-    return _HEAD + pairs + _PAIR * len(metadata) + names + _AXIS * axes + _TENSOR * len(tensors)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _encode_header(

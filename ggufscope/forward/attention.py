@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.forward.ops import share_out, soft_cap, softmax
+from ggufscope.forward.ops import soft_cap, softmax
 from ggufscope.forward.weights import Floats
+from ggufscope.threads import in_parallel
 
 Mask = npt.NDArray[np.bool_]
 
@@ -51,7 +52,7 @@ def attend(
     keep: frozenset[str] = frozenset(),
     tell: Callable[[int, Floats], object] | None = None,
 ) -> Attended:
-    """Q (T, H, D), k (S, K, D), v (S, K, M) -> out (T, H * M): softmax(scale * q k^T) v.
+    """q (T, H, D), k (S, K, D), v (S, K, M) -> out (T, H * M): softmax(scale * q k^T) v.
 
     Token t of the queries is the token S - T + t of the keys, and sees those up to itself; with a
     window only the last ``window`` of them, itself among them. H is a multiple of K: query head h
@@ -66,18 +67,19 @@ def attend(
     """
     tokens, heads, size = q.shape
     seen, groups, width = len(k), k.shape[1], v.shape[2]
-    share = heads // groups
+    per_group = heads // groups
     step = max(1, STRETCH // (heads * seen))
     out = np.empty((tokens, heads, width), np.float32)
     kq = np.empty((heads, tokens, seen), np.float32) if "kq" in keep else None
     kept = np.empty((heads, tokens, seen), np.float32) if "kq_soft_max" in keep else None
 
+    @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
     def one_group(group: int, start: int, hidden: Mask, rows: Floats | None) -> None:
         """Rows from ``start`` on of the heads that share one head of keys."""
-        mine, count = slice(group * share, (group + 1) * share), len(hidden)
+        mine, count = slice(group * per_group, (group + 1) * per_group), len(hidden)
         stop = start + count
-        queries = q[start:stop, mine].transpose(1, 0, 2).reshape(share * count, size)
-        scores = (queries @ k[:, group].T).reshape(share, count, seen)
+        queries = q[start:stop, mine].transpose(1, 0, 2).reshape(per_group * count, size)
+        scores = (queries @ k[:, group].T).reshape(per_group, count, seen)
         if kq is not None:
             kq[mine, start:stop] = scores
         soft_cap(scores, cap)
@@ -86,8 +88,8 @@ def attend(
         softmax(scores, None if sinks is None else sinks[mine, None, None])
         if rows is not None:
             rows[mine] = scores
-        mixed = scores.reshape(share * count, seen) @ v[:, group]
-        out[start:stop, mine] = mixed.reshape(share, count, width).transpose(1, 0, 2)
+        mixed = scores.reshape(per_group * count, seen) @ v[:, group]
+        out[start:stop, mine] = mixed.reshape(per_group, count, width).transpose(1, 0, 2)
 
     for start in range(0, tokens, step):
         stop = min(start + step, tokens)
@@ -95,7 +97,7 @@ def attend(
         if rows is None and tell is not None:
             rows = np.empty((heads, stop - start, seen), np.float32)
         hidden = _hidden(start, stop, tokens, seen, window)
-        share_out(partial(one_group, start=start, hidden=hidden, rows=rows), range(groups))
+        in_parallel(partial(one_group, start=start, hidden=hidden, rows=rows), range(groups))
         if rows is not None and tell is not None:
             tell(start, rows)
     kqv = np.ascontiguousarray(out.transpose(1, 0, 2)) if "kqv" in keep else None

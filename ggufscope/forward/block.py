@@ -26,7 +26,7 @@ _SCORES: Final = ("kq", "kq_soft_max")
 class Heads:
     """The sizes of a layer's attention."""
 
-    heads: int
+    count: int
     """H, of queries."""
     groups: int
     """K, heads of keys and values."""
@@ -52,7 +52,7 @@ class Block:
     """``swiglu``, ``geglu`` or ``gelu``: how the feed-forward is called in llama.cpp's graph."""
 
     def name(self, stem: str, suffix: str = "weight") -> str:
-        """Give a tensor's GGUF name."""
+        """Return a tensor's GGUF name."""
         return f"blk.{self.layer}.{stem}.{suffix}"
 
     def has(self, stem: str, suffix: str = "weight") -> bool:
@@ -60,11 +60,11 @@ class Block:
         return self.name(stem, suffix) in self.weights
 
     def vector(self, stem: str) -> Floats:
-        """Give a small tensor."""
+        """Return a small tensor."""
         return self.weights.vector(self.name(stem))
 
     def bias(self, stem: str) -> Floats | None:
-        """Give a tensor's bias, or None where it has none."""
+        """Return a tensor's bias, or None where it has none."""
         return self.weights.vector(self.name(stem, "bias")) if self.has(stem, "bias") else None
 
     def tap(self, name: str, x: Array) -> Array:
@@ -73,7 +73,7 @@ class Block:
         return x
 
     def project(self, stem: str, x: Floats, name: str | None = None) -> Floats:
-        """X (T, in) -> x @ W.T (T, out), tapped as ``name`` before the bias, as llama.cpp does."""
+        """x (T, in) -> x @ W.T (T, out), tapped as ``name`` before the bias, as llama.cpp does."""
         y = ops.linear(x, self.weights.matrix(self.name(stem)))
         bias = self.bias(stem)
         if name is not None:
@@ -81,18 +81,18 @@ class Block:
         return y if bias is None else y + bias
 
     def norm(self, stem: str, x: Floats) -> Floats:
-        """X (..., n) -> its rows brought to a common size, by RMS."""
+        """x (..., n) -> its rows brought to a common size, by RMS."""
         return ops.rms_norm(x, self.vector(stem), self.hparams.layer_norm_rms_epsilon or 0.0)
 
     def layer_norm(self, stem: str, x: Floats) -> Floats:
-        """X (..., n) -> its rows brought to mean 0 and a common size."""
+        """x (..., n) -> its rows brought to mean 0 and a common size."""
         epsilon = self.hparams.layer_norm_epsilon or 0.0
         return ops.layer_norm(x, self.vector(stem), self.bias(stem), epsilon)
 
     def queries_keys_values(self, x: Floats) -> tuple[Floats, Floats, Floats]:
-        """X (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M), from one stacked matrix or three."""
+        """x (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M), from one stacked matrix or three."""
         of = self.heads
-        sizes = (of.heads * of.size, of.groups * of.size, of.groups * of.width)
+        sizes = (of.count * of.size, of.groups * of.size, of.groups * of.width)
         if self.has("attn_qkv"):
             stacked = self.project("attn_qkv", x, "wqkv")
             parts = np.split(stacked, np.cumsum(sizes)[:-1], axis=1)
@@ -104,13 +104,13 @@ class Block:
         q, k, v = parts
         tokens = len(x)
         return (
-            q.reshape(tokens, of.heads, of.size),
+            q.reshape(tokens, of.count, of.size),
             k.reshape(tokens, of.groups, of.size),
             v.reshape(tokens, of.groups, of.width),
         )
 
-    def turned(self, q: Floats, k: Floats) -> tuple[Floats, Floats]:
-        """Q (T, H, D), k (T, K, D) -> both rotated by their positions."""
+    def rotated(self, q: Floats, k: Floats) -> tuple[Floats, Floats]:
+        """q (T, H, D), k (T, K, D) -> both rotated by their positions."""
         if self.rotation is None:
             return q, k
         angles = self.rotation.angles(self.start, len(q))
@@ -131,7 +131,7 @@ class Block:
         scale: float,
         cap: float | None = None,
     ) -> Floats:
-        """Q (T, H, D), k (T, K, D), v (T, K, M) -> what attention adds (T, E).
+        """q (T, H, D), k (T, K, D), v (T, K, M) -> what attention adds (T, E).
 
         With a cache, k and v join those of the tokens before, and are used as the cache gives them.
         """
@@ -147,8 +147,8 @@ class Block:
             if scores is not None:
                 self.tap(name, scores)
         out = found.out if cache is None else cache.result(found.out, self.heads.width)
-        if self.trace.wants("kqv", self.layer):  # as it is once values of the cache are turned back
-            per_head = out.reshape(len(q), self.heads.heads, self.heads.width)
+        if self.trace.wants("kqv", self.layer):  # as `out` is: not as the cache has it
+            per_head = out.reshape(len(q), self.heads.count, self.heads.width)
             self.tap("kqv", np.ascontiguousarray(per_head.transpose(1, 0, 2)))
         self.tap("kqv_out", out)
         return self.tap("attn_out", self.project("attn_output", out))

@@ -2,8 +2,8 @@
 
 Its numbers may be stored in fewer bits, as llama.cpp's ``--cache-type-k`` and ``--cache-type-v``
 do. Follows ``llama-kv-cache.cpp``, with what it does before: heads whose size is a multiple of 64
-are turned by a Hadamard matrix, which spreads outliers over all numbers of a head; the queries are
-turned likewise, so their products stay, and the result is turned back.
+are multiplied by a Hadamard matrix, which spreads outliers over all numbers of a head; so are the
+queries, which leaves their products as they are, and the result, since the matrix is its inverse.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ggufscope.blocks.layouts import layout_named
 from ggufscope.errors import TypeDoesNotFit
 from ggufscope.forward.weights import Floats
 
-_TURNED: Final = 64
-"""Heads are turned where their size is a multiple of this."""
+_SPREAD: Final = 64
+"""Outliers are spread over heads whose size is a multiple of this."""
 _PLAIN: Final = frozenset({"F32", "F16", "BF16"})
 
 
@@ -61,7 +61,7 @@ class KVCache:
         self.type_k, self.type_v = (_makeable(t) for t in (self.type_k, self.type_v))
 
     def length(self, layer: int = 0) -> int:
-        """Give how many tokens a layer has seen."""
+        """Return how many tokens a layer has seen."""
         return self._layers[layer][0].length if layer in self._layers else 0
 
     def truncate(self, length: int) -> None:
@@ -71,18 +71,18 @@ class KVCache:
                 half.length = min(half.length, length)
 
     def query(self, q: Floats) -> Floats:
-        """Q (T, H, D) -> q as it fits the keys in the cache."""
-        return _spread(q, _k_turn(self.type_k, q.shape[-1]))
+        """q (T, H, D) -> q as it fits the keys in the cache."""
+        return _spread(q, _k_matrix(self.type_k, q.shape[-1]))
 
     def result(self, out: Floats, width: int) -> Floats:
-        """Out (T, H * M) mixed from the values in the cache -> the same, turned back."""
-        turn = _v_turn(self.type_v, width)
-        return _spread(out.reshape(len(out), -1, width), turn).reshape(out.shape)
+        """out (T, H * M) mixed from the values in the cache -> the same, not spread any more."""
+        size = _v_matrix(self.type_v, width)
+        return _spread(out.reshape(len(out), -1, width), size).reshape(out.shape)
 
     def extend(self, layer: int, k: Floats, v: Floats) -> tuple[Floats, Floats]:
-        """K (T, K, D), v (T, K, M) -> those of all tokens so far, these last, as stored."""
-        k = _stored(_spread(k, _k_turn(self.type_k, k.shape[-1])), self.type_k)
-        v = _stored(_spread(v, _v_turn(self.type_v, v.shape[-1])), self.type_v)
+        """k (T, K, D), v (T, K, M) -> those of all tokens so far, these last, as stored."""
+        k = _stored(_spread(k, _k_matrix(self.type_k, k.shape[-1])), self.type_k)
+        v = _stored(_spread(v, _v_matrix(self.type_v, v.shape[-1])), self.type_v)
         if layer not in self._layers:
             self._layers[layer] = (
                 _Rows(np.empty((0, *k.shape[1:]), np.float32)),
@@ -100,31 +100,31 @@ def _makeable(type_: str) -> str:
     return name
 
 
-def _k_turn(type_: str, size: int) -> int:
-    """Give the size of the matrix that turns keys, 0 for none: the largest that divides a head."""
-    if type_ in _PLAIN or size % _TURNED:
+def _k_matrix(type_: str, size: int) -> int:
+    """Return the size of the matrix for keys, 0 for none: the largest that divides a head."""
+    if type_ in _PLAIN or size % _SPREAD:
         return 0
     return size & -size  # the largest power of two that divides it
 
 
-def _v_turn(type_: str, size: int) -> int:
-    """Give the size of the matrix that turns values, 0 for none: always the smallest."""
-    return 0 if type_ in _PLAIN or size % _TURNED else _TURNED
+def _v_matrix(type_: str, size: int) -> int:
+    """Return the size of the matrix for values, 0 for none: always the smallest."""
+    return 0 if type_ in _PLAIN or size % _SPREAD else _SPREAD
 
 
 def _spread(x: Floats, n: int) -> Floats:
-    """X (..., D) -> each n numbers times the orthonormal Hadamard matrix, its own inverse."""
+    """x (..., D) -> each n numbers times the orthonormal Hadamard matrix, its own inverse."""
     if not n:
         return x
     h = np.ones((1, 1), np.float32)
     while len(h) < n:
         h = np.block([[h, h], [h, -h]])
-    turned: Floats = x.reshape(*x.shape[:-1], -1, n) @ (h / np.float32(np.sqrt(n)))
-    return turned.reshape(x.shape)
+    spread: Floats = x.reshape(*x.shape[:-1], -1, n) @ (h / np.float32(np.sqrt(n)))
+    return spread.reshape(x.shape)
 
 
 def _stored(x: Floats, type_: str) -> Floats:
-    """X (T, heads, D) -> the same after it was stored in a type; a row is a token's heads."""
+    """x (T, heads, D) -> the same after it was stored in a type; a row is a token's heads."""
     if type_ == "F32":
         return x
     block = layout_named(type_).block_length

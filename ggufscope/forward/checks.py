@@ -1,41 +1,34 @@
-"""What is checked before any long work: the family, the tensors it needs, the text."""
+"""What is checked before any long work: the family, its numbers, the text, the memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Sequence
 from typing import Final
 
 from ggufscope.errors import (
+    EmptyPrompt,
     HyperparameterError,
-    NotInModel,
     NotRunnable,
+    TextNotIds,
     TokenUnknown,
     TooManyTokens,
 )
 from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.graph import Graph
-from ggufscope.forward.weights import Weights
 from ggufscope.machine import require_memory
-from ggufscope.model.anatomy.build import LAYER
-from ggufscope.model.anatomy.quantities import Places
-from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind, Row
-from ggufscope.model.anatomy.symbols import layer_dims, measure
-from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import HParams
 
 _HINT: Final = "llama.cpp would not load it either: the file was converted wrongly"
-_FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 _SCALINGS: Final = ("none", "linear", "yarn", "longrope")
 """Ways to stretch the rotation of positions that llama.cpp knows."""
 _FLOAT: Final = 4
 _SCRATCH: Final = 1 << 28
 """Bytes for tiles of weights and a stretch of scores."""
-_UNUSED_BY_LLAMA_CPP: Final = frozenset({"attn_rot_embd"})
 
 
 def graph_of(architecture: str) -> Graph:
-    """Give the graph of an architecture, or raise ``NotRunnable`` that says which there are."""
+    """Return the graph of an architecture, or raise ``NotRunnable`` that says which there are."""
     graph = GRAPHS.get(architecture)
     if graph is None:
         raise NotRunnable(
@@ -108,130 +101,24 @@ def _unusable(key: str, value: object, why: str = "") -> HyperparameterError:
     return HyperparameterError(f"key '{key}' is {said}{why}: the model cannot be run", hint=_HINT)
 
 
-def require_tensors(weights: Weights, hparams: HParams, graph: Graph) -> None:
-    """Raise ``NotInModel`` for a tensor that is missing, ``NotRunnable`` for one that does not fit.
-
-    One that the family has no use for does not: a pass without it would give wrong numbers.
-    """
-    places = Places({name: weights.shape(name) for name in weights.names()})
-    family = FAMILIES[hparams.architecture]
-    positions = " position_embd" if graph.learned_positions else ""
-    ends = f"token_embd output_norm{positions}"
-    _require(weights, None, ends)
-    _require_known(places, None, {*ends.split(), "output", *_FACTORS}, hparams.architecture)
-    axes = _axes((*HEAD, *TAIL)) | {"position_embd": "? E"}
-    dims = layer_dims(hparams, 0, 1, None)
-    _check_shapes(places, None, axes, dims, hparams.architecture, graph)
-    _check_factors(weights, hparams)
-    axes = _axes(LAYER) | {"attn_q_norm": "D", "attn_k_norm": "D"} | dict(graph.axes)
-    known = {stem for word in graph.required.split() for stem in word.split("|")}
-    for layer in range(hparams.block_count):
-        _require(weights, layer, graph.required)
-        _require_known(places, layer, known | _UNUSED_BY_LLAMA_CPP, hparams.architecture)
-        dims = layer_dims(hparams, layer, 1, window_of(family, hparams, layer))
-        _check_shapes(places, layer, axes, dims, hparams.architecture, graph)
-
-
-def _require_known(places: Places, layer: int | None, known: Set[str], architecture: str) -> None:
-    foreign = sorted(places.stems(layer) - known)
-    if foreign:
-        raise NotRunnable(
-            f"tensor '{_full(layer, foreign[0])}' has no place in a model of '{architecture}'",
-            hint="the file is of a kind that this program does not know yet",
-        )
-
-
-def _check_factors(weights: Weights, hparams: HParams) -> None:
-    wanted = ((hparams.rope_dimension_count or 0) // 2,)
-    for stem in _FACTORS:
-        name = f"{stem}.weight"
-        if name in weights and weights.shape(name) != wanted:
-            raise NotRunnable(
-                f"tensor {name!r} has shape {list(weights.shape(name))}, not {list(wanted)}",
-                hint=_HINT,
-            )
-
-
-def _axes(rows: Iterable[Row]) -> dict[str, str]:
-    """Give the symbols of each stem's shape; the table's first row of a stem is the usual one."""
-    axes: dict[str, str] = {}
-    for row in rows:
-        if row.kind is Kind.STORED:
-            axes.setdefault(row.name.removesuffix(".weight"), row.axes)
-    return axes
-
-
-def _require(weights: Weights, layer: int | None, required: str) -> None:
-    for word in required.split():
-        names = [_full(layer, f"{stem}.weight") for stem in word.split("|")]
-        if not any(name in weights for name in names):
-            raise NotInModel(
-                f"tensor {names[-1]!r} is missing: the model cannot be run without it",
-                hint="`ggufscope list` shows what there is; the file may be part of a model",
-            )
-
-
-def _check_shapes(
-    places: Places,
-    layer: int | None,
-    axes: Mapping[str, str],
-    dims: Mapping[str, int | None],
-    architecture: str,
-    graph: Graph,
-) -> None:
-    free: dict[str, int] = {}
-    """What no key says: ``?`` is any extent, ``?W`` the same one everywhere in the layer."""
-    for stem in sorted(places.stems(layer) & axes.keys()):
-        for name, role, shape in places.of_stem(layer, stem):
-            wanted = axes[stem].split()
-            if role.suffix == "bias" and _may_be_biased(stem, graph):
-                wanted = wanted[:1]
-            elif role.suffix != "weight":
-                raise NotRunnable(
-                    f"tensor '{_full(layer, name)}' is a {role.suffix}, which a pass does not use",
-                    hint="the file is of a kind that this program does not know yet",
-                )
-            for axis, extent in zip(wanted, shape, strict=False):
-                if axis.startswith("?") and len(axis) > 1:
-                    free.setdefault(axis, extent)
-            numbers = [
-                free.get(axis) if axis.startswith("?") else measure(axis, dims, architecture)
-                for axis in wanted
-            ]
-            fits = len(numbers) == len(shape) and all(
-                number in (None, extent) for number, extent in zip(numbers, shape, strict=True)
-            )
-            if not fits:
-                said = ", ".join("any" if number is None else str(number) for number in numbers)
-                raise NotRunnable(
-                    f"tensor '{_full(layer, name)}' has shape {list(shape)}, not [{said}]",
-                    hint=_HINT,
-                )
-
-
-def _may_be_biased(stem: str, graph: Graph) -> bool:
-    """Whether a pass adds the bias of a tensor."""
-    if "norm" in stem:
-        return graph.norm == "layer"
-    return not stem.endswith(("_embd", "_exps"))
-
-
-def _full(layer: int | None, name: str) -> str:
-    return name if layer is None else f"blk.{layer}.{name}"
-
-
 def require_ids(ids: Sequence[int], past: int, vocabulary: int, context: int | None) -> None:
-    """Raise ``TokenUnknown`` or ``TooManyTokens`` where a text cannot be run.
+    """Raise ``TextNotIds``, ``EmptyPrompt``, ``TokenUnknown`` or ``TooManyTokens``.
 
     ``past``: how many tokens a cache holds already.
     """
-    if len(ids) == 0:
-        raise TooManyTokens("the prompt is empty: there is nothing to run", hint="give some text")
-    for position, token in _outside(ids, vocabulary):
-        raise TokenUnknown(
-            f"token {token} at position {past + position} is not in the vocabulary",
-            hint=f"the model has {vocabulary} entries: 0 to {vocabulary - 1}",
+    if isinstance(ids, str):
+        raise TextNotIds(
+            f"a text cannot be run, only its token ids: {ids[:40]!r}",
+            hint="make them: ids = ggufscope.read_tokenizer(file.metadata).encode(text)",
         )
+    if len(ids) == 0:
+        raise EmptyPrompt("the prompt is empty: there is nothing to run", hint="give some text")
+    for position, token in enumerate(ids, past):
+        if not 0 <= token < vocabulary:
+            raise TokenUnknown(
+                f"token {token} at position {position} is not in the vocabulary",
+                hint=f"the model has {vocabulary} entries: 0 to {vocabulary - 1}",
+            )
     if context is not None and past + len(ids) > context:
         raise TooManyTokens(
             f"{past + len(ids)} tokens are more than the model's context of {context}",
@@ -263,7 +150,3 @@ def require_memory_for(
         f"a pass over {tokens:,} tokens",
         "give a shorter text" + (", or ask for less than all matrices" if matrices else ""),
     )
-
-
-def _outside(ids: Sequence[int], vocabulary: int) -> Iterator[tuple[int, int]]:
-    return ((at, token) for at, token in enumerate(ids) if not 0 <= token < vocabulary)

@@ -18,14 +18,14 @@ _LEAST_SUM: Final = np.float32(2.0**-14)
 
 
 def feed_forward(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): out to F features, let through, and back."""
+    """x (T, E) -> (T, E): out to F features, let through, and back."""
     hidden = _hidden(block, x)
     block.tap(f"ffn_{block.activation}", hidden)
     return block.tap("ffn_out", block.project("ffn_down", hidden))
 
 
 def _hidden(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> the features (T, F), by the tensors that the layer has."""
+    """x (T, E) -> the features (T, F), by the tensors that the layer has."""
     up = block.project("ffn_up", x, "ffn_up")
     if block.has("ffn_gate"):
         return _gated(block, block.project("ffn_gate", x, "ffn_gate"), up)
@@ -41,7 +41,7 @@ def _gated(block: Block, gate: Floats, up: Floats) -> Floats:
 
 
 def experts(block: Block, x: Floats, *, normalized: bool) -> Floats:
-    """X (T, E) -> (T, E): each token through the experts that the router picks for it.
+    """x (T, E) -> (T, E): each token through the experts that the router picks for it.
 
     ``normalized``: the weights of a token's experts are made to sum to 1.
     """
@@ -66,7 +66,7 @@ def experts(block: Block, x: Floats, *, normalized: bool) -> Floats:
 def _through_experts(
     block: Block, x: Floats, chosen: np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 ) -> Floats:
-    """X (T, E), chosen (T, U) -> (T, U, E). An expert that no token chose is not read."""
+    """x (T, E), chosen (T, U) -> (T, U, E). An expert that no token chose is not read."""
     tokens, used = chosen.shape
     gates, ups, downs = (
         block.weights.matrix(block.name(f"ffn_{part}_exps")) for part in ("gate", "up", "down")
@@ -92,7 +92,7 @@ def _through_experts(
 
 
 def shared_expert(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): the expert that every token visits, as far as its own gate lets it."""
+    """x (T, E) -> (T, E): the expert that every token visits, as far as its own gate lets it."""
     gate, up = (block.project(f"ffn_{part}_shexp", x) for part in ("gate", "up"))
     out = block.tap("ffn_shexp", block.project("ffn_down_shexp", _gated(block, gate, up)))
     row = block.vector("ffn_gate_inp_shexp")

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
-from ggufscope.forward import blas
 from ggufscope.forward.weights import StoredWeights
+from ggufscope.machine import processors
 from ggufscope.threads import side_by_side
 
 SLAB: Final = 8 << 20
@@ -38,7 +38,7 @@ def require_finite_weights(
     weights = StoredWeights(file)
     tensors = [t for t in file.tensors.values() if not isinstance(t.type, ForeignType)]
     total, done = sum(tensor.nbytes for tensor in tensors), 0
-    suspects = side_by_side(_first_suspect, tensors, blas.workers())
+    suspects = side_by_side(_first_suspect, tensors, processors())
     for tensor, suspect in zip(tensors, suspects, strict=True):
         if suspect is not None:
             matrix = weights.matrix(tensor.name)
@@ -51,7 +51,7 @@ def require_finite_weights(
 
 
 def _first_suspect(tensor: Tensor) -> int | None:
-    """Give the first row of the first slab that has a scale which is not finite."""
+    """Return the first row of the first slab that has a scale which is not finite."""
     layout = tensor.type
     assert isinstance(layout, Layout)
     row_bytes = layout.row_bytes(tensor.shape[-1]) if tensor.shape else layout.block_bytes

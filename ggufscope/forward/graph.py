@@ -23,7 +23,7 @@ class Graph:
     """One architecture."""
 
     layer: Callable[[Block, Floats], Floats]
-    """X (T, E) as it enters a layer -> x (T, E) as it leaves it."""
+    """x (T, E) as it enters a layer -> x (T, E) as it leaves it."""
     required: str
     """Stems of the tensors that each layer must have; a layer may have no others."""
     axes: Mapping[str, str] = field(default_factory=dict)

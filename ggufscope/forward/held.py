@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.forward.weights import Floats, Matrix, Weights
+from ggufscope.forward.weights import Floats, Matrix, View, Weights
 
 BUDGET: Final = 1 << 30
 """Bytes of float32 that are kept at most: a layer of a 7B model takes 0.8 GB."""
 
 
-class LayerWeights:
+class LayerWeights(View):
     """Another view's weights, of which those in use are kept as float32 until ``release()``.
 
     A reference and its candidates go through the layers side by side, each layer's weights are read
@@ -24,32 +24,17 @@ class LayerWeights:
     """
 
     def __init__(self, base: Weights, *, budget: int = BUDGET) -> None:
-        self._base = base
+        super().__init__(base)
         self._budget = budget
         self._held: dict[str, _HeldMatrix] = {}
         self._spare: list[Floats] = []
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._base
-
-    def names(self) -> list[str]:
-        """Give the names of all tensors."""
-        return self._base.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Give its NumPy shape."""
-        return self._base.shape(name)
-
-    def type(self, name: str) -> str:
-        """Give the type that its numbers come from."""
-        return self._base.type(name)
-
     def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
+        """Return a small tensor whole, flat."""
         return self._base.vector(name)
 
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows; kept from now on, if there is room."""
+        """Return a tensor by its rows; kept from now on, if there is room."""
         held = self._held.get(name)
         if held is not None:
             return held
@@ -71,7 +56,7 @@ class LayerWeights:
         self._held = {}
 
     def _room(self, shape: tuple[int, int]) -> Floats | None:
-        """Give memory for a matrix: that of a layer before, where one is of this shape."""
+        """Return memory for a matrix: that of a layer before, where one is of this shape."""
         for index, spare in enumerate(self._spare):
             if spare.shape == shape:
                 return self._spare.pop(index)

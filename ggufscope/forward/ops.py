@@ -7,15 +7,12 @@ Norms and softmax sum in float64 and products in float32, as llama.cpp's CPU cod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 
-from ggufscope.forward import blas
 from ggufscope.forward.weights import Floats, Matrix, tile_rows
-from ggufscope.threads import side_by_side
+from ggufscope.threads import in_parallel
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)
 _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
@@ -24,7 +21,7 @@ _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
 def linear(
     x: Floats, weight: Matrix, bias: Floats | None = None, *, rows: tuple[int, int] | None = None
 ) -> Floats:
-    """X (T, in), weight [out, in], bias (out,) -> x @ weight.T + bias (T, out).
+    """x (T, in), weight [out, in], bias (out,) -> x @ weight.T + bias (T, out).
 
     The matrix is read, dequantized and multiplied a tile of rows at a time, tiles side by side; the
     result depends on neither the number of threads nor on what the weights are stored as. ``rows``
@@ -36,30 +33,18 @@ def linear(
     columns = np.empty((last - first, len(x)), np.float32)
     across = np.ascontiguousarray(x.T)
 
+    @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
     def multiply(start: int) -> None:
         stop = min(start + step, last)
         np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
 
-    share_out(multiply, range(first, last, step))
+    in_parallel(multiply, range(first, last, step))
     y = np.ascontiguousarray(columns.T)
     return y if bias is None else np.add(y, bias, out=y)
 
 
-def share_out(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Call ``work`` for each item, in threads where there is more than one; raise its error."""
-    with blas.one_thread():
-        for _ in side_by_side(partial(_quietly, work), items, blas.workers()):
-            pass
-
-
-def _quietly(work: Callable[[int], None], item: int) -> None:
-    # Numbers overflow as they do in C. The setting is the thread's.
-    with np.errstate(all="ignore"):
-        work(item)
-
-
 def rms_norm(x: Floats, weight: Floats | None, epsilon: float) -> Floats:
-    """X (..., E), weight (E,) -> x / sqrt(mean(x^2) + epsilon) * weight, row by row."""
+    """x (..., E), weight (E,) -> x / sqrt(mean(x^2) + epsilon) * weight, row by row."""
     squares = np.square(x).sum(axis=-1, dtype=np.float64, keepdims=True)
     mean = (squares / x.shape[-1]).astype(np.float32)
     scale = np.float32(1) / np.sqrt(mean + np.float32(epsilon))
@@ -68,14 +53,14 @@ def rms_norm(x: Floats, weight: Floats | None, epsilon: float) -> Floats:
 
 
 def layer_norm(x: Floats, weight: Floats, bias: Floats | None, epsilon: float) -> Floats:
-    """X (..., E) -> (x - mean) / sqrt(variance + epsilon) * weight + bias, row by row."""
+    """x (..., E) -> (x - mean) / sqrt(variance + epsilon) * weight + bias, row by row."""
     centred = x - x.mean(axis=-1, dtype=np.float64, keepdims=True).astype(np.float32)
     y = rms_norm(centred, weight, epsilon)
     return y if bias is None else np.add(y, bias, out=y)
 
 
 def softmax(scores: Floats, sinks: Floats | None = None) -> Floats:
-    """Scores (..., S) -> shares that sum to 1 along S, in place.
+    """scores (..., S) -> shares that sum to 1 along S, in place.
 
     ``sinks`` (..., 1) is one more score in each row: it takes its share, and is dropped.
     A score of -inf gives exactly 0; a row of nothing else gives NaN, as 0/0 does.
@@ -100,7 +85,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def silu(x: Floats) -> Floats:
-    """X * sigmoid(x), number by number."""
+    """x * sigmoid(x), number by number."""
     with np.errstate(over="ignore"):
         return np.divide(x, np.float32(1) + np.exp(-x))
 
@@ -115,7 +100,7 @@ def gelu(x: Floats) -> Floats:
 
 
 def soft_cap(x: Floats, cap: float | None) -> Floats:
-    """Cap * tanh(x / cap), in place: nothing passes the cap, what is small stays."""
+    """cap * tanh(x / cap), in place: nothing passes the cap, what is small stays."""
     if not cap:
         return x
     np.multiply(x, np.float32(1 / cap), out=x)

@@ -1,4 +1,4 @@
-"""Rotary positions: each pair of numbers of a head is turned by an angle that grows with position.
+"""Rotary positions: each pair of numbers of a head is rotated by an angle that grows with position.
 
 Follows ``ggml_compute_forward_rope_flt`` and ``rope_yarn`` in ggml's ``ggml-cpu/ops.cpp``, and what
 ``llama-context.cpp`` makes of the scaling keys. Papers: RoFormer (arXiv 2104.09864), YaRN
@@ -24,12 +24,12 @@ pairs that make fewer than the second are slowed down, those between a part of i
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How the heads of a layer are turned."""
+    """How the heads of a layer are rotated."""
 
     pairs: Rope
     """``interleaved``: neighbours are a pair (ggml: NORM); ``half-split``: i and i + n/2 (NEOX)."""
     dimensions: int
-    """How many numbers of a head are turned, from its start; the rest stay."""
+    """How many numbers of a head are rotated, from its start; the rest stay."""
     base: float = 10000.0
     scale: float = 1.0
     """Positions are multiplied by it: 1 / the scaling factor."""
@@ -54,20 +54,20 @@ class Rotation:
         if self.factors is not None:
             theta /= self.factors
         magnitude = self.magnitude
-        turned = theta * np.float32(self.scale)
+        rotated = theta * np.float32(self.scale)
         if self.yarn_context is not None:
             kept = self._kept(self.yarn_context)
-            turned = turned * (np.float32(1) - kept) + theta * kept
+            rotated = rotated * (np.float32(1) - kept) + theta * kept
             magnitude *= 1.0 + 0.1 * math.log(max(1.0, 1.0 / self.scale))
-        cosines: Floats = np.cos(turned) * np.float32(magnitude)
-        sines: Floats = np.sin(turned) * np.float32(magnitude)
+        cosines: Floats = np.cos(rotated) * np.float32(magnitude)
+        sines: Floats = np.sin(rotated) * np.float32(magnitude)
         return cosines, sines
 
     def _kept(self, context: int) -> Floats:
         """(dimensions / 2,): how much of its own speed each pair keeps under YaRN, 1 down to 0."""
 
         def pair_of(turns: float) -> float:
-            """Give the pair, as a real number, that makes so many turns over the context."""
+            """Return the pair, as a real number, that makes so many turns over the context."""
             return (
                 self.dimensions
                 * math.log(context / (turns * 2 * math.pi))
@@ -83,7 +83,7 @@ class Rotation:
 
 
 def rotate(x: Floats, pairs: Rope, cosines: Floats, sines: Floats) -> Floats:
-    """X (T, heads, D), cosines and sines (T, n / 2) -> x with its first n numbers turned."""
+    """x (T, heads, D), cosines and sines (T, n / 2) -> x with its first n numbers rotated."""
     if pairs not in ("interleaved", "half-split"):
         raise ValueError(f"no rotation is called {pairs!r}")
     half = cosines.shape[1]
@@ -93,7 +93,7 @@ def rotate(x: Floats, pairs: Rope, cosines: Floats, sines: Floats) -> Floats:
     else:
         first, second = slice(0, half), slice(half, 2 * half)
     a, b = x[..., first], x[..., second]
-    turned = x.copy()
-    turned[..., first] = a * c - b * s
-    turned[..., second] = a * s + b * c
-    return turned
+    rotated = x.copy()
+    rotated[..., first] = a * c - b * s
+    rotated[..., second] = a * s + b * c
+    return rotated

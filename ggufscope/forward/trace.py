@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def key_of(name: str, layer: int | None) -> str:
-    """Give a quantity's full name: ``Qcur`` in layer 2 is ``Qcur-2``."""
+    """Return a quantity's full name: ``Qcur`` in layer 2 is ``Qcur-2``."""
     return name if layer is None else f"{name}-{layer}"
 
 

@@ -15,13 +15,15 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block, Heads
 from ggufscope.forward.cache import KVCache
-from ggufscope.forward.checks import graph_of, require_ids, require_numbers, require_tensors
+from ggufscope.forward.checks import graph_of, require_ids, require_numbers
 from ggufscope.forward.rope import Rotation
+from ggufscope.forward.tensors import require_tensors
 from ggufscope.forward.trace import NOTHING, Trace
 from ggufscope.forward.weights import Floats, StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
+from ggufscope.threads import one_pass
 
 
 class Transformer:
@@ -51,9 +53,9 @@ class Transformer:
         self._factors = self._rope_factors()
 
     @classmethod
-    def of(cls, file: GGUFFile) -> Transformer:
-        """Give the model of a file, with the weights as they are stored."""
-        return cls(file.metadata, StoredWeights(file))
+    def of(cls, file: GGUFFile, *, context: int | None = None) -> Transformer:
+        """Return the model of a file, with the weights as they are stored."""
+        return cls(file.metadata, StoredWeights(file), context=context)
 
     @property
     def n_layers(self) -> int:
@@ -76,14 +78,14 @@ class Transformer:
         )
 
     def with_weights(self, weights: Weights) -> Transformer:
-        """Give the same model with another view of its weights."""
+        """Return the same model with another view of its weights."""
         other = Transformer.__new__(Transformer)
         other.__dict__.update(self.__dict__)
         other.weights = weights
         return other
 
     def require_runnable(self, ids: Sequence[int], cache: KVCache | None = None) -> None:
-        """Raise ``TokenUnknown`` or ``TooManyTokens`` where a text cannot be run."""
+        """Raise ``TextNotIds``, ``EmptyPrompt``, ``TokenUnknown`` or ``TooManyTokens``."""
         past = cache.length() if cache is not None else 0
         require_ids(ids, past, self.n_vocab, self.n_context)
 
@@ -95,18 +97,19 @@ class Transformer:
         cache: KVCache | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Floats:
-        """Ids (T,) -> logits (T, V), row t those of the token after token t.
+        """ids (T,) -> logits (T, V), row t those of the token after token t.
 
         With a cache, the tokens continue those that it holds, and join them. ``progress`` is told
         how many steps of ``n_layers + 1`` are done: each layer is one, the output is the last.
-        Raises ``TokenUnknown``, ``TooManyTokens``, and ``NonFiniteWeight`` naming tensor and row.
+        Raises what ``require_runnable`` does, and ``NonFiniteWeight`` naming tensor and row.
         """
-        x = self.embed(ids, trace=trace, cache=cache)
-        for layer in range(self.n_layers):
-            x = self.layer(layer, x, trace=trace, cache=cache)
-            if progress is not None:
-                progress(layer + 1)
-        logits = self.logits(x, trace=trace)
+        with one_pass():
+            x = self.embed(ids, trace=trace, cache=cache)
+            for layer in range(self.n_layers):
+                x = self.layer(layer, x, trace=trace, cache=cache)
+                if progress is not None:
+                    progress(layer + 1)
+            logits = self.logits(x, trace=trace)
         if progress is not None:
             progress(self.n_layers + 1)
         return logits
@@ -114,7 +117,7 @@ class Transformer:
     def embed(
         self, ids: Sequence[int], *, trace: Trace = NOTHING, cache: KVCache | None = None
     ) -> Floats:
-        """Ids (T,) -> x (T, E), what enters the first layer. Checks the ids first."""
+        """ids (T,) -> x (T, E), what enters the first layer. Checks the ids first."""
         self.require_runnable(ids, cache)
         matrix = self.weights.matrix("token_embd.weight")
         x = np.concatenate([matrix.rows(token, token + 1) for token in map(int, ids)])
@@ -129,12 +132,12 @@ class Transformer:
     def layer(
         self, layer: int, x: Floats, *, trace: Trace = NOTHING, cache: KVCache | None = None
     ) -> Floats:
-        """X (T, E) as it enters a layer -> as it leaves it; what was handed in stays."""
+        """x (T, E) as it enters a layer -> as it leaves it; what was handed in stays."""
         with np.errstate(all="ignore"):
             return self.graph.layer(self.block(layer, trace=trace, cache=cache), x)
 
     def logits(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
-        """X (T, E) as it leaves the last layer -> logits (T, V)."""
+        """x (T, E) as it leaves the last layer -> logits (T, V)."""
         with np.errstate(all="ignore"):  # numbers overflow as they do in C
             return self._logits(x, trace)
 
@@ -155,7 +158,7 @@ class Transformer:
         return logits
 
     def block(self, layer: int, *, trace: Trace = NOTHING, cache: KVCache | None = None) -> Block:
-        """Give one layer of one pass."""
+        """Return one layer of one pass."""
         window = window_of(self.family, self.hparams, layer)
         dims = layer_dims(self.hparams, layer, 1, window)
         heads = Heads(*(dims[symbol] or 0 for symbol in "HKDM"))
@@ -199,7 +202,7 @@ class Transformer:
         )
 
     def _rope_factors(self) -> Floats | None:
-        """Give the divisors of the angles (llama 3's, or LongRoPE's for this context), or None."""
+        """Return the divisors of the angles: llama 3's, LongRoPE's for this context, or None."""
         original = self.hparams.rope_scaling_original_context_length or 0
         long = "rope_factors_long" if self._context > original else "rope_factors_short"
         for stem in ("rope_freqs", long):

@@ -30,7 +30,7 @@ TILE: Final = 1 << 18
 
 
 def tile_rows(row_length: int) -> int:
-    """Give the rows of a tile. It depends on nothing else, so that sums have the same order."""
+    """Return the rows of a tile. It depends on nothing else, so that sums have the same order."""
     return max(1, TILE // max(1, row_length))
 
 
@@ -46,7 +46,7 @@ class Matrix(Protocol):
         """(rows, row length)."""
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Give rows ``[start, stop)`` as float32 (stop - start, in); not to be written to."""
+        """Return rows ``[start, stop)`` as float32 (stop - start, in); not to be written to."""
 
 
 class Weights(Protocol):
@@ -56,19 +56,54 @@ class Weights(Protocol):
         """Whether there is a tensor of this name."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give its NumPy shape."""
+        """Return its NumPy shape."""
 
     def type(self, name: str) -> str:
-        """Give the ggml type that its numbers come from."""
+        """Return the ggml type that its numbers come from."""
 
     def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat; not to be written to."""
+        """Return a small tensor whole, flat; not to be written to."""
 
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows."""
+        """Return a tensor by its rows."""
 
     def names(self) -> list[str]:
-        """Give the names of all tensors."""
+        """Return the names of all tensors."""
+
+
+class View:
+    """A view of another view's weights: all that a subclass does not change is as it is there."""
+
+    def __init__(self, base: Weights) -> None:
+        self._base = base
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._base
+
+    def names(self) -> list[str]:
+        """Return the names of all tensors."""
+        return self._base.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return its NumPy shape."""
+        return self._base.shape(name)
+
+    def type(self, name: str) -> str:
+        """Return the type that its numbers come from."""
+        return self._base.type(name)
+
+    def vector(self, name: str) -> Floats:
+        """Return a small tensor whole, flat."""
+        return whole(self.matrix(name))
+
+    def matrix(self, name: str) -> Matrix:
+        """Return a tensor by its rows."""
+        return self._base.matrix(name)
+
+
+def whole(matrix: Matrix) -> Floats:
+    """Return all rows of a matrix, flat."""
+    return matrix.rows(0, matrix.shape[0]).reshape(-1)
 
 
 class StoredWeights:
@@ -85,24 +120,23 @@ class StoredWeights:
         return name in self._tensors
 
     def names(self) -> list[str]:
-        """Give the names of all tensors, in file order."""
+        """Return the names of all tensors, in file order."""
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give its NumPy shape."""
+        """Return its NumPy shape."""
         return self._tensor(name).shape
 
     def type(self, name: str) -> str:
-        """Give the ggml type it is stored in."""
+        """Return the ggml type it is stored in."""
         return self._tensor(name).type.name
 
     def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
+        """Return a small tensor whole, flat."""
+        return whole(self.matrix(name))
 
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows.
+        """Return a tensor by its rows.
 
         Raises ``NotInModel``, and ``NotConvertible`` for a type that is not decoded.
         """
@@ -143,7 +177,7 @@ class _StoredMatrix:
         return weights
 
 
-class PlannedWeights:
+class PlannedWeights(View):
     """The weights of another view as a file would have them once they are quantized.
 
     ``types``: tensor name -> the type it becomes; those not named stay as they are. Blocks lie
@@ -152,7 +186,7 @@ class PlannedWeights:
 
     def __init__(self, base: Weights, types: Mapping[str, str]) -> None:
         """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
-        self._base = base
+        super().__init__(base)
         # A tensor that has the type already is copied by a quantizer, not made again.
         self._types = {
             name: layout_named(type_).name
@@ -164,31 +198,15 @@ class PlannedWeights:
 
     @classmethod
     def of(cls, base: Weights, plan: Plan) -> PlannedWeights:
-        """Give the weights as a plan leaves them; a plan that prunes layers has no such view."""
+        """Return the weights as a plan leaves them; a plan that prunes layers has no such view."""
         return cls(base, {t.source_name: t.target.name for t in plan.tensors if t.converted})
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._base
-
-    def names(self) -> list[str]:
-        """Give the names of all tensors."""
-        return self._base.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Give its NumPy shape."""
-        return self._base.shape(name)
-
     def type(self, name: str) -> str:
-        """Give the type it is left in."""
+        """Return the type it is left in."""
         return self._types.get(name) or self._base.type(name)
 
-    def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
-
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows."""
+        """Return a tensor by its rows."""
         matrix = self._base.matrix(name)
         type_ = self._types.get(name)
         return _PlannedMatrix(matrix, type_) if type_ else matrix

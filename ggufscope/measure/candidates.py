@@ -6,8 +6,9 @@ Nothing here opens a tensor. What a plan would do to a file is what a candidate 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, Literal, NoReturn
 
 from ggufscope.blocks.codec import require_makeable
@@ -47,7 +48,7 @@ class Candidate:
     """Types of the K and V cache; float32 where None."""
 
     def graded_by(self) -> set[str]:
-        """Give the types that its tolerances go by: all it is made of."""
+        """Return the types that its tolerances go by: all it is made of."""
         types = set(self.types.values())
         if self.file is not None:
             matrices = (t for t in self.file.tensors.values() if len(t.shape) > 1)
@@ -56,7 +57,7 @@ class Candidate:
 
 
 def of_types(file: GGUFFile, types: Iterable[str], part: Part = "all") -> list[Candidate]:
-    """Give a candidate for each type: every eligible matrix of that type, as ``--pure`` makes it.
+    """Return a candidate for each type: every eligible matrix of that type, as ``--pure`` makes it.
 
     Rows that do not divide fall back as in llama-quantize. What is quantized already is quantized
     again, from the numbers it stands for.
@@ -66,7 +67,7 @@ def of_types(file: GGUFFile, types: Iterable[str], part: Part = "all") -> list[C
 
 
 def of_recipes(file: GGUFFile, recipes: Iterable[str], part: Part = "all") -> list[Candidate]:
-    """Give a candidate for each of llama-quantize's presets, with its mixture of types.
+    """Return a candidate for each of llama-quantize's presets, with its mixture of types.
 
     Raises ``UnknownPreset``, ``ImportanceNeeded``, ``NotConvertible``, ``NoFallback``.
     """
@@ -75,7 +76,7 @@ def of_recipes(file: GGUFFile, recipes: Iterable[str], part: Part = "all") -> li
 
 
 def of_name(file: GGUFFile, name: str) -> Candidate:
-    """Give the candidate of a type or, where there is no type of that name, of a preset."""
+    """Return the candidate of a type or, where there is no type of that name, of a preset."""
     try:
         layout_named(name)
     except UnknownType:
@@ -84,34 +85,75 @@ def of_name(file: GGUFFile, name: str) -> Candidate:
 
 
 def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
-    """Give another file as a candidate. Raises ``DifferentModels`` where it is another model."""
+    """Return another file as a candidate. Raises ``DifferentModels`` where it is another model."""
     require_same_model(file, other)
     return Candidate(other.path.name, {}, other)
 
 
 def of_cache(keys: str, values: str) -> list[Candidate]:
-    """Give the K cache alone in its type, the V cache alone, and both; weights stay in float32.
+    """Return the K cache alone in its type, the V cache alone, and both; weights stay in float32.
+
+    Where one of the two types is F32, the other cache alone.
 
     Raises ``UnknownType`` and ``NotConvertible``.
     """
     keys, values = (_cache_type(type_) for type_ in (keys, values))
     both = keys if keys == values else f"{keys}/{values}"
-    return [
+    alone = [
         Candidate(f"K {keys}", {}, cache_types=(keys, "F32")),
         Candidate(f"V {values}", {}, cache_types=("F32", values)),
-        Candidate(f"KV {both}", {}, cache_types=(keys, values)),
     ]
+    if "F32" in (keys, values):
+        return alone[:1] if values == "F32" else alone[1:]
+    return [*alone, Candidate(f"KV {both}", {}, cache_types=(keys, values))]
 
 
 def with_cache(candidate: Candidate, keys: str, values: str) -> Candidate:
-    """Give a candidate that runs with a quantized cache as well."""
+    """Return a candidate that runs with a quantized cache as well."""
     cache = (_cache_type(keys), _cache_type(values))
     said = cache[0] if cache[0] == cache[1] else "/".join(cache)
     return Candidate(f"{candidate.name}, KV {said}", candidate.types, candidate.file, cache)
 
 
+def choose(
+    file: GGUFFile,
+    types: list[str],
+    recipes: list[str],
+    others: list[GGUFFile],
+    cache_types: tuple[str | None, str | None],
+    part: Part,
+) -> list[Candidate]:
+    """Return the candidates in the order: types, recipes, files; the cache alone where none is.
+
+    ``cache_types``: of keys and values. Raises ``BadUsage``, and what ``of_types`` and the like do.
+    """
+    if part != "all" and others:
+        raise BadUsage(
+            f"--only {part} is about weights quantized in memory, --against about a file's",
+            hint="leave one of the two out",
+        )
+    keys, values = cache_types
+    cache = (keys or "F32", values or "F32") if keys or values else None
+    if not types and not recipes and not others:
+        if cache is not None and part == "all":
+            return of_cache(*cache)
+        types = list(DEFAULT_TYPES)
+    found = of_types(file, types, part) + of_recipes(file, recipes, part)
+    found += [of_file(file, other) for other in others]
+    if cache is not None:
+        found = [with_cache(each, *cache) for each in found]
+    names = Counter(each.name for each in found)
+    found = [
+        replace(each, name=str(each.file.path)) if each.file and names[each.name] > 1 else each
+        for each in found
+    ]
+    if len({each.name for each in found}) < len(found):
+        raise BadUsage("a candidate is named twice", hint="name each type, recipe and file once")
+    return found
+
+
 def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
-    """Raise ``DifferentModels`` at the first thing that two quantizations of a model share.
+    """Raise ``DifferentModels`` at the first thing that may not differ, and does.
 
     Architecture, hyperparameters, vocabulary, then names and shapes of the tensors. What one of two
     converters left out of the metadata, and what has no part in a pass, may differ.
@@ -158,17 +200,6 @@ def require_layer(layers: int, heads: Sequence[int], layer: int | None, head: in
         raise NotInModel(f"there is no head {head}", hint=f"the heads are 0 to {most - 1}")
 
 
-def parse_cache_types(text: str) -> tuple[str, str]:
-    """Read ``q8_0`` for both, or ``q8_0,q4_0`` for K and V. Raises ``BadUsage``."""
-    keys, comma, values = text.partition(",")
-    if not keys or (comma and not values) or "," in values:
-        raise BadUsage(
-            f"--kv-type {text!r} is no type of a cache",
-            hint="write one type for both, such as q8_0, or K's and V's: q8_0,q4_0",
-        )
-    return keys, values or keys
-
-
 def _candidate(
     file: GGUFFile, name: str, preset: str, options: PlanOptions, part: Part
 ) -> Candidate:
@@ -181,7 +212,7 @@ def _candidate(
 
 
 def _types(planned: Plan, part: Part) -> dict[str, str]:
-    """Give what the plan converts, of the part asked for."""
+    """Return what the plan converts, of the part asked for."""
     groups = _GROUPS.get(part)
     return {
         tensor.source_name: tensor.target.name
@@ -191,7 +222,7 @@ def _types(planned: Plan, part: Part) -> dict[str, str]:
 
 
 def _pure(type_: str) -> tuple[str, PlanOptions]:
-    """Give the preset of which a type is the main one, to be applied with ``--pure``.
+    """Return the preset of which a type is the main one, to be applied with ``--pure``.
 
     For a type of no preset (NVFP4) a rule for every name stands in.
     """

@@ -7,8 +7,9 @@ Nothing of a layer outlives it but the numbers of the comparison, and what ``kee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,6 @@ import numpy.typing as npt
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
-from ggufscope.forward import blas
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -28,12 +28,12 @@ from ggufscope.forward.weights import (
     Matrix,
     PlannedWeights,
     StoredWeights,
+    View,
     Weights,
 )
 from ggufscope.measure.candidates import Candidate, of_name
-from ggufscope.measure.comparison import (
-    CandidateDifference,
-    Comparison,
+from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.measure.differences import (
     LayerDifference,
     TensorDifference,
     compare_predictions,
@@ -43,7 +43,7 @@ from ggufscope.measure.metrics.distributions import perplexity
 from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.tolerances import default_tolerances
 from ggufscope.measure.verdict import Tolerances, judge
-from ggufscope.threads import side_by_side
+from ggufscope.threads import in_parallel, one_pass
 
 Array = npt.NDArray[np.floating[Any]]
 Keep = Callable[[int, int, Array], object]
@@ -61,7 +61,7 @@ def compare(
     keep: Keep | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Comparison:
-    """Run a prompt, ids (T,), through a model and its candidates; give all differences.
+    """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
     (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
@@ -78,36 +78,31 @@ def compare(
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
     runs = [_Run.of(candidate, reference, held) for candidate in made]
     steps = reference.n_layers + 1
-    x = reference.embed(ids)
-    for run in runs:
-        run.x = run.model.embed(ids, cache=run.cache)
-    held.release()
-    for layer in range(reference.n_layers):
-        trace = Trace(_KEPT)
-        x = reference.layer(layer, x, trace=trace)
-        mine = _of_layer(trace, layer)
-        if keep:
-            keep(0, layer, mine["kq_soft_max"])
-        for number, theirs in enumerate(_step_all(runs, layer, mine), 1):
-            if keep:
-                keep(number, layer, theirs["kq_soft_max"])
+    with one_pass():
+        x = reference.embed(ids)
+        for run in runs:
+            run.x = run.model.embed(ids, cache=run.cache)
         held.release()
-        if progress:
-            progress(layer + 1, steps)
-    logits = reference.logits(x)
-    found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
-    held.release()
+        for layer in range(reference.n_layers):
+            trace = Trace(_KEPT)
+            x = reference.layer(layer, x, trace=trace)
+            mine = _of_layer(trace, layer)
+            # Candidates side by side: of a small model each matrix is one tile.
+            theirs = in_parallel(partial(_Run.step, layer=layer, reference=mine), runs)
+            if keep:
+                for number, kept in enumerate((mine, *theirs)):
+                    keep(number, layer, kept["kq_soft_max"])
+            held.release()
+            if progress:
+                progress(layer + 1, steps)
+        logits = reference.logits(x)
+        found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
+        held.release()
     if progress:
         progress(steps, steps)
-    return Comparison(tuple(map(int, ids)), perplexity(logits, ids), found)
-
-
-def _step_all(
-    runs: Sequence[_Run], layer: int, reference: Mapping[str, Array]
-) -> Iterator[dict[str, Array]]:
-    """Take all candidates through a layer, side by side: small matrices are one tile each."""
-    with blas.one_thread():
-        yield from side_by_side(lambda run: run.step(layer, reference), runs, blas.workers())
+    stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
+    types = dict(stored.most_common())
+    return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), found)
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:
@@ -181,44 +176,24 @@ def _bits_per_weight(file: GGUFFile, candidate: Candidate) -> float:
     return 8 * nbytes / n_elements if n_elements else 0.0
 
 
-class MeasuredWeights:
+class MeasuredWeights(View):
     """A candidate's view of the weights that measures each tile it hands out, once."""
 
     def __init__(self, weights: Weights, reference: Weights) -> None:
-        self._weights = weights
+        super().__init__(weights)
         self._reference = reference
         self._errors: dict[tuple[str, int], WeightError] = {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._weights
-
-    def names(self) -> list[str]:
-        """Give the names of all tensors."""
-        return self._weights.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Give a tensor's NumPy shape."""
-        return self._weights.shape(name)
-
-    def type(self, name: str) -> str:
-        """Give the type that its numbers come from."""
-        return self._weights.type(name)
-
-    def vector(self, name: str) -> Floats:
-        """Give a small tensor whole, flat."""
-        matrix = self.matrix(name)
-        return matrix.rows(0, matrix.shape[0]).reshape(-1)
-
     def matrix(self, name: str) -> Matrix:
-        """Give a tensor by its rows."""
-        matrix = self._weights.matrix(name)
+        """Return a tensor by its rows."""
+        matrix = self._base.matrix(name)
         reference = self._reference.matrix(name)
         return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
 
     def take_differences(self) -> list[TensorDifference]:
-        """Give the tensors measured since this was last called, of which a weight or type differs.
+        """Return the tensors measured since the last call, of which a weight or the type differs.
 
-        Tensors whose type differs are given even where no weight does.
+        Tensors whose type differs are returned even where no weight does.
         """
         totals: dict[str, WeightError] = {}
         for (name, _), error in sorted(self._errors.items()):

@@ -1,102 +1,27 @@
-"""``Comparison``: a reference and its candidates, head by head, as data.
-
-Every number is defined where it is computed: ``rows.py``, ``vectors.py``, ``distributions.py``,
-``tensors.py``. Here they are only taken of the right quantities, by llama.cpp's names, and kept.
-"""
+"""``Comparison``: a reference and its candidates on one prompt, as data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ggufscope.blocks.error import NO_ERROR, WeightError
-from ggufscope.measure.metrics.distributions import kl_divergence, perplexity, top1_agrees
-from ggufscope.measure.metrics.rows import (
-    entropy_shift,
-    jensen_shannon,
-    largest_difference,
-    mean_difference,
-    most_attended_changed,
-    total_variation,
+from ggufscope.measure.differences import (
+    AttentionDifference,
+    HeadDifference,
+    LayerDifference,
+    Prediction,
+    TensorDifference,
+    average,
 )
-from ggufscope.measure.metrics.vectors import cosine, relative_error
 from ggufscope.measure.verdict import Verdict
 
-Array = npt.NDArray[np.floating[Any]]
-
 
 @dataclass(frozen=True, slots=True)
-class HeadDifference:
-    """One head of one layer, over all rows of the prompt. Means are over tokens."""
-
-    layer: int
-    head: int
-    largest_difference: float
-    """Of one attention probability. 0 to 1."""
-    mean_difference: float
-    """Over all pairs of tokens where either run has a share. 0 to 1."""
-    total_variation: float
-    """Mean share of a token's attention that went elsewhere. 0 to 1."""
-    largest_total_variation: float
-    """Of one token."""
-    jensen_shannon: float
-    """Mean divergence of rows, in bits. 0 to 1."""
-    top_changed: float
-    """Share of tokens whose most attended token is another one. 0 to 1."""
-    entropy_shift: float
-    """Mean change of a row's entropy, in bits; above 0 attention spread."""
-    output_cosine: float
-    """Mean cosine of ``kqv``, the head's output. -1 to 1."""
-    output_error: float
-    """Mean relative error of ``kqv``. 0 to infinity."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorDifference:
-    """A tensor whose weights differ from the reference's."""
-
-    name: str
-    reference_type: str
-    type: str
-    error: WeightError
-    """Over the weights that the run used: of token embeddings only the rows of the prompt."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerDifference:
-    """One layer: its heads, and what it hands on (``l_out``)."""
-
-    layer: int
-    heads: tuple[HeadDifference, ...]
-    output_cosine: float
-    """Mean cosine of ``l_out`` over tokens."""
-    output_error: float
-    """Mean relative error of ``l_out`` over tokens."""
-    tensors: tuple[TensorDifference, ...]
-
-    @property
-    def weight_error(self) -> WeightError:
-        """The error of all its tensors together."""
-        return sum((tensor.error for tensor in self.tensors), NO_ERROR)
-
-    @property
-    def total_variation(self) -> float:
-        """Mean over its heads."""
-        return float(np.mean([head.total_variation for head in self.heads]))
-
-    @property
-    def worst_head(self) -> HeadDifference:
-        """The one whose attention went astray most; of equals the one whose output did."""
-        return max(self.heads, key=lambda head: (head.total_variation, head.output_error))
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateDifference:
-    """One candidate, against the reference."""
+class CandidateDifference(Prediction):
+    """One candidate, against the reference: what it predicts, and all that differs."""
 
     name: str
     types: Mapping[str, int]
@@ -108,22 +33,27 @@ class CandidateDifference:
     layers: tuple[LayerDifference, ...]
     other_tensors: tuple[TensorDifference, ...]
     """Those that belong to no layer: embeddings and output."""
-    kl_divergence: tuple[float, ...]
-    """Of the next-token distribution after each token, in nats."""
-    top1_agreement: float
-    """Share of positions where both find the same next token likeliest. 0 to 1."""
-    perplexity: float | None
     verdict: Verdict
-
-    @property
-    def mean_kl_divergence(self) -> float:
-        """Over the positions of the prompt, in nats a token."""
-        return float(np.mean(self.kl_divergence))
 
     @property
     def heads(self) -> tuple[HeadDifference, ...]:
         """The heads of all layers."""
         return tuple(head for layer in self.layers for head in layer.heads)
+
+    @property
+    def attention(self) -> AttentionDifference:
+        """The average of all heads."""
+        return average(self.heads)
+
+    @property
+    def output_error(self) -> float:
+        """Mean over layers of the relative error of ``l_out``."""
+        return float(np.mean([layer.output_error for layer in self.layers]))
+
+    @property
+    def output_cosine(self) -> float:
+        """Mean over layers of the cosine of ``l_out``."""
+        return float(np.mean([layer.output_cosine for layer in self.layers]))
 
     @property
     def tensors(self) -> tuple[TensorDifference, ...]:
@@ -135,8 +65,8 @@ class CandidateDifference:
         """The error of all tensors together."""
         return sum((tensor.error for tensor in self.tensors), NO_ERROR)
 
-    def worst_heads(self, count: int) -> list[HeadDifference]:
-        """Give the heads whose attention went astray most, the worst first."""
+    def worst_heads(self, count: int | None = None) -> list[HeadDifference]:
+        """Return the heads whose attention went astray most, the worst first."""
         order = sorted(self.heads, key=lambda h: (-h.total_variation, -h.output_error))
         return order[:count]
 
@@ -146,6 +76,8 @@ class Comparison:
     """A reference and its candidates on one prompt."""
 
     ids: tuple[int, ...]
+    types: Mapping[str, int]
+    """Type -> number of the reference's matrices that are stored in it, the commonest first."""
     perplexity: float | None
     """Of the prompt, by the reference. None for a prompt of one token."""
     candidates: tuple[CandidateDifference, ...]
@@ -155,73 +87,9 @@ class Comparison:
         """Whether all candidates do."""
         return all(candidate.verdict.matches for candidate in self.candidates)
 
-
-def head_differences(
-    layer: int, reference: Mapping[str, Array], candidate: Mapping[str, Array]
-) -> tuple[HeadDifference, ...]:
-    """Compare the heads of a layer: ``kq_soft_max`` (H, T, S) and ``kqv`` (H, T, D) of both.
-
-    Head by head, so that no more than a head's float64 rows are held beside the runs' own arrays.
-    """
-    heads = zip(
-        reference["kq_soft_max"],
-        candidate["kq_soft_max"],
-        reference["kqv"],
-        candidate["kqv"],
-        strict=True,
-    )
-    found = []
-    for number, (p, q, x, y) in enumerate(heads):
-        variation = total_variation(p, q)
-        visible = int(np.count_nonzero((p > 0) | (q > 0)))
-        found.append(
-            HeadDifference(
-                layer=layer,
-                head=number,
-                largest_difference=float(largest_difference(p, q)),
-                mean_difference=float(mean_difference(p, q, visible)),
-                total_variation=float(variation.mean()),
-                largest_total_variation=float(variation.max()),
-                jensen_shannon=float(jensen_shannon(p, q).mean()),
-                top_changed=float(most_attended_changed(p, q).mean()),
-                entropy_shift=float(entropy_shift(p, q).mean()),
-                output_cosine=float(cosine(x, y).mean()),
-                output_error=float(relative_error(x, y).mean()),
-            )
-        )
-    return tuple(found)
-
-
-def layer_difference(
-    layer: int,
-    reference: Mapping[str, Array],
-    candidate: Mapping[str, Array],
-    tensors: Sequence[TensorDifference],
-) -> LayerDifference:
-    """Compare a layer: its heads as ``head_differences`` does, and ``l_out`` (T, E)."""
-    x, y = reference["l_out"], candidate["l_out"]
-    return LayerDifference(
-        layer=layer,
-        heads=head_differences(layer, reference, candidate),
-        output_cosine=float(cosine(x, y).mean()),
-        output_error=float(relative_error(x, y).mean()),
-        tensors=tuple(tensors),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the logits of both say of the whole model."""
-
-    kl_divergence: tuple[float, ...]
-    top1_agreement: float
-    perplexity: float | None
-
-
-def compare_predictions(reference: Array, candidate: Array, ids: Sequence[int]) -> Prediction:
-    """Compare ``result_output`` (T, V) of both, for the prompt ``ids`` (T)."""
-    return Prediction(
-        tuple(map(float, kl_divergence(reference, candidate))),
-        float(top1_agrees(reference, candidate).mean()),
-        perplexity(candidate, ids),
-    )
+    @property
+    def worst(self) -> int:
+        """The number of the first candidate that does not match, or else of the furthest one."""
+        out = (n for n, each in enumerate(self.candidates) if not each.verdict.matches)
+        moved = [each.attention.total_variation for each in self.candidates]
+        return next(out, max(range(len(moved)), key=moved.__getitem__))

@@ -23,20 +23,20 @@ Vector = list[float]
 
 
 def rows_sum_to_one(weights: Array) -> float:
-    """Weights (H, T, S) -> the largest ``|sum - 1|`` of a row."""
+    """weights (H, T, S) -> the largest ``|sum - 1|`` of a row."""
     gap = np.abs(weights.sum(axis=-1, dtype=np.float64) - 1)
     return float(gap.max(initial=0.0))
 
 
 def nothing_from_the_future(weights: Array) -> float:
-    """Weights (H, T, S), row t that of token S - T + t -> the largest share of a later token."""
+    """weights (H, T, S), row t that of token S - T + t -> the largest share of a later token."""
     tokens, seen = weights.shape[-2:]
     future = ~np.tri(tokens, seen, seen - tokens, dtype=np.bool_)
     return float(np.abs(weights[..., future]).max(initial=0.0))
 
 
 def heads_side_by_side(kqv: Array, kqv_out: Array) -> float:
-    """Kqv (H, T, M), kqv_out (T, H * M) -> the largest difference of heads joined and output.
+    """kqv (H, T, M), kqv_out (T, H * M) -> the largest difference of heads joined and output.
 
     Eight heads of (4, 64) are joined on the feature axis: (4, 512).
     """
@@ -75,13 +75,13 @@ def groups_are_copies(
 
     Q (T, H, D), k (S, K, D), v (S, K, M), out (T, H * M) what the grouped one gave.
     """
-    share = q.shape[1] // k.shape[1]
-    copies = (np.repeat(each, share, axis=1) for each in (k, v))
+    per_group = q.shape[1] // k.shape[1]
+    copies = (np.repeat(each, per_group, axis=1) for each in (k, v))
     return relative(attend(q, *copies, scale=scale, window=window, cap=cap).out, out)
 
 
 def relative(found: Array, wanted: Array) -> float:
-    """Give the largest difference of two arrays, relative to the largest number of ``wanted``."""
+    """Return the largest difference of two arrays, relative to the largest number of ``wanted``."""
     if found.shape != wanted.shape:
         return math.inf
     size = float(np.abs(wanted).max(initial=0.0))
@@ -90,14 +90,27 @@ def relative(found: Array, wanted: Array) -> float:
 
 
 def scalar_attention(
-    q: Floats, k: Floats, v: Floats, *, scale: float, window: int | None, cap: float | None
+    q: Array, k: Array, v: Array, *, scale: float, window: int | None, cap: float | None
 ) -> Floats:
     """Attention as a loop over single numbers: one token at a time, one head at a time.
 
     Q (T, H, D), k (T, K, D), v (T, K, M) -> (T, H * M), in Python's own numbers. Each token's key
     and value are appended to those of the tokens before it, and it sees what is there by then.
     """
-    share = q.shape[1] // k.shape[1]
+    rows = _scalar_rows(q, k, v, scale=scale, window=window, cap=cap)
+    return np.array(rows, np.float32).reshape(len(rows), -1)
+
+
+def _scalar_rows(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+) -> list[Vector]:
+    per_group = q.shape[1] // k.shape[1]
     keys: list[list[Vector]] = []
     values: list[list[Vector]] = []
     out = []
@@ -106,7 +119,7 @@ def scalar_attention(
         values.append(value)
         row: Vector = []
         for head, mine in enumerate(query):
-            group, first = head // share, max(0, len(keys) - window) if window else 0
+            group, first = head // per_group, max(0, len(keys) - window) if window else 0
             past = range(first, len(keys))
             scores = [scale * _capped(_dot(mine, keys[t][group]), cap) for t in past]
             shares = _softmax(scores)
@@ -115,7 +128,7 @@ def scalar_attention(
                 for j in range(len(value[group]))
             ]
         out.append(row)
-    return np.array(out, np.float32).reshape(len(out), -1)
+    return out
 
 
 def documents_loop(
@@ -123,31 +136,16 @@ def documents_loop(
 ) -> Floats:
     """Attention of the smallest transformer there is, in plain Python lists.
 
-    X (T, 16), each matrix (16, 16) ``[out, in]``, 4 heads of 4 -> what is added to x, (T, 16). One
+    x (T, 16), each matrix (16, 16) ``[out, in]``, 4 heads of 4 -> what is added to x, (T, 16). One
     token at a time: RMSNorm, three projections, the key and the value appended to those of the
     tokens before, and each head's softmax(q k / sqrt(4)) over all keys so far.
     """
-    matrices = [m.tolist() for m in (w_q, w_k, w_v, w_o)]
-    keys: list[Vector] = []
-    values: list[Vector] = []
-    out = []
-    for token in x.tolist():
-        normed = _rms_norm(token)
-        q, k, v = (_times(matrix, normed) for matrix in matrices[:3])
-        keys.append(k)
-        values.append(v)
-        size = len(q) // heads
-        joined: Vector = []
-        for start in range(0, len(q), size):
-            part = slice(start, start + size)
-            scores = [_dot(q[part], key[part]) / math.sqrt(size) for key in keys]
-            shares = _softmax(scores)
-            joined += [
-                sum(s * value[j] for s, value in zip(shares, values, strict=True))
-                for j in range(start, start + size)
-            ]
-        out.append(_times(matrices[3], joined))
-    return np.array(out, np.float32)
+    matrices = [m.tolist() for m in (w_q, w_k, w_v)]
+    normed = [_rms_norm(token) for token in x.tolist()]
+    parts = (np.array([_times(matrix, token) for token in normed]) for matrix in matrices)
+    q, k, v = (part.reshape(len(x), heads, -1) for part in parts)
+    joined = _scalar_rows(q, k, v, scale=1 / math.sqrt(q.shape[-1]))
+    return np.array([_times(w_o.tolist(), token) for token in joined], np.float32)
 
 
 EPSILON = 1e-5

@@ -1,10 +1,11 @@
-"""What a head does: how much of its attention goes to which kind of token.
+"""Head patterns: how much of a head's attention goes to which kind of token.
 
-A head that always looks at the token before, at the first one, at itself or at an earlier token
-equal to its own does something that has a name. Each is measured as the share of attention that
-goes there, averaged over the tokens that have such a token to look at. Kinds overlap: for the
-second token the first one is also the previous one. The first token is left out, since it can
-see nothing but itself. See Clark et al., "What Does BERT Look At?" (2019), for such heads.
+The literature knows previous-token heads, first-token heads (an attention sink), heads that look at
+the token itself, and duplicate-token heads, which look at earlier tokens of the same id. Each is
+measured as the share of attention that goes there, averaged over the tokens that have such a token
+to look at. Patterns overlap: for the second token the first one is also the previous one. The first
+token is left out, since it can see nothing but itself. See Clark et al., "What Does BERT Look At?"
+(2019), and Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023).
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from ggufscope.measure.metrics.rows import entropy
 Weights = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-HABITS: Final = {
+PATTERNS: Final = {
     "previous": "the previous token",
     "first": "the first token",
     "itself": "itself",
     "equal": "an earlier equal token",
 }
-"""What heads are measured for, and how it is called."""
+"""Names as ``--json`` has them, and what each pattern looks at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What the heads of one layer do; every array (H,), NaN where no token has such a token."""
+class Patterns:
+    """The patterns of one layer's heads; every array (H,), NaN where no token has such a token."""
 
     previous: Doubles
     first: Doubles
@@ -43,18 +44,18 @@ class Habits:
     """Bits: 0 where every token attends to one other, more the more spread out."""
 
     def of(self, name: str) -> Doubles:
-        """Give one of ``HABITS`` (H,)."""
+        """Return one of ``PATTERNS`` (H,)."""
         found: Doubles = getattr(self, name)
         return found
 
 
-class HabitSums:
-    """What the heads of a layer do, added up stretch by stretch."""
+class PatternSums:
+    """The patterns of the heads of a layer, added up stretch by stretch."""
 
     def __init__(self, heads: int, ids: Sequence[int]) -> None:
         """Take how many heads there are, and the ids (T,) of all tokens."""
         self._ids = np.asarray(ids)
-        self._sums: Doubles = np.zeros((len(HABITS) + 1, heads))
+        self._sums: Doubles = np.zeros((len(PATTERNS) + 1, heads))
         self._repeated = 0
 
     def add(self, first: int, weights: Weights) -> None:
@@ -77,26 +78,26 @@ class HabitSums:
                 entropy(share).sum(),
             )
 
-    def means(self) -> Habits:
+    def means(self) -> Patterns:
         """Return the means over the tokens that have such a token to look at."""
         counts = np.full(len(self._sums), max(len(self._ids) - 1, 0), np.float64)
-        counts[[*HABITS].index("equal")] = self._repeated
+        counts[[*PATTERNS].index("equal")] = self._repeated
         with np.errstate(all="ignore"):  # of no tokens nothing can be said: NaN
-            return Habits(*(self._sums / counts[:, None]))
+            return Patterns(*(self._sums / counts[:, None]))
 
 
-def habits_of(weights: Weights, ids: Sequence[int]) -> Habits:
+def patterns_of(weights: Weights, ids: Sequence[int]) -> Patterns:
     """Measure the heads of a layer: ``kq_soft_max`` (H, T, T) and the ids (T,) of its tokens."""
-    sums = HabitSums(len(weights), ids)
+    sums = PatternSums(len(weights), ids)
     sums.add(0, weights)
     return sums.means()
 
 
-def sorted_heads(habits: dict[int, Habits], name: str) -> list[tuple[int, int, float]]:
-    """Give (layer, head, share) of all heads, the largest share first; those of NaN left out."""
+def sorted_heads(patterns: dict[int, Patterns], name: str) -> list[tuple[int, int, float]]:
+    """Return (layer, head, share) of all heads, the largest share first; those of NaN left out."""
     found = [
         (layer, head, float(share))
-        for layer, each in habits.items()
+        for layer, each in patterns.items()
         for head, share in enumerate(each.of(name))
         if not np.isnan(share)
     ]
@@ -104,7 +105,7 @@ def sorted_heads(habits: dict[int, Habits], name: str) -> list[tuple[int, int, f
 
 
 def most_attended(weights: Weights, count: int) -> list[list[tuple[int, float]]]:
-    """Weights (T, T) -> for each token the ``count`` it attends to most, with their shares.
+    """weights (T, T) -> for each token the ``count`` it attends to most, with their shares.
 
     Only tokens that get anything are named; of equal shares the earlier token comes first.
     """

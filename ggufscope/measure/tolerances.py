@@ -55,7 +55,7 @@ two and a half bits those of Q2_K, which hardly anything made without training k
 
 
 def limits_of_type(type_: str) -> Limits:
-    """Give the limits of one type."""
+    """Return the limits of one type."""
     if type_ in LIMITS:
         return LIMITS[type_]
     bits = LAYOUTS[type_].bits_per_weight
@@ -66,7 +66,7 @@ def limits_of_type(type_: str) -> Limits:
 
 
 def default_tolerances(types: Iterable[str]) -> dict[str, float]:
-    """Give the limits of what is made of several types: of each metric the widest."""
+    """Return the limits of what is made of several types: of each metric the widest."""
     found = asdict(EXACT)
     for type_ in types:
         for metric, limit in asdict(limits_of_type(type_)).items():

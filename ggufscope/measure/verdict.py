@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from math import inf, isnan
+from typing import Final
 
 from ggufscope.errors import BadUsage
-
-if TYPE_CHECKING:
-    from ggufscope.measure.comparison import HeadDifference, LayerDifference, Prediction
+from ggufscope.measure.differences import HeadDifference, LayerDifference, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "kl_divergence": Metric(
         "KL divergence of the next token",
-        of_model=lambda model: sum(model.kl_divergence) / len(model.kl_divergence),
+        of_model=lambda model: model.mean_kl_divergence,
         bounded=False,
     ),
     "largest_difference": Metric(
@@ -83,7 +82,7 @@ def parse_tolerances(texts: Iterable[str]) -> dict[str, float]:
             limit = float(number)
         except ValueError:
             limit = -1.0
-        if not 0 <= limit <= (1.0 if metric.bounded else float("inf")):
+        if not 0 <= limit <= (1.0 if metric.bounded else inf):
             most = " to 1" if metric.bounded else " up"
             raise BadUsage(
                 f"--tolerance {text!r} sets no limit", hint=f"{name} takes a number from 0{most}"
@@ -93,7 +92,7 @@ def parse_tolerances(texts: Iterable[str]) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Reading:
     """One metric at one place, and the limit it is held to."""
 
     metric: str
@@ -110,15 +109,20 @@ class Finding:
         return self.value <= self.tolerance
 
     @property
-    def strain(self) -> float:
-        """How much of the tolerance is used up: above 1 it is exceeded. Range 0 to infinity."""
+    def used(self) -> float:
+        """How much of the tolerance is used up: above 1 it is exceeded. Range 0 to infinity.
+
+        All of any tolerance where the value is NaN.
+        """
+        if isnan(self.value):
+            return inf
         if METRICS[self.metric].at_least:
             gap, room = 1 - self.value, 1 - self.tolerance
         else:
             gap, room = self.value, self.tolerance
         if room:
             return gap / room
-        return 0.0 if not gap else float("inf")
+        return inf if gap else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,9 @@ class Verdict:
 
     matches: bool
     tolerances: Tolerances
-    worst: Finding | None
+    worst: Reading | None
     """What uses up most of its tolerance, or exceeds it most; None without any tolerance."""
-    first: Finding | None
+    first: Reading | None
     """In the first layer out of tolerance the head, or the layer's output, furthest out."""
     heads_out: int
     """Heads out of tolerance in some metric, over all layers."""
@@ -137,44 +141,39 @@ class Verdict:
 
 def judge(layers: Iterable[LayerDifference], model: Prediction, tolerances: Tolerances) -> Verdict:
     """Hold a candidate to tolerances."""
-    findings = list(_findings(layers, model, tolerances))
-    out = [finding for finding in findings if not finding.within]
+    readings = list(_readings(layers, model, tolerances))
+    out = [reading for reading in readings if not reading.within]
     return Verdict(
         matches=not out,
         tolerances=dict(tolerances),
-        worst=max(findings, key=_strain, default=None),
+        worst=max(readings, key=lambda reading: reading.used, default=None),
         first=_first(out),
         heads_out=len({(f.layer, f.head) for f in out if f.head is not None}),
     )
 
 
-def _findings(
+def _readings(
     layers: Iterable[LayerDifference], model: Prediction, tolerances: Tolerances
-) -> Iterable[Finding]:
+) -> Iterable[Reading]:
     for name, limit in tolerances.items():
         metric = METRICS[name]
         if metric.of_model:
-            yield Finding(name, metric.of_model(model), limit)
+            yield Reading(name, metric.of_model(model), limit)
         for layer in layers:
             if metric.of_layer:
-                yield Finding(name, metric.of_layer(layer), limit, layer.layer)
+                yield Reading(name, metric.of_layer(layer), limit, layer.layer)
             if metric.of_head:
                 for head in layer.heads:
-                    yield Finding(name, metric.of_head(head), limit, layer.layer, head.head)
+                    yield Reading(name, metric.of_head(head), limit, layer.layer, head.head)
 
 
-def _first(out: list[Finding]) -> Finding | None:
+def _first(out: list[Reading]) -> Reading | None:
     if not out:
         return None
-    in_layers = [finding.layer for finding in out if finding.layer is not None]
+    in_layers = [reading.layer for reading in out if reading.layer is not None]
     if not in_layers:
-        return max(out, key=_strain)
-    first = [finding for finding in out if finding.layer == min(in_layers)]
+        return max(out, key=lambda reading: reading.used)
+    first = [reading for reading in out if reading.layer == min(in_layers)]
     # A head that is out explains the output of its layer, not the other way round.
-    heads = [finding for finding in first if finding.head is not None]
-    return max(heads or first, key=_strain)
-
-
-def _strain(finding: Finding) -> float:
-    """Give a finding's strain; a NaN is out of every tolerance."""
-    return finding.strain if finding.strain == finding.strain else float("inf")
+    heads = [reading for reading in first if reading.head is not None]
+    return max(heads or first, key=lambda reading: reading.used)

@@ -20,6 +20,7 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Floats, Weights
 from ggufscope.measure import identities
 from ggufscope.measure.identities import relative
+from ggufscope.threads import one_pass
 
 EXACT: Final = 0.0
 SUMS: Final = 1e-5
@@ -34,7 +35,7 @@ _TOY: Final = 16
 
 
 @dataclass(slots=True)
-class Finding:
+class Identity:
     """One identity, and how far the model is from it."""
 
     name: str
@@ -82,7 +83,7 @@ class _WatchedBlock(Block):
 
 def verify(
     model: Transformer, ids: Sequence[int], progress: Callable[[int], Any] | None = None
-) -> list[Finding]:
+) -> list[Identity]:
     """Hold every identity against a model, on a prompt of T tokens.
 
     Two passes go through the layers side by side, the whole prompt at once and token by token with
@@ -91,16 +92,16 @@ def verify(
     """
     model.require_runnable(ids)
     require_memory_for(model.hparams, len(ids), matrices=3, logits=True, runs=2)
-    with np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
+    with one_pass(), np.errstate(all="ignore"):  # numbers that overflow become residuals of NaN
         return _verify(model.with_weights(LayerWeights(model.weights)), ids, progress)
 
 
 def _verify(
     model: Transformer, ids: Sequence[int], progress: Callable[[int], Any] | None
-) -> list[Finding]:
+) -> list[Identity]:
     held = model.weights
     assert isinstance(held, LayerWeights)
-    found = _Findings(model, ids)
+    found = _Identities(model, ids)
     whole = single = model.embed(ids)
     cache = KVCache()
     if found.documents is not None:
@@ -127,34 +128,34 @@ def _watched(block: Block) -> _WatchedBlock:
     return _WatchedBlock(**{each.name: getattr(block, each.name) for each in fields(block)})
 
 
-class _Findings:
+class _Identities:
     """All identities, and what the layers add to them."""
 
     def __init__(self, model: Transformer, ids: Sequence[int]) -> None:
         heads, tokens = model.block(0).heads, len(ids)
-        n, width = heads.heads, heads.width
-        self.rows = Finding("rows", "rows of kq_soft_max sum to 1", SUMS)
-        self.future = Finding("future", "nothing attends to the future", EXACT)
-        self.shapes = Finding(
+        n, width = heads.count, heads.width
+        self.rows = Identity("rows", "rows of kq_soft_max sum to 1", SUMS)
+        self.future = Identity("future", "nothing attends to the future", EXACT)
+        self.shapes = Identity(
             "shapes",
             f"{n} heads of ({tokens}, {width}), side by side: ({tokens}, {n * width})",
             EXACT,
         )
-        self.heads = Finding("heads", "concat(heads) @ W_O = sum of head_i @ W_O_i", SUMS)
-        self.cached = Finding("cache", "token by token with a KV cache = all at once", PASS)
+        self.heads = Identity("heads", "concat(heads) @ W_O = sum of head_i @ W_O_i", SUMS)
+        self.cached = Identity("cache", "token by token with a KV cache = all at once", PASS)
         shared = f"{n} heads on {heads.groups} K/V heads = MHA with these repeated"
-        self.groups = Finding("groups", shared, SUMS)
+        self.groups = Identity("groups", shared, SUMS)
         self.loop_tokens = loop_tokens(tokens, n, max(heads.size, width))
         part = "" if self.loop_tokens == tokens else f", first {self.loop_tokens} tokens"
         words = f"a loop over single numbers = arrays{part}"
-        self.loop = Finding("loop", words, SUMS)
+        self.loop = Identity("loop", words, SUMS)
         self.all = [
             *(self.rows, self.future, self.shapes, self.heads),
             *(self.cached, self.groups, self.loop),
         ]
-        self.documents: Finding | None = None
+        self.documents: Identity | None = None
         if min(model.weights.shape("blk.0.attn_output.weight")) >= _TOY:
-            self.documents = Finding("toy", "16 dimensions, 4 heads: lists = arrays", SUMS)
+            self.documents = Identity("toy", "16 dimensions, 4 heads: lists = arrays", SUMS)
             self.all.append(self.documents)
 
     def take(self, block: _WatchedBlock, trace: Trace) -> None:
@@ -176,7 +177,7 @@ class _Findings:
 
 
 def loop_tokens(tokens: int, heads: int, size: int) -> int:
-    """Give how many tokens the scalar loop takes: all, or as many as ``LOOP_PRODUCTS`` allow."""
+    """Return how many tokens the scalar loop takes: all, or as many as ``LOOP_PRODUCTS`` allow."""
     n = 1
     while n < tokens and (n + 1) * (n + 2) * heads * size <= LOOP_PRODUCTS:
         n += 1
@@ -195,7 +196,7 @@ def _documents_residual(weights: Weights, x: Floats) -> float:
 
 
 def _projections(weights: Weights) -> list[Floats]:
-    """Give 16 x 16 numbers of each of layer 0's matrices for queries, keys and values.
+    """Return 16 x 16 numbers of each of layer 0's matrices for queries, keys and values.
 
     Where there are fewer than 16 rows (one small key head) they are repeated.
     """

@@ -17,7 +17,9 @@ from ggufscope.errors import NotInModel
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from ggufscope.measure.patterns import Habits, HabitSums
+from ggufscope.measure.maps import window
+from ggufscope.measure.patterns import Patterns, PatternSums
+from ggufscope.threads import one_pass
 
 Map = npt.NDArray[np.float32]
 
@@ -28,7 +30,7 @@ class Watcher(Protocol):
     def rows(self, layer: int, first: int, shares: Map) -> object:
         """Take ``kq_soft_max`` (H, rows, T) from row ``first`` on; good until this returns."""
 
-    def done(self, layer: int, habits: Habits) -> object:
+    def done(self, layer: int, patterns: Patterns) -> object:
         """Take what the heads of a layer do, now that all its rows were shown."""
 
 
@@ -37,13 +39,13 @@ class Watched:
     """What a pass showed."""
 
     ids: tuple[int, ...]
-    habits: dict[int, Habits] = field(default_factory=dict)
+    patterns: dict[int, Patterns] = field(default_factory=dict)
     """By layer."""
     logits: Map = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """``result_output``: (T, V), or (1, V) for the last token alone."""
 
-    def next_tokens(self, count: int) -> list[tuple[int, float]]:
-        """Give the ``count`` tokens that the model holds likeliest to follow, and how likely."""
+    def next_tokens(self, count: int = 5) -> list[tuple[int, float]]:
+        """Return the ``count`` tokens that the model holds likeliest to follow, and how likely."""
         last = self.logits[-1].astype(np.float64)
         with np.errstate(all="ignore"):  # a model whose numbers overflow gives NaN
             shares = np.exp(last - last.max())
@@ -70,24 +72,24 @@ def watch(
     whole = keep is not None
     require_memory_for(model.hparams, len(ids), matrices=int(whole), logits=whole)
     seen = Watched(tuple(ids))
-    sums = HabitSums(0, ids)
+    sums = PatternSums(0, ids)
 
     def rows(layer: int, first: int, shares: Map) -> None:
         nonlocal sums
         if first == 0:
-            sums = HabitSums(len(shares), ids)
+            sums = PatternSums(len(shares), ids)
         sums.add(first, shares)
         for watcher in watchers:
             watcher.rows(layer, first, shares)
 
-    with np.errstate(all="ignore"):
+    with one_pass(), np.errstate(all="ignore"):
         x = model.embed(ids)
         for layer in range(model.n_layers):
             trace = Trace({"kq_soft_max"} if whole else (), rows=rows)
             x = model.layer(layer, x, trace=trace)
-            seen.habits[layer] = sums.means()
+            seen.patterns[layer] = sums.means()
             for watcher in watchers:
-                watcher.done(layer, seen.habits[layer])
+                watcher.done(layer, seen.patterns[layer])
             if keep is not None:
                 keep(layer, trace[f"kq_soft_max-{layer}"])
             if progress is not None:
@@ -118,7 +120,7 @@ class Spotlight:
         """Raise ``NotInModel`` for a layer or a head that the model does not have."""
         _require_there("layer", layer, model.n_layers, "the model")
         first = layer or 0
-        heads = model.block(first).heads.heads
+        heads = model.block(first).heads.count
         _require_there("head", head, heads, f"layer {first}")
         self._chosen = layer is not None or head is not None
         self.layer = first
@@ -128,6 +130,11 @@ class Spotlight:
         self._most = most
         self._rows: Map = np.empty((0, 0, 0), np.float32)
         self._best = -np.inf
+
+    @property
+    def overflows(self) -> bool:
+        """Whether what the model computes overflows float32, so that shares are no numbers."""
+        return bool(np.isnan(self.matrix).any())
 
     def rows(self, layer: int, first: int, shares: Map) -> None:
         """Take what is wanted of some rows."""
@@ -139,17 +146,35 @@ class Spotlight:
             shares = shares[self.head : (self.head or 0) + 1]
         self._rows = take_last_rows(self._rows, first, shares, self._most)
 
-    def done(self, layer: int, habits: Habits) -> None:
+    def done(self, layer: int, patterns: Patterns) -> None:
         """Settle which head it is."""
         if self._chosen:
             if layer == self.layer:
                 self.matrix = self._rows[0]
             return
-        shares = np.nan_to_num(habits.previous)  # of a single token nothing can be said
+        shares = np.nan_to_num(patterns.previous)  # of a single token nothing can be said
         head = int(np.argmax(shares))
         if shares[head] > self._best:
             self._best = float(shares[head])
             self.layer, self.head, self.matrix = layer, head, self._rows[head].copy()
+
+
+class LastMaps:
+    """Keeps the matrices of all layers: the last tokens, those before them as one."""
+
+    def __init__(self, shown: int) -> None:
+        self._shown = shown
+        self._rows: Map = np.empty((0, 0, 0), np.float32)
+        self.maps: dict[int, Map] = {}
+        """Layer -> (H, shown, shown + 1)."""
+
+    def rows(self, layer: int, first: int, shares: Map) -> None:
+        """Keep the last rows."""
+        self._rows = take_last_rows(self._rows, first, shares, self._shown)
+
+    def done(self, layer: int, patterns: Patterns) -> None:
+        """Keep a layer, its earlier columns as one."""
+        self.maps[layer] = np.array(window(self._rows, self._shown), np.float32)
 
 
 def take_last_rows(kept: Map, first: int, shares: Map, most: int | None) -> Map:

@@ -86,32 +86,21 @@ _ACTIVATIONS: Final = {
     "xielu": "apertus",
     "relu": "smallthinker",
 }
-WINDOWS: Final = {
-    "afmoe": Window(4),
-    "cohere2": Window(4),
-    "cohere2moe": Window(4, full_first=True),
-    "exaone-moe": Window(4, length=128),
-    "exaone4": Window(4, length=4096, layers=64),
-    "gemma-embedding": Window(6),
-    "gemma2": Window(2, length=4096),
-    "gemma3": Window(6),
-    "gemma3n": Window(5),
-    "gemma4": Window(None),
-    "gpt-oss": Window(2),
-    "granite_swa": Window(None),
-    "laguna": Window(4, full_first=True),
-    "lfm2": Window(0),
-    "llama4": Window(4, length=8192),
-    "maple": Window(None),
-    "mellum": Window(4),
-    "mimo2": Window(None),
-    "muse-glimmer": Window(4),
-    "olmo2": Window(4),
-    "plamo3": Window(8),
-    "smallthinker": Window(4, full_first=True),
-    "spark2_5": Window(None),
-    "step35": Window(None),
+_WINDOWS: Final = {
+    Window(0): "lfm2",
+    Window(2): "gpt-oss",
+    Window(2, length=4096): "gemma2",
+    Window(4): "afmoe cohere2 mellum muse-glimmer olmo2",
+    Window(4, full_first=True): "cohere2moe laguna smallthinker",
+    Window(4, length=128): "exaone-moe",
+    Window(4, length=4096, layers=64): "exaone4",
+    Window(4, length=8192): "llama4",
+    Window(5): "gemma3n",
+    Window(6): "gemma-embedding gemma3",
+    Window(8): "plamo3",
+    Window(None): "gemma4 granite_swa maple mimo2 spark2_5 step35",
 }
+WINDOWS: Final = {name: window for window, names in _WINDOWS.items() for name in names.split()}
 """Architectures with sliding windows, those of unusual graphs among them."""
 
 _SA_OUT: Final = "gemma gemma2 gemma3"
@@ -136,12 +125,12 @@ OTHER_GRAPHS: Final[dict[str, str]] = {
 
 
 def window_of(family: Family, hparams: HParams, layer: int) -> int | None:
-    """Give how many tokens layer ``layer`` can see, or None where it sees all of them."""
+    """Return how many tokens layer ``layer`` can see, or None where it sees all of them."""
     return window_at(family.window, hparams, layer)
 
 
 def window_at(window: Window | None, hparams: HParams, layer: int) -> int | None:
-    """Give how many tokens a layer can see by this rule, or None where it sees all of them.
+    """Return how many tokens a layer can see by this rule, or None where it sees all of them.
 
     Follows ``llama_hparams::set_swa_pattern``: a pattern in the file goes before the family's own.
     """

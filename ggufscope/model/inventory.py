@@ -48,7 +48,7 @@ class Total:
 
 
 def entries_of(tensors: Iterable[Tensor]) -> list[Entry]:
-    """Give each tensor its role, in file order."""
+    """Return each tensor its role, in file order."""
     return [Entry(tensor, role_of(tensor.name)) for tensor in tensors]
 
 

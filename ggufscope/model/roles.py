@@ -8,7 +8,7 @@ A tensor's name is built of parts, and the parts say what it is for::
     tower: v vision, a audio, mm the bridge to them, enc and dec the halves of T5
 
 Stems are read by pattern, not from a list of whole names: ``attn_`` is attention, ``ffn_`` the
-feed-forward, a part called ``norm`` is a normalization. ``_STEMS`` only gives the well-known ones
+feed-forward, a part called ``norm`` is a normalization. ``STEMS`` only gives the well-known ones
 their proper words. Names follow ``LLM_TENSOR_NAMES`` in ``llama-arch.cpp`` and ``clip-impl.h``.
 """
 
@@ -40,10 +40,10 @@ class Role:
     """A few words for a table; empty where the name says nothing to this program."""
 
 
-# stem -> group, label. W_q, W_k, W_v, W_o are the names that papers use.
-_STEMS: Final[dict[str, tuple[Group, str]]] = {
+STEMS: Final[dict[str, tuple[Group, str]]] = {
     "token_embd": ("embedding", "token embedding"),
     "position_embd": ("embedding", "position embedding"),
+    "token_embd_norm": ("norm", "norm"),
     "token_types": ("embedding", "segment embedding"),
     "per_layer_token_embd": ("embedding", "embedding for each layer"),
     "output": ("output", "output projection"),
@@ -105,6 +105,7 @@ _STEMS: Final[dict[str, tuple[Group, str]]] = {
     "patch_embd": ("embedding", "image patch embedding"),
     "class_embd": ("embedding", "image class embedding"),
 }
+"""Stem -> group, label. W_q, W_k, W_v, W_o are the names that papers use."""
 
 # Tried in order where the stem is not in the table: what the parts of a name give away.
 _PATTERNS: Final[tuple[tuple[str, Group, str], ...]] = (
@@ -175,7 +176,7 @@ def role_of(name: str) -> Role:
 
 
 def without_layer(name: str, layer: int) -> str:
-    """Give a tensor's name without its layer: ``attn_q.weight``, ``v.blk.*.attn_q.weight``."""
+    """Return a tensor's name without its layer: ``attn_q.weight``, ``v.blk.*.attn_q.weight``."""
     prefix = f"blk.{layer}."
     if name.startswith(prefix):
         return name[len(prefix) :]
@@ -183,7 +184,7 @@ def without_layer(name: str, layer: int) -> str:
 
 
 def _read_stem(stem: str, tower: str) -> tuple[Group, str]:
-    known = _STEMS.get(stem)
+    known = STEMS.get(stem)
     if known is not None:
         return known
     for pattern, group, label in _COMPILED:

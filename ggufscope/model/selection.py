@@ -16,7 +16,7 @@ Matches = Callable[[str], bool]
 
 
 def matcher(pattern: str) -> Matches:
-    """Give a test for names: ``/regex/`` is searched for, a glob has to match the whole name.
+    """Return a test for names: ``/regex/`` is searched for, a glob has to match the whole name.
 
     A word without ``*``, ``?`` or ``[`` matches wherever it stands in the name.
     Raises ``BadPattern``.
@@ -39,7 +39,7 @@ def matcher(pattern: str) -> Matches:
 def select_entries(
     entries: Iterable[Entry], layer: int | None, matches: Matches | None
 ) -> list[Entry]:
-    """Give the stored tensors of one layer, of matching names, or of both."""
+    """Return the stored tensors of one layer, of matching names, or of both."""
     return [
         entry
         for entry in entries
@@ -49,7 +49,7 @@ def select_entries(
 
 
 def select_anatomy(anatomy: Anatomy, layer: int | None, matches: Matches | None) -> Anatomy:
-    """Give the quantities of one layer, of matching names, or of both.
+    """Return the quantities of one layer, of matching names, or of both.
 
     A quantity of layer 3 matches by its name in the layer (``Qcur``, ``attn_q.weight``), by its
     whole name in the file (``blk.3.attn_q.weight``) and by llama.cpp's (``Qcur-3``).

@@ -12,22 +12,22 @@ from typing import NamedTuple
 
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout
 from ggufscope.errors import LayerUnknown, TypeDoesNotFit
-from ggufscope.recipes.kinds import (
+from ggufscope.recipes.categories import (
     LAYER_TABLE_NAME,
     OUTPUT_NAME,
-    Kind,
+    Category,
+    category_of,
     fitting,
-    kind_of,
     why_kept,
 )
-from ggufscope.recipes.mixes import LIFTED, Family, Mix
+from ggufscope.recipes.mixes import LIFTED
 from ggufscope.recipes.options import PlanOptions, TypeRule
 from ggufscope.recipes.order import leading_layer
-from ggufscope.recipes.rules import Situation
+from ggufscope.recipes.rules import Mix, MixGroup, Situation
 from ggufscope.recipes.traits import Traits
 
 
-class Verdict(NamedTuple):
+class Choice(NamedTuple):
     """A type, and why."""
 
     type: Layout | ForeignType
@@ -43,17 +43,17 @@ class Chooser:
     def __init__(
         self, mix: Mix, traits: Traits, options: PlanOptions, names: Iterable[str]
     ) -> None:
-        """Take all names first: some rules go by how many there are of a kind."""
+        """Take all names first: some rules go by how many there are of a category."""
         self._mix = mix
         self._traits = traits
         self._options = options
-        self._seen: Counter[Kind] = Counter()
-        kinds = [kind_of(name) for name in names]
-        self._values = sum(kind.holds_values for kind in kinds)
-        self._tied = Kind.OUTPUT not in kinds
+        self._seen: Counter[Category] = Counter()
+        categories = [category_of(name) for name in names]
+        self._values = sum(category.holds_values for category in categories)
+        self._tied = Category.OUTPUT not in categories
 
-    def choose(self, name: str, shape: tuple[int, ...], type_: Layout | ForeignType) -> Verdict:
-        """Give the type of the next tensor.
+    def choose(self, name: str, shape: tuple[int, ...], type_: Layout | ForeignType) -> Choice:
+        """Return the type of the next tensor.
 
         Raises ``NoFallback``, ``TypeDoesNotFit``, ``HeadsUnknown`` or ``LayerUnknown``.
         """
@@ -66,12 +66,12 @@ class Chooser:
         elif not kept and self._options.leave_output_tensor and name == OUTPUT_NAME:
             kept = "--leave-output-tensor"
         if kept or main is None:
-            return Verdict(type_, f"kept: {kept}", kept=True)
-        asked = self._asked_for(name, kind_of(name), shape[-1])
+            return Choice(type_, f"kept: {kept}", kept=True)
+        asked = self._asked_for(name, category_of(name), shape[-1])
         if asked is not None:
             return asked
-        if self._mix.family is Family.FLOAT:
-            return Verdict(main, f"{self._mix.name}: every matrix")
+        if self._mix.group is MixGroup.FLOAT:
+            return Choice(main, f"{self._mix.name}: every matrix")
         rule = self._by_hand(name)
         if rule is not None:
             wanted, why = rule.type, f"--tensor-type {rule.pattern.pattern}={rule.type.name}"
@@ -81,14 +81,14 @@ class Chooser:
             wanted, why = self._by_mix(name, shape, main)
         return _fit(wanted, why, name, shape[-1])
 
-    def _asked_for(self, name: str, kind: Kind, row: int) -> Verdict | None:
-        """Give what --token-embedding-type or --output-tensor-type says; no fallback there."""
+    def _asked_for(self, name: str, category: Category, row: int) -> Choice | None:
+        """Return what --token-embedding-type or --output-tensor-type says; no fallback there."""
         asked, option = None, ""
-        if kind is Kind.TOKEN_EMBD:
+        if category is Category.TOKEN_EMBD:
             asked, option = self._options.token_embedding_type, "--token-embedding-type"
             if name == LAYER_TABLE_NAME and self._by_hand(name) is not None:
                 return None
-        elif kind is Kind.OUTPUT:
+        elif category is Category.OUTPUT:
             asked, option = self._options.output_tensor_type, "--output-tensor-type"
         if asked is None:
             return None
@@ -98,64 +98,60 @@ class Chooser:
                 f"into blocks of {asked.block_length}",
                 hint="choose a type of shorter blocks: Q8_0, or F16, which fits any row",
             )
-        return Verdict(asked, option)
+        return Choice(asked, option)
 
     def _by_hand(self, name: str) -> TypeRule | None:
         return next((rule for rule in self._options.tensor_types if rule.names(name)), None)
 
     def _by_mix(self, name: str, shape: tuple[int, ...], main: Layout) -> tuple[Layout, str]:
-        mix, traits, kind = self._mix, self._traits, kind_of(name)
+        mix, traits, category = self._mix, self._traits, category_of(name)
         if traits.architecture == "glm5-next" and any(
             part in name for part in ("attn_q_a", "attn_q_b", "nextn.eh_proj")
         ):
             return LAYOUTS["Q8_0"], "glm5-next: never below Q8_0"
-        stands_for = f"{kind}" if kind is not Kind.OTHER else "others"
-        if self._tied and kind is Kind.TOKEN_EMBD:
-            stands_for, kind = "token_embd stands in for output", Kind.OUTPUT
-        if kind is Kind.OUTPUT and self._options.output_tensor_type is not None:
+        stands_for = f"{category}" if category is not Category.OTHER else "others"
+        if self._tied and category is Category.TOKEN_EMBD:
+            stands_for, category = "token_embd stands in for output", Category.OUTPUT
+        if category is Category.OUTPUT and self._options.output_tensor_type is not None:
             return self._options.output_tensor_type, f"--output-tensor-type: {stands_for}"
-        choices = mix.choices_for(kind)
+        rules = mix.rules_for(category)
         # Asked for the layer in a name, upstream gives up even where nothing depends on it.
-        needed = choices or kind.is_feed_forward
-        situation = self._situation(name, shape, kind, main) if needed else None
-        if kind is not Kind.OUTPUT:
-            self._seen[Kind.ATTN_V if kind.holds_values else kind] += 1
-        for condition, type_ in choices:
+        needed = rules or category.is_feed_forward
+        situation = self._situation(name, shape, category, main) if needed else None
+        if category is not Category.OUTPUT:
+            self._seen[Category.ATTN_V if category.holds_values else category] += 1
+        for condition, type_ in rules:
             if situation is not None and condition.holds(situation):
                 words = f", {condition.words}" if condition.words else ""
                 chosen, why = type_, f"{mix.name}: {stands_for}{words}"
                 break
         else:
             chosen, why = main.name, f"{mix.name}: {stands_for}, the main type"
-        lifts = mix.family is Family.ORDINARY and kind.holds_values and traits.seventy_b
+        lifts = mix.group is MixGroup.ORDINARY and category.holds_values and traits.seventy_b
         if lifts and chosen in LIFTED:
             chosen, why = LIFTED[chosen], f"{why}, raised: the 70B shape"
         return LAYOUTS[chosen], why
 
-    def _situation(self, name: str, shape: tuple[int, ...], kind: Kind, main: Layout) -> Situation:
+    def _situation(
+        self, name: str, shape: tuple[int, ...], category: Category, main: Layout
+    ) -> Situation:
         traits = self._traits
-        position, count = self._seen[kind], traits.layers
-        if kind.holds_values:
-            position, count = self._seen[Kind.ATTN_V], self._values
-        elif kind.is_feed_forward and traits.experts > 1 and self._mix.family is Family.ORDINARY:
+        position, count = self._seen[category], traits.layers
+        if category.holds_values:
+            position, count = self._seen[Category.ATTN_V], self._values
+        elif (
+            category.is_feed_forward and traits.experts > 1 and self._mix.group is MixGroup.ORDINARY
+        ):
             position = _layer_of(name, traits.layers)
         stacked = len(shape) > 2 and shape[-3] > 1
         if traits.architecture == "bailingmoe3":  # its attention is stacked too
-            stacked = stacked and kind.is_feed_forward
-        return Situation(
-            position=position,
-            count=count,
-            query_group=traits.query_group,
-            experts=traits.experts,
-            falcon=traits.architecture == "falcon",
-            importance=self._options.importance,
-            ragged=shape[-1] % main.block_length != 0,
-            stacked=stacked,
-        )
+            stacked = stacked and category.is_feed_forward
+        ragged = shape[-1] % main.block_length != 0
+        return Situation(position, count, traits, self._options.importance, ragged, stacked)
 
 
 def _layer_of(name: str, layers: int) -> int:
-    """Give the layer in a name: experts of one layer are not always next to each other."""
+    """Return the layer in a name: experts of one layer are not always next to each other."""
     layer = leading_layer(name)
     if layer is None or not 0 <= layer < layers:
         raise LayerUnknown(
@@ -165,11 +161,11 @@ def _layer_of(name: str, layers: int) -> int:
     return layer
 
 
-def _fit(wanted: Layout, why: str, name: str, row: int) -> Verdict:
+def _fit(wanted: Layout, why: str, name: str, row: int) -> Choice:
     fits = fitting(wanted, name, row)
     if fits is wanted:
-        return Verdict(wanted, why)
+        return Choice(wanted, why)
     said = (
         f"{why}; {wanted.name} takes blocks of {wanted.block_length}, rows of {row} do not divide"
     )
-    return Verdict(fits, said, fallback_from=wanted)
+    return Choice(fits, said, fallback_from=wanted)

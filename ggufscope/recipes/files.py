@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.header import DEFAULT_ALIGNMENT
+from ggufscope.container.lengths import file_nbytes
 from ggufscope.container.shards import shard_name, stem_of_model
 from ggufscope.container.target import check_target
 from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
 from ggufscope.errors import NoRoom, TargetTwice
-from ggufscope.model.hparams import architecture_of
-from ggufscope.recipes.metadata import split_keys, written_metadata
+from ggufscope.recipes.metadata import split_keys
 from ggufscope.recipes.mixes import ALIASES, MIXES
-from ggufscope.recipes.plan import ALIGNMENT, Plan, PlannedTensor
+from ggufscope.recipes.plan import Plan, PlannedTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,15 @@ class TargetFile:
     metadata: Mapping[str, Value]
     tensors: tuple[PlannedTensor, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        named = [(tensor.name, len(written_shape(tensor.shape))) for tensor in self.tensors]
+        return file_nbytes(self.metadata, named, (tensor.nbytes for tensor in self.tensors))
+
 
 def default_target(source: Path, preset: str, directory: Path | None = None) -> Path:
-    """Give a target beside the source, or in ``directory``: its name with the preset in it.
+    """Return a target beside the source, or in ``directory``: its name with the preset in it.
 
     A type at the end of the source's name gives way: ``model-f16.gguf`` -> ``model-Q4_K_M.gguf``.
     """
@@ -41,7 +48,7 @@ def default_target(source: Path, preset: str, directory: Path | None = None) -> 
 
 
 def written_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give a shape without its leading extents of 1: ggml does not count those as dimensions.
+    """Return a shape without its leading extents of 1: ggml does not count those as dimensions.
 
     A row stays a row. llama-quantize drops leading zeros as well, and then cannot read its file
     again; here they stay.
@@ -56,18 +63,15 @@ def target_files(
     source: GGUFFile,
     plan: Plan,
     target: Path,
-    overrides: Mapping[str, Value] | None = None,
+    metadata: Mapping[str, Value],
     split_max_size: int | None = None,
 ) -> list[TargetFile]:
-    """Lay a plan out in files.
+    """Lay a plan out in files, the first of which has the metadata.
 
     One file, ``target``; with the option keep_split the source's shards; with ``split_max_size``
     shards of no more than so many bytes of tensor data (a tensor larger than that has one to
     itself). Shards are named after ``target``: ``NAME-00001-of-00003.gguf``.
     """
-    counted = f"{architecture_of(source.metadata)}.block_count"
-    block_count = None if plan.block_count is None else (counted, plan.block_count)
-    metadata = written_metadata(source.metadata.typed, plan.file_type, block_count, overrides)
     groups = _groups(source, plan, split_max_size)
     if len(groups) == 1:
         return [TargetFile(target, metadata, groups[0])]
@@ -99,7 +103,9 @@ def _groups_by_size(
     groups: list[list[PlannedTensor]] = [[]]
     size = 0
     for tensor in tensors:
-        own = padded(tensor.nbytes, ALIGNMENT)
+        # Whatever the file's alignment is: llama-quantize copies one that says otherwise, and
+        # cannot read what it wrote; here data lies where the file says.
+        own = padded(tensor.nbytes, DEFAULT_ALIGNMENT)
         if groups[-1] and size + own > limit:
             groups.append([])
             size = 0
@@ -108,23 +114,20 @@ def _groups_by_size(
     return [tuple(group) for group in groups]
 
 
-def check_targets(
-    source: GGUFFile, targets: Sequence[tuple[Path, int]], *, overwrite: bool
-) -> None:
-    """Refuse targets that would destroy something, or that do not fit; (path, bytes) each.
+def check_targets(source: GGUFFile, files: Iterable[TargetFile], *, overwrite: bool) -> None:
+    """Refuse files that would destroy something, or that do not fit.
 
     Raises what ``check_target`` raises, ``TargetTwice`` or ``NoRoom``.
     """
+    sources = [shard.source.path for shard in source.shards]
     seen: set[Path] = set()
     needed: dict[Path, int] = {}
-    for path, nbytes in targets:
-        real = check_target(
-            path, overwrite=overwrite, sources=[shard.source.path for shard in source.shards]
-        )
+    for file in files:
+        real = check_target(file.path, overwrite=overwrite, sources=sources)
         if real in seen:
-            raise TargetTwice(f"{path} would be written twice", hint="name different targets")
+            raise TargetTwice(f"{file.path} would be written twice", hint="name different targets")
         seen.add(real)
-        needed[real.parent] = needed.get(real.parent, 0) + nbytes
+        needed[real.parent] = needed.get(real.parent, 0) + file.nbytes
     for directory, nbytes in needed.items():
         free = free_bytes(directory)
         if free is not None and nbytes > free:
@@ -135,7 +138,7 @@ def check_targets(
 
 
 def free_bytes(directory: Path) -> int | None:
-    """Give the room in a directory, or None where it cannot be told."""
+    """Return the bytes that are free in a directory, or None where it cannot be told."""
     try:
         return shutil.disk_usage(directory).free
     except OSError:

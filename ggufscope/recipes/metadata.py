@@ -3,7 +3,7 @@
 The source's pairs in their order; then what quantizing says about itself, moved to the end where
 the source had it already; then what the user overrides. Follows the setting of keys in
 ``llama_model_quantize_impl`` (llama.cpp's ``llama-quant.cpp``), where setting a key removes it and
-appends it anew.
+appends it anew, and of overrides in its ``llama-model-loader.cpp``.
 """
 
 from __future__ import annotations
@@ -11,16 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from ggufscope.container.header import Metadata
 from ggufscope.container.shards import COUNT_KEY, NUMBER_KEY, TENSORS_KEY
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.errors import BadOverride
-from ggufscope.recipes.plan import DROPPED_KEYS, QUANTIZATION_VERSION
+from ggufscope.recipes.plan import Plan
 
 
 def _u32(number: int) -> Value:
     return Value.of(ValueType.UINT32, number)
 
+
+_KINDS: Final = {  # and integers of every size
+    ValueType.BOOL: "bool",
+    ValueType.STRING: "str",
+    ValueType.FLOAT32: "float",
+    ValueType.FLOAT64: "float",
+    ValueType.ARRAY: "array",
+}
+_PER_LAYER: Final = (".attention.head_count", ".attention.head_count_kv", ".feed_forward_length")
 
 _OVERRIDES: Final[dict[str, Callable[[str], Value]]] = {
     "int": lambda text: _u32(abs(int(text))),
@@ -30,30 +40,43 @@ _OVERRIDES: Final[dict[str, Callable[[str], Value]]] = {
 }
 
 
-def written_metadata(
-    source: Mapping[str, Value],
-    file_type: int,
-    block_count: tuple[str, int] | None = None,
-    overrides: Mapping[str, Value] | None = None,
-) -> dict[str, Value]:
-    """Give the metadata of the (first) file that a plan writes.
+def overridden(source: Metadata, overrides: Mapping[str, Value]) -> Metadata:
+    """Return the metadata that types are chosen by: that of the source, as llama.cpp overrides it.
 
-    ``block_count``: its key and the number of layers left, where layers were pruned.
+    Reading a model, it takes an override where the file has a value of the same kind (an integer,
+    say, of whatever size), and where it has none; but a number that may differ from layer to layer
+    has to be in the file. What it does not take here is written all the same.
     """
-    written = dict(source)
-    _set(written, "general.quantization_version", _u32(QUANTIZATION_VERSION))
-    _set(written, "general.file_type", _u32(file_type))
-    for key in DROPPED_KEYS:
+    typed = dict(source.typed)
+    for key, value in overrides.items():
+        there = typed.get(key)
+        kind = _KINDS.get(there.type) if there else "array" if key.endswith(_PER_LAYER) else None
+        if _KINDS.get(value.type) == kind:
+            typed[key] = value
+    return Metadata(typed)
+
+
+def written_metadata(
+    source: Metadata, overrides: Mapping[str, Value], plan: Plan, architecture: str | None
+) -> dict[str, Value]:
+    """Return the metadata of the (first) file that a plan writes.
+
+    ``architecture``: of the model as overridden, after which its number of layers is named.
+    """
+    written = dict(source.typed)
+    _set(written, "general.quantization_version", _u32(2))
+    _set(written, "general.file_type", _u32(plan.file_type))
+    for key in (NUMBER_KEY, COUNT_KEY, TENSORS_KEY):
         written.pop(key, None)
-    for key, value in (overrides or {}).items():
+    for key, value in overrides.items():
         _set(written, key, value)
-    if block_count is not None:
-        _set(written, block_count[0], _u32(block_count[1]))
+    if plan.block_count is not None:
+        _set(written, f"{architecture}.block_count", _u32(plan.block_count))
     return written
 
 
 def split_keys(number: int, count: int, tensors: int) -> dict[str, Value]:
-    """Give what shard ``number`` (from 0) of ``count`` says of the split."""
+    """Return what shard ``number`` (from 0) of ``count`` says of the split."""
     return {
         NUMBER_KEY: Value.of(ValueType.UINT16, number),
         COUNT_KEY: Value.of(ValueType.UINT16, count),
@@ -66,19 +89,18 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:
 
     An int is stored as the UINT32 of its magnitude, as llama-quantize does. Raises ``BadOverride``.
     """
-    return dict(_override(text) for text in texts)
-
-
-def _override(text: str) -> tuple[str, Value]:
-    key, _, typed = text.partition("=")
-    kind, _, data = typed.partition(":")
-    try:
-        return key, _OVERRIDES[kind](data)
-    except (ValueError, KeyError):
-        raise BadOverride(
-            f"{text!r} overrides no key",
-            hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
-        ) from None
+    found: dict[str, Value] = {}
+    for text in texts:
+        key, _, typed = text.partition("=")
+        kind, _, data = typed.partition(":")
+        try:
+            _set(found, key, _OVERRIDES[kind](data))
+        except (ValueError, KeyError):
+            raise BadOverride(
+                f"{text!r:.60} overrides no key",
+                hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
+            ) from None
+    return found
 
 
 def _set(values: dict[str, Value], key: str, value: Value) -> None:

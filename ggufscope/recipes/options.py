@@ -29,14 +29,15 @@ class TypeRule:
         name, equals, type_ = text.partition("=")
         if not (name and equals and type_):
             raise BadTypeRule(
-                f"{text!r} gives no tensor a type", hint="write NAME=TYPE, such as ffn_down=q6_k"
+                f"{text!r:.60} gives no tensor a type",
+                hint="write NAME=TYPE, such as ffn_down=q6_k",
             )
         try:
             return cls(re.compile(name.lower(), re.ASCII), layout_named(type_))
         except re.error as error:
-            raise BadTypeRule(f"{name!r} is not a valid regex: {error}") from None
+            raise BadTypeRule(f"{name!r:.60} is not a valid regex: {error}") from None
         except UnknownType as error:
-            raise BadTypeRule(f"{text!r}: {error.message}", hint=error.hint) from None
+            raise BadTypeRule(f"{text!r:.60}: {error.message}", hint=error.hint) from None
 
     def names(self, tensor: str) -> bool:
         """Whether it is about the tensor of this name."""
@@ -70,7 +71,7 @@ class PlanOptions:
     leave_output_tensor: bool = False
     """Let ``output.weight`` keep its type."""
     pure: bool = False
-    """Give every tensor the main type."""
+    """Return every tensor the main type."""
     output_tensor_type: Layout | None = None
     token_embedding_type: Layout | None = None
     tensor_types: tuple[TypeRule, ...] = ()

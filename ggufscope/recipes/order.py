@@ -19,7 +19,7 @@ _ANY_LAYER: Final = re.compile(r"blk\.([0-9]+)\.")
 
 
 def leading_layer(name: str) -> int | None:
-    """Give the layer of a name that begins with ``blk.N``; None for all others."""
+    """Return the layer of a name that begins with ``blk.N``; None for all others."""
     match = _LEADING_LAYER.match(name)
     return int(match[1]) if match else None
 
@@ -35,7 +35,7 @@ def written_order(names: Iterable[str]) -> list[str]:
 
 
 def pruned_names(names: Sequence[str], prune: Sequence[int]) -> tuple[dict[str, str], int | None]:
-    """Give the new name of each tensor that stays, and the number of layers that are left.
+    """Return the new name of each tensor that stays, and the number of layers that are left.
 
     ``names`` are in written order. New numbers are given out as layers are met, so names that
     sort as words (``enc.blk.10.`` before ``enc.blk.2.``) lead llama.cpp to shuffle such layers; so

@@ -9,28 +9,21 @@ Follows ``llama_model_quantize_impl`` and ``llama_tensor_get_type`` in llama.cpp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, NamedTuple, Protocol
 
 from ggufscope.blocks.layouts import ForeignType, Layout
-from ggufscope.container.tensor_info import padded
 from ggufscope.errors import AlreadyQuantized, ImportanceNeeded, NotConvertible
 from ggufscope.model.file_types import guessed_file_type
-from ggufscope.recipes.choosing import Chooser, Verdict
-from ggufscope.recipes.kinds import needs_importance
-from ggufscope.recipes.mixes import Mix, mix_named
+from ggufscope.recipes.categories import needs_importance
+from ggufscope.recipes.choosing import Chooser
+from ggufscope.recipes.mixes import mix_named
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.order import pruned_names, written_order
+from ggufscope.recipes.rules import Mix
 from ggufscope.recipes.traits import traits_of
-
-ALIGNMENT: Final = 32
-"""Of the data of a file that llama-quantize writes. It copies a ``general.alignment`` that says
-otherwise, and cannot read what it wrote; here the data follows what the file says."""
-QUANTIZATION_VERSION: Final = 2
-DROPPED_KEYS: Final = ("split.no", "split.count", "split.tensors.count")
-"""Keys of the source that a quantized file does not have."""
 
 _NOT_CONVERTIBLE: Final = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
 """Types that llama.cpp has no quantizer and no way back for."""
@@ -111,11 +104,6 @@ class Plan:
         return sum(tensor.nbytes for tensor in self.tensors)
 
     @property
-    def data_nbytes(self) -> int:
-        """Bytes of the data section, padding included."""
-        return sum(padded(tensor.nbytes, ALIGNMENT) for tensor in self.tensors)
-
-    @property
     def n_elements(self) -> int:
         """Number of weights."""
         return sum(tensor.n_elements for tensor in self.tensors)
@@ -124,6 +112,11 @@ class Plan:
     def bits_per_weight(self) -> float:
         """Bits of storage a weight, over all tensors; 0 where there is no weight."""
         return 8 * self.nbytes / self.n_elements if self.n_elements else 0.0
+
+    @property
+    def source_bits_per_weight(self) -> float:
+        """The same for the tensors as they are."""
+        return 8 * self.source_nbytes / self.n_elements if self.n_elements else 0.0
 
     @property
     def fallbacks(self) -> tuple[PlannedTensor, ...]:
@@ -140,14 +133,13 @@ class Plan:
 
         ``ImportanceNeeded``, ``AlreadyQuantized`` or ``NotConvertible``, each naming the tensor.
         """
-        if not self.options.importance:
-            for tensor in self.tensors:
-                if tensor.needs_importance:
-                    raise ImportanceNeeded(
-                        f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
-                        "importance matrix the result would be garbage",
-                        hint="give one (llama-imatrix makes it), or choose a larger preset",
-                    )
+        for tensor in self.tensors:
+            if tensor.needs_importance and not self.options.importance:
+                raise ImportanceNeeded(
+                    f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
+                    "importance matrix the result would be garbage",
+                    hint="give one (llama-imatrix makes it), or choose a larger preset",
+                )
         for tensor in self.tensors:
             if isinstance(tensor.source, ForeignType):
                 raise NotConvertible(
@@ -191,7 +183,6 @@ def plan(
 class _Source(NamedTuple):
     """What is known of a tensor before any preset."""
 
-    name: str
     shape: tuple[int, ...]
     type: Layout | ForeignType
     nbytes: int
@@ -205,12 +196,7 @@ class Planner:
         """Take what ``plan`` takes; raises ``HyperparameterError``."""
         self._metadata = metadata
         self._traits = traits_of(metadata)
-        self._sources = {
-            tensor.name: _Source(
-                tensor.name, tensor.shape, tensor.type, tensor.nbytes, prod(tensor.shape)
-            )
-            for tensor in tensors
-        }
+        self._sources = {t.name: _Source(t.shape, t.type, t.nbytes, prod(t.shape)) for t in tensors}
         self._in_order = written_order(self._sources)
 
     def plan(self, preset: str, options: PlanOptions = DEFAULTS) -> Plan:
@@ -219,51 +205,39 @@ class Planner:
         names, layers_left = pruned_names(self._in_order, options.prune_layers)
         if options.keep_split:
             names = {name: names[name] for name in self._sources if name in names}
+        types = (self._sources[name].type.name for name in self._in_order)
         chooser = Chooser(mix, self._traits, options, names.values())
-        planned = []
-        for source_name, name in names.items():
-            source = self._sources[source_name]
-            choice = chooser.choose(name, source.shape, source.type)
-            planned.append(_planned(source, name, choice, mix))
         return Plan(
             preset=mix.name,
-            file_type=_file_type(mix, self._metadata, self._types()),
-            tensors=tuple(planned),
+            file_type=_file_type(mix, self._metadata, types),
+            tensors=tuple(
+                _planned(source_name, self._sources[source_name], name, chooser, mix)
+                for source_name, name in names.items()
+            ),
             pruned=tuple(name for name in self._in_order if name not in names),
             block_count=layers_left,
             options=options,
         )
 
-    def _types(self) -> Iterator[str]:
-        return (self._sources[name].type.name for name in self._in_order)
 
-
-def _planned(source: _Source, name: str, choice: Verdict, mix: Mix) -> PlannedTensor:
-    target, nbytes = choice.type, source.nbytes
-    if isinstance(target, Layout) and target is not source.type:
-        nbytes = target.row_bytes(source.n_elements)
-    needs = (
-        not choice.kept and isinstance(target, Layout) and needs_importance(name, target, mix.name)
-    )
+def _planned(
+    source_name: str, source: _Source, name: str, chooser: Chooser, mix: Mix
+) -> PlannedTensor:
+    choice = chooser.choose(name, source.shape, source.type)
+    target, nbytes, needs = choice.type, source.nbytes, False
+    if isinstance(target, Layout):
+        if target is not source.type:
+            nbytes = target.row_bytes(source.n_elements)
+        needs = not choice.kept and needs_importance(name, target, mix.name)
     return PlannedTensor(
-        name,
-        source.name,
-        source.shape,
-        source.type,
-        target,
-        source.nbytes,
-        nbytes,
-        choice.rule,
-        choice.fallback_from,
-        needs,
+        *(name, source_name, source.shape, source.type, target, source.nbytes, nbytes),
+        *(choice.rule, choice.fallback_from, needs),
     )
 
 
 def _file_type(mix: Mix, metadata: Mapping[str, Any], types: Iterable[str]) -> int:
-    """Give ``general.file_type``; COPY keeps the source's, or what llama.cpp takes it for."""
-    if mix.file_type is not None:
-        return mix.file_type
-    said = metadata.get("general.file_type")
+    """Return ``general.file_type``; COPY keeps the source's, or what llama.cpp takes it for."""
+    said = metadata.get("general.file_type") if mix.file_type is None else mix.file_type
     if isinstance(said, int):
         return said
     counts: Counter[str] = Counter()

@@ -17,8 +17,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from ggufscope.measure.maps import window
 from ggufscope.report.console import PIPE_WIDTH
-from ggufscope.report.units import printable
+from ggufscope.report.units import decimals, printable
 
 Matrix = npt.NDArray[np.floating[Any]]
 
@@ -53,8 +54,6 @@ _UNITS: Final = (
 class _Grid:
     """What part of a matrix is shown, and how."""
 
-    first: int
-    """The first token shown; those before it share one column."""
     labels: list[str]
     headings: list[str]
     numbers: bool
@@ -63,12 +62,12 @@ class _Grid:
 
 
 def map_width(console: Console) -> int:
-    """Give the columns that a map may take: the terminal's, or 80 in a pipe."""
+    """Return the columns that a map may take: the terminal's, or 80 in a pipe."""
     return DEFAULT_WIDTH if console.width == PIPE_WIDTH else console.width
 
 
 def shades_for(console: Console) -> str:
-    """Give the shades that the console's encoding can write."""
+    """Return the shades that the console's encoding can write."""
     try:
         SHADES.encode(console.encoding)
     except UnicodeEncodeError:
@@ -79,15 +78,15 @@ def shades_for(console: Console) -> str:
 def heatmap(
     weights: Matrix, tokens: Sequence[str], *, width: int = DEFAULT_WIDTH, shades: str = SHADES
 ) -> Iterator[Text]:
-    """Weights (R, R), row by row what a token attends to; tokens (T) -> the lines of a picture.
+    """weights (R, R), row by row what a token attends to; tokens (T) -> the lines of a picture.
 
     Nothing is drawn where a token cannot look: right of the diagonal, and where a share is
     exactly 0. Of a prompt too long for ``width`` the last tokens are shown, and what they give to
     all the others together in a first column. The weights may be cut so already: (R, R + 1) for
-    the last R of T tokens, as ``html.window`` does it.
+    the last R of T tokens, as ``window`` does it.
     """
     grid = _grid(tokens, width, shades, len(tokens) - len(weights))
-    shown = _window(np.asarray(weights, np.float64), grid.first - len(tokens) + len(weights))
+    shown = window(np.asarray(weights, np.float64), len(grid.labels))
     yield from _head(grid)
     for row, label in enumerate(grid.labels):
         line = Text(set_cell_size(label, grid.indent))
@@ -117,11 +116,11 @@ def difference_map(
     """
     grid = _grid(tokens, width, shades, len(tokens) - len(reference))
     gap = np.asarray(candidate, np.float64) - np.asarray(reference, np.float64)
-    shown = _window(gap, grid.first - len(tokens) + len(gap))
+    shown = window(gap, len(grid.labels))
     sizes = np.abs(shown)
     largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
     factor, unit = next((u for u in _UNITS if u[0] * largest >= 1), _UNITS[-1])
-    decimals = 2 if factor * largest < 9.995 else 1 if factor * largest < 99.95 else 0
+    places = decimals(factor * largest)
     yield from _head(grid)
     for row, label in enumerate(grid.labels):
         line = Text(set_cell_size(label, grid.indent))
@@ -130,11 +129,11 @@ def difference_map(
             level = int(np.ceil(4 * abs(change) / largest)) if largest and known else 0
             shade = grid.shades[level] if level else " " if known else _NO_NUMBER
             sign = "+" if change > 0 else "-" if change < 0 else " "
-            number = f"{factor * change:+{5}.{decimals}f}" if change else "     "
+            number = f"{factor * change:+5.{places}f}" if change else "     "
             cell = f" {shade}{number}" if grid.numbers else sign + shade
             line.append(cell, _MORE if change > 0 else _LESS if change < 0 else "")
         yield line
-    most = f"{factor * largest:.{decimals}f}"
+    most = f"{factor * largest:.{places}f}"
     darkest = grid.shades[-1]
     said = (
         f"{darkest} {most}: the largest"
@@ -161,22 +160,12 @@ def _grid(tokens: Sequence[str], width: int, shades: str, cut: int) -> _Grid:
     first = max(first, cut)
     labels = [f"{n:>{digits}} {names[n]}" for n in range(first, len(names))]
     headings = ([_EARLIER] if first else []) + names[first:]
-    return _Grid(first, labels, headings, numbers, shades, indent if numbers else indent + 1)
+    return _Grid(labels, headings, numbers, shades, indent if numbers else indent + 1)
 
 
 def _name(token: str) -> str:
-    """Give a token that shows where it begins: a leading blank is part of most of them."""
+    """Return a token that shows where it begins: a leading blank is part of most of them."""
     return printable(token).replace(" ", "▁") or "(empty)"
-
-
-def _window(matrix: npt.NDArray[np.float64], first: int) -> npt.NDArray[np.float64]:
-    """(R, C), C is R or R + 1 -> the rows from ``first`` on; all columns before it as one."""
-    before = first + matrix.shape[1] - matrix.shape[0]
-    if not before:
-        return matrix
-    rows = matrix[first:]
-    earlier = rows[:, :before].sum(axis=1, keepdims=True)
-    return np.concatenate([earlier, rows[:, before:]], axis=1)
 
 
 def _head(grid: _Grid) -> Iterator[Text]:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from math import isqrt
 from string import Template
 from typing import Any, Final
 
@@ -23,9 +22,6 @@ import numpy.typing as npt
 from ggufscope.report.units import printable
 
 Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
-
-MAX_CELLS: Final = 24_000_000
-"""Shares in one page, over all runs, layers and heads: at two bytes each 48 MB before packing."""
 
 _FULL: Final = 65535
 """What a share of 1 is stored as."""
@@ -49,7 +45,7 @@ class PageRun:
 
     name: str
     maps: Maps
-    """Layer -> ``kq_soft_max`` (H, T, T), windowed as ``window`` does where the prompt is long."""
+    """Layer -> ``kq_soft_max`` (H, T, T), cut as ``maps.window`` cuts a long prompt."""
     scores: Sequence[PageScore] = ()
     """Of each candidate; of the run itself where there is only one."""
     matches: bool | None = None
@@ -84,29 +80,6 @@ class Page:
     """Run, layer and head to open with; by default the first run's or candidate's highest score."""
 
 
-def tokens_shown(tokens: int, heads: int, runs: int) -> int:
-    """Give how many of a prompt's last tokens fit a page of so many heads (over all layers)."""
-    return min(tokens, max(8, isqrt(2 * MAX_CELLS // max(1, heads * runs))))
-
-
-def window(weights: npt.NDArray[np.floating[Any]], shown: int) -> npt.NDArray[np.floating[Any]]:
-    """Weights (H, T, T) -> (H, shown, shown + 1) for the last ``shown`` tokens.
-
-    The first column is what each of them gives to all tokens before those, together. Where all
-    tokens are shown the weights are returned as they are.
-    """
-    earlier = weights.shape[-1] - shown
-    return fold_columns(weights[:, earlier:]) if earlier > 0 else weights
-
-
-def fold_columns(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """Rows (H, R, T), the last R of T -> (H, R, R + 1), the columns before those as the first."""
-    first = rows.shape[-1] - rows.shape[-2]
-    if first <= 0:
-        return rows
-    return np.concatenate([rows[..., :first].sum(axis=-1, keepdims=True), rows[..., first:]], -1)
-
-
 def pack(
     maps: npt.NDArray[np.floating[Any]], reference: npt.NDArray[np.floating[Any]] | None = None
 ) -> str:
@@ -134,7 +107,7 @@ def _levels(shares: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
 
 
 def page_html(page: Page) -> str:
-    """Give the whole page as text. Maps of all runs have the same layers, heads and window."""
+    """Return the whole page as text. Maps of all runs have the same layers, heads and window."""
     assets = files("ggufscope.report") / "page"
 
     def asset(name: str) -> str:
@@ -202,7 +175,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _cards(runs: Sequence[PageRun]) -> str:
-    """Give one card a candidate, each the label of a radio button that chooses it."""
+    """Return one card a candidate, each the label of a radio button that chooses it."""
     cards = []
     for number, run in enumerate(runs[1:], 1):
         kind = {True: "good", False: "bad", None: "open"}[run.matches]

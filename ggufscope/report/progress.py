@@ -14,7 +14,7 @@ from ggufscope.threads import signals_held
 
 @contextmanager
 def steps_bar(description: str) -> Iterator[Callable[..., None]]:
-    """Give a function to be told (done, total) and, where it changes, what is under way.
+    """Return a function to be told (done, total) and, where it changes, what is under way.
 
     Nothing is shown in a pipe.
     """

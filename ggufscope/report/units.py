@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
 
 def size(nbytes: int) -> str:
-    """Give bytes with three digits and a binary unit: ``12.3 MiB``; exact below a thousand."""
+    """Return bytes with three digits and a binary unit: ``12.3 MiB``; exact below a thousand."""
     return _scaled(nbytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
 def decimal_size(nbytes: float) -> str:
-    """Give bytes with three digits and a decimal unit: ``13.2 MB``, as disks are sold."""
+    """Return bytes with three digits and a decimal unit: ``13.2 MB``, as disks are sold."""
     return _scaled(round(nbytes), 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
 
 
 def count(number: int) -> str:
-    """Give a count of weights with three digits: ``3.54 M``, ``7.24 B``; exact below a thousand."""
+    """Return a count of weights with three digits: ``3.54 M``, ``7.24 B``; exact below 1000."""
     return _scaled(number, 1000, ("", "K", "M", "B", "T", "P", "E"))
 
 
@@ -29,22 +30,43 @@ def _scaled(number: int, step: int, units: Sequence[str]) -> str:
     # What would round to 1000 goes to the next unit.
     while scaled >= 999.5 and power + 1 < len(units):
         scaled, power = scaled / step, power + 1
-    decimals = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-    return f"{scaled:.{decimals}f} {units[power]}"
+    return f"{scaled:.{decimals(scaled)}f} {units[power]}"
+
+
+def decimals(number: float) -> int:
+    """Return how many decimals leave three digits."""
+    return 2 if number < 9.995 else 1 if number < 99.95 else 0
 
 
 def bits(number: float) -> str:
-    """Give bits per weight with no more decimals than they have, four at most."""
+    """Return bits per weight with no more decimals than they have, four at most."""
     return f"{number:.4f}".rstrip("0").rstrip(".")
 
 
+def small(number: float) -> str:
+    """Return a number with three digits where it is below 1000, and none that say nothing."""
+    size = abs(number)
+    if not number or not math.isfinite(number):
+        return "0" if number == 0 else str(number)
+    if size < 0.001:
+        return f"{number:.1e}".replace("e-0", "e-")
+    if size < 0.1:
+        return f"{number:.{4 if size < 0.01 else 3}f}"
+    return f"{number:.{decimals(size)}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, with three digits at the most: ``66.6%``, ``7.40%``."""
+    return f"{small(100 * share)}%" if math.isfinite(share) else str(share)
+
+
 def extents(shape: Sequence[int]) -> str:
-    """Give a shape: ``256×768``; a single number has no shape to show."""
+    """Return a shape: ``256×768``; a single number has no shape to show."""
     return "×".join(map(str, shape)) if shape else "1"
 
 
 def spans(numbers: Sequence[int]) -> str:
-    """Give ascending whole numbers as spans: ``0-3, 6, 9-11``."""
+    """Return ascending whole numbers as spans: ``0-3, 6, 9-11``."""
     parts: list[str] = []
     start = 0
     for end in range(1, len(numbers) + 1):
@@ -56,7 +78,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 
 def layers(numbers: Sequence[int]) -> str:
-    """Give the layers of these numbers: ``layer 3``, ``layers 0-3, 6``."""
+    """Return the layers of these numbers: ``layer 3``, ``layers 0-3, 6``."""
     return f"layer{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
 
 

@@ -19,9 +19,9 @@ from ggufscope.sizing.shapes import SHAPES
 EXAMPLE: Final = "llama-2-7b"
 """The shape that shows the difference between a type and the preset of its name."""
 
-DOCUMENTED: Final = {"F32": "28", "F16": "14", "Q8_0": "7", "Q4_K": "4", "Q2_K": "2.5"}
-"""Type -> GB for 7B as introductions give them."""
 _DOCUMENTED_FOR: Final = 7 * 10**9
+_DOCUMENTED: Final = {"F32": 28.0, "F16": 14.0, "Q8_0": 7.0, "Q4_K": 4.0, "Q2_K": 2.5}
+"""Type -> GB for 7B as introductions give them."""
 
 _TYPES: Final = ("F32", "F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 _SCALES: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -36,13 +36,13 @@ class BareSize:
 
     type: Layout
     n_elements: int
-    documented: str | None
+    documented: float | None
     """GB as introductions round them; None where they say nothing of this count and type."""
 
     @property
-    def nbytes(self) -> float:
-        """Bytes; a fraction where a block is begun and not filled."""
-        return self.n_elements * self.type.block_bytes / self.type.block_length
+    def nbytes(self) -> int:
+        """Bytes, rounded up where a block is begun and not filled."""
+        return -(-self.n_elements * self.type.block_bytes // self.type.block_length)
 
 
 def parse_count(text: str) -> int | None:
@@ -61,11 +61,11 @@ def parse_count(text: str) -> int | None:
 
 def bare_sizes(n_elements: int) -> list[BareSize]:
     """Size ``n_elements`` weights in the types that introductions speak of."""
-    said = DOCUMENTED if n_elements == _DOCUMENTED_FOR else {}
+    said = _DOCUMENTED if n_elements == _DOCUMENTED_FOR else {}
     return [BareSize(LAYOUTS[name], n_elements, said.get(name)) for name in _TYPES]
 
 
-def example_plan(preset: str) -> Plan:
-    """Plan the example shape, to show what a preset of a type's name comes to."""
+def example_plans() -> list[Plan]:
+    """Plan the example shape, to show what presets of a type's name come to."""
     shape = SHAPES[EXAMPLE]
-    return plan(shape.tensors, shape.metadata, preset)
+    return [plan(shape.tensors, shape.metadata, preset) for preset in ("Q4_K_M", "Q2_K")]

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import NotDerivable
 from ggufscope.model.hparams import HParams, PerLayer, read_hparams
-from ggufscope.sizing.kv_cache import CacheSizes, Holding, cache_of
+from ggufscope.sizing.kv_cache import CacheKind, CacheSizes, cache_of
 from ggufscope.sizing.settings import RunSettings
 
 _FLOAT: Final = LAYOUTS["F32"].block_bytes
@@ -45,12 +45,12 @@ class RunMemory:
     """An estimate."""
 
     def with_weights(self, nbytes: int) -> Range:
-        """Give the total, for weights of so many bytes."""
+        """Return the total, for weights of so many bytes."""
         return self.compute + (nbytes + self.cache.nbytes + self.logits)
 
 
 def memory_of(metadata: Mapping[str, Any], settings: RunSettings) -> RunMemory:
-    """Tell what a run takes beside the weights, by a model's metadata alone.
+    """Return what a run takes beside the weights, by a model's metadata alone.
 
     Raises what ``kv_cache_of`` raises.
     """
@@ -58,7 +58,7 @@ def memory_of(metadata: Mapping[str, Any], settings: RunSettings) -> RunMemory:
 
 
 def run_memory(hparams: HParams, settings: RunSettings) -> RunMemory:
-    """Tell the same of hyperparameters."""
+    """Return the same, from hyperparameters."""
     vocabulary = hparams.vocab_size
     if not vocabulary:
         raise NotDerivable(
@@ -92,7 +92,7 @@ def _compute(hparams: HParams, cache: CacheSizes) -> Range:
     low = _FLOAT * tokens * max(vocabulary, least)
     high = _FLOAT * tokens * (vocabulary + 3 * wide + 4 * embedding + 2 * queries)
     high += tokens * seen * (_FLOAT + LAYOUTS["F16"].block_bytes)
-    states = [part.nbytes for part in cache.parts if part.holding is Holding.STATE]
+    states = [part.nbytes for part in cache.parts if part.kind is CacheKind.STATE]
     if states:
         high += 2 * sum(states) + _FLOAT * tokens * tokens * heads
     if not settings.flash_attention:

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout
+from ggufscope.container.file import GGUFFile
 from ggufscope.errors import RecipeError
 from ggufscope.model.hparams import architecture_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import Plan, Planner, TensorLike
-
-if TYPE_CHECKING:
-    from ggufscope.container.file import GGUFFile
+from ggufscope.recipes.plan import Plan, PlannedTensor, Planner, TensorLike
 
 AS_IT_IS: Final = "COPY"
 """The preset that changes nothing."""
@@ -31,7 +28,7 @@ _SET_ASIDE: Final = {
 
 
 def why_set_aside(preset: str, architecture: str | None) -> str:
-    """Say why a preset is sized but not proposed; empty where it is.
+    """Return why a preset is sized but not proposed; empty where it is.
 
     K-quants are better than what came before them at the same size, and some types are for models
     that were trained in them: quantizing another model so makes garbage of it.
@@ -87,17 +84,16 @@ class PresetSize:
     @property
     def is_quantized(self) -> bool:
         """Whether the source is quantized, in part at least."""
-        return any(
-            isinstance(t.source, Layout) and t.source.block_length > 1 for t in self.plan.tensors
-        )
+        return any(map(_from_blocks, self.plan.tensors))
 
     @property
     def quantizes_twice(self) -> bool:
         """Whether the source is quantized already, and would be again."""
-        return any(
-            isinstance(t.source, Layout) and t.source.block_length > 1 and t.converted
-            for t in self.plan.tensors
-        )
+        return any(_from_blocks(t) and t.converted for t in self.plan.tensors)
+
+
+def _from_blocks(tensor: PlannedTensor) -> bool:
+    return isinstance(tensor.source, Layout) and tensor.source.block_length > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ class PresetSizes:
         return next(size for size in self.sizes if size.preset == preset)
 
     def around(self, fits: Callable[[PresetSize], bool]) -> Target:
-        """Give the largest proposed one that fits, and its larger neighbour."""
+        """Return the largest proposed one that fits, and its larger neighbour."""
         proposed = [size for size in self.sizes if size.proposed]
         for index, size in enumerate(proposed):
             if fits(size):
@@ -139,10 +135,10 @@ class PresetSizes:
 def preset_sizes(
     tensors: Iterable[TensorLike],
     metadata: Mapping[str, Any],
-    presets: Sequence[str] | None = None,
+    presets: Sequence[str] = (),
     options: PlanOptions = DEFAULTS,
 ) -> PresetSizes:
-    """Size a model in every preset, or in those named, by its header alone.
+    """Size a model in every preset, or in those named, from its header alone.
 
     A preset that llama-quantize would refuse is told apart. Raises ``HyperparameterError`` for
     metadata by which nothing can be planned, ``UnknownPreset``.
@@ -163,16 +159,16 @@ def preset_sizes(
 
 
 def file_sizes(
-    file: GGUFFile, presets: Sequence[str] | None = None, options: PlanOptions = DEFAULTS
+    file: GGUFFile, presets: Sequence[str] = (), options: PlanOptions = DEFAULTS
 ) -> PresetSizes:
     """Size the files that ``quantize`` would write of a file, header and all."""
-    from ggufscope.recipes.apply import preview
+    from ggufscope.recipes.request import Request, prepare
 
     bare = preset_sizes(file.tensors.values(), file.metadata, presets, options)
-    outlooks = preview(file, {Path(f"{size.preset}.gguf"): size.plan for size in bare.sizes})
-    weighed = zip(bare.sizes, outlooks, strict=True)
+    prepared = prepare(Request(file, [size.plan for size in bare.sizes]))
+    weighed = zip(bare.sizes, prepared.targets, strict=True)
     return _sorted(
-        [replace(size, file_nbytes=outlook.nbytes) for size, outlook in weighed], bare.refused
+        [replace(size, file_nbytes=target.nbytes) for size, target in weighed], bare.refused
     )
 
 

@@ -56,7 +56,7 @@ class FitTable:
     """The file as it is; None for a shape."""
 
     def best(self, column: int) -> FitRow | None:
-        """Give the largest proposed preset that fits with a context."""
+        """Return the largest proposed preset that fits with a context."""
         return next(
             (
                 row
@@ -67,11 +67,11 @@ class FitTable:
         )
 
     def roomiest(self) -> FitRow | None:
-        """Give the largest proposed preset that fits with any context at all."""
+        """Return the largest proposed preset that fits with any context at all."""
         return next((row for row in self.rows if row.longest and row.size.proposed), None)
 
     def smallest(self) -> FitRow | None:
-        """Give the smallest proposed preset, which is the last to be given up."""
+        """Return the smallest proposed preset, which is the last to be given up."""
         return next((row for row in reversed(self.rows) if row.size.proposed), None)
 
     @property
@@ -112,7 +112,7 @@ def fit_table(
 
 
 def longest_context(fits: Callable[[int], bool], most: int) -> int:
-    """Give the longest context that fits: ``most``, or else a multiple of 256; 0 for none."""
+    """Return the longest context that fits: ``most``, or else a multiple of 256; 0 for none."""
     if fits(most):
         return most
     low, high = 0, -(-most // CELLS)

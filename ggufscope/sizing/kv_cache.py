@@ -20,7 +20,7 @@ from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.states import HYBRID, RECURRENT, attends, keeps_state, state_elements
 
 
-class Holding(StrEnum):
+class CacheKind(StrEnum):
     """What a layer keeps."""
 
     FULL = "full attention"
@@ -37,7 +37,7 @@ class CachePart:
     """What one layer keeps, of all sequences."""
 
     layer: int
-    holding: Holding
+    kind: CacheKind
     cells: int
     """Tokens there is room for, all sequences together; of states: sequences."""
     key_nbytes: int
@@ -55,7 +55,7 @@ class CachePart:
 class CacheTotal:
     """Layers that keep the same kind of thing."""
 
-    holding: Holding
+    kind: CacheKind
     layers: tuple[int, ...]
     cells: int
     nbytes: int
@@ -73,38 +73,27 @@ class CacheSizes:
         """Bytes of all of it."""
         return sum(part.nbytes for part in self.parts)
 
-    def by_holding(self) -> list[CacheTotal]:
+    def by_kind(self) -> list[CacheTotal]:
         """Add up the layers by what they keep, and by how much of it."""
-        groups: dict[tuple[Holding, int], list[CachePart]] = {}
+        groups: dict[tuple[CacheKind, int], list[CachePart]] = {}
         for part in self.parts:
-            groups.setdefault((part.holding, part.cells), []).append(part)
+            groups.setdefault((part.kind, part.cells), []).append(part)
         return [
             CacheTotal(
-                holding, tuple(part.layer for part in parts), cells, sum(p.nbytes for p in parts)
+                kind, tuple(part.layer for part in parts), cells, sum(p.nbytes for p in parts)
             )
-            for (holding, cells), parts in groups.items()
+            for (kind, cells), parts in groups.items()
         ]
 
 
 _STATE_TYPE: Final = LAYOUTS["F32"]
 
 _NOTHING_KEPT: Final = frozenset(
-    [
-        "bert",
-        "eurobert",
-        "jina-bert-v2",
-        "jina-bert-v3",
-        "modern-bert",
-        "neo-bert",
-        "nomic-bert",
-        "nomic-bert-moe",
-        "gemma-embedding",
-        "dream",
-        "llada",
-        "llada-moe",
-        "rnd1",
-        "wavtokenizer-dec",
-    ]
+    {
+        *("bert", "eurobert", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert"),
+        *("nomic-bert", "nomic-bert-moe", "gemma-embedding"),
+        *("dream", "llada", "llada-moe", "rnd1", "wavtokenizer-dec"),
+    }
 )
 """They see each text as a whole."""
 
@@ -129,7 +118,7 @@ _SHARED_FROM: Final = {"gemma3n": 20}
 
 
 def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> CacheSizes:
-    """Tell what llama.cpp keeps of each token of a model, by its metadata alone.
+    """Return what llama.cpp keeps of each token of a model, by its metadata alone.
 
     Raises ``HyperparameterError`` for metadata that contradicts itself, ``NotDerivable`` where it
     does not say enough, ``CacheTypeDoesNotFit`` where llama.cpp refuses the types.
@@ -138,7 +127,7 @@ def kv_cache_of(metadata: Mapping[str, Any], settings: RunSettings) -> CacheSize
 
 
 def cache_of(hparams: HParams, settings: RunSettings) -> CacheSizes:
-    """Tell the same of hyperparameters."""
+    """Return the same, from hyperparameters."""
     if hparams.architecture in _NOTHING_KEPT:
         return CacheSizes(settings, ())
     _check_architecture(hparams)
@@ -164,10 +153,10 @@ def _check_architecture(hparams: HParams) -> None:
 
 def _keys_and_values(hparams: HParams, layer: int, settings: RunSettings) -> CachePart:
     if layer >= _first_shared(hparams):
-        return CachePart(layer, Holding.SHARED, 0, 0, 0)
+        return CachePart(layer, CacheKind.SHARED, 0, 0, 0)
     window = window_at(WINDOWS.get(hparams.architecture), hparams, layer)
     cells = settings.cells if window is None else settings.window_cells(window)
-    holding = Holding.FULL if window is None else Holding.WINDOW
+    kind = CacheKind.FULL if window is None else CacheKind.WINDOW
     key, value = hparams.key_length, hparams.value_length
     if window is not None:
         key, value = hparams.key_length_swa, hparams.value_length_swa
@@ -182,17 +171,17 @@ def _keys_and_values(hparams: HParams, layer: int, settings: RunSettings) -> Cac
     key = _number(hparams, key if heads else 0, "key_length")
     value = _number(hparams, value if heads else 0, "value_length")
     if hparams.is_mla:
-        holding, value = Holding.LATENT, 0
+        kind, value = CacheKind.LATENT, 0
         if settings.type_k != settings.type_v:
             raise CacheTypeDoesNotFit(
                 f"with MLA there is one cache for keys and values: it cannot be "
                 f"{settings.type_k.name} and {settings.type_v.name}",
-                hint="give one --kv-type",
+                hint="give --type-k and --type-v the same type",
             )
     tokens = cells * settings.streams
     return CachePart(
         layer,
-        holding,
+        kind,
         tokens,
         tokens * _row(settings.type_k, key, heads, "key"),
         tokens * _row(settings.type_v, value, heads, "value"),
@@ -220,7 +209,7 @@ def _state(hparams: HParams, layer: int, settings: RunSettings) -> CachePart:
     sequences = settings.parallel
     return CachePart(
         layer,
-        Holding.STATE,
+        CacheKind.STATE,
         sequences,
         sequences * _STATE_TYPE.row_bytes(inputs),
         sequences * _STATE_TYPE.row_bytes(state),

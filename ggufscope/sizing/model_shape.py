@@ -14,11 +14,11 @@ from math import prod
 from typing import Any, Final
 
 from ggufscope.blocks.layouts import LAYOUTS, Layout
-from ggufscope.model.anatomy.build import LAYER
-from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind
+from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.anatomy.symbols import layer_dims, measure
+from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
 from ggufscope.model.hparams import HParams, read_hparams
-from ggufscope.recipes.kinds import why_kept
+from ggufscope.recipes.categories import why_kept
 
 _AXES: Final = {
     **{

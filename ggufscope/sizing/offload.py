@@ -15,7 +15,7 @@ from ggufscope.model.hparams import HParams
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.plan import PlannedTensor
 from ggufscope.sizing.budget import Range, RunMemory, run_memory
-from ggufscope.sizing.file_size import PresetSize
+from ggufscope.sizing.file_size import AS_IT_IS, PresetSize
 from ggufscope.sizing.fitting import Fit, fit
 from ggufscope.sizing.settings import RunSettings
 
@@ -43,10 +43,37 @@ class SplitRow:
     fits: Fit
     """In both memories."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is on the GPU."""
+        return self.split.gpu_layers == self.split.layers
 
-def split_rows(
+
+@dataclass(frozen=True, slots=True)
+class SplitTable:
+    """Every preset on two devices, the file as it is before them."""
+
+    context: int
+    rows: tuple[SplitRow, ...]
+
+    @property
+    def runnable(self) -> list[SplitRow]:
+        """What fits and is proposed, the largest first; a quantized file stands for itself."""
+        fitting = [row for row in self.rows if row.fits is Fit.YES]
+        itself = [row for row in fitting if row.size.is_quantized and row.size.preset == AS_IT_IS]
+        return itself or [
+            row for row in fitting if row.size.proposed and row.size.preset != AS_IT_IS
+        ]
+
+    @property
+    def any_fits(self) -> bool:
+        """Whether some preset, or the file as it is, fits in both memories."""
+        return any(row.fits is Fit.YES and row.size.proposed for row in self.rows)
+
+
+def split_table(
     sizes: Iterable[PresetSize], hparams: HParams, settings: RunSettings, vram: int, ram: int | None
-) -> list[SplitRow]:
+) -> SplitTable:
     """Put as many layers on the GPU as its memory has room for, for each preset.
 
     ``ram`` None means that there is enough of it. Raises what ``run_memory`` raises.
@@ -56,13 +83,13 @@ def split_rows(
     for size in sizes:
         split = split_at_most(size.plan.tensors, hparams, run, vram)
         rows.append(SplitRow(size, split, Fit.YES if ram is None else fit(split.ram, ram)))
-    return rows
+    return SplitTable(settings.context, tuple(rows))
 
 
 def split_at_most(
     tensors: Iterable[PlannedTensor], hparams: HParams, run: RunMemory, vram: int
 ) -> Split:
-    """Give the split with the most layers on a GPU of ``vram`` bytes."""
+    """Return the split with the most layers on a GPU of ``vram`` bytes."""
     places = _Places(tensors, hparams)
     total = hparams.block_count - hparams.nextn_predict_layers + 1
     for count in range(total, 0, -1):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
-from ggufscope.errors import HyperparameterError, NotDerivable
+from ggufscope.container.file import GGUFFile, open_gguf
+from ggufscope.errors import HyperparameterError, NotDerivable, naming
 from ggufscope.model.hparams import HParams, read_hparams, text_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
+from ggufscope.sizing.bare import parse_count
 from ggufscope.sizing.budget import RunMemory, run_memory
 from ggufscope.sizing.file_size import (
     AS_IT_IS,
@@ -19,14 +22,12 @@ from ggufscope.sizing.file_size import (
     file_sizes,
     preset_sizes,
 )
-from ggufscope.sizing.fitting import Fit, FitTable, fit_table
+from ggufscope.sizing.fitting import FitTable, fit_table
 from ggufscope.sizing.model_shape import ModelShape
-from ggufscope.sizing.offload import SplitRow, split_rows
+from ggufscope.sizing.offload import SplitTable, split_table
 from ggufscope.sizing.settings import RunSettings
+from ggufscope.sizing.shapes import SHAPES, shape_named
 from ggufscope.sizing.sharing import Sharing, sharings
-
-if TYPE_CHECKING:
-    from ggufscope.container.file import GGUFFile
 
 CONTEXTS: Final = (4096, 16384)
 """Lengths of context that are shown where none is asked for, if the model was made for them."""
@@ -57,126 +58,137 @@ class Overview:
 
     name: str
     hparams: HParams | None
-    n_elements: int
     assumes: str
     as_it_is: PresetSize | None
     """The file itself; None for a shape."""
     sizes: PresetSizes
-    runs: tuple[RunMemory, ...]
-    """One for each context."""
-    no_runs: str
-    """Why nothing is said of running it; empty where something is."""
-    sharings: tuple[Sharing, ...]
-    fits: tuple[FitTable, ...]
-    splits: tuple[tuple[int, tuple[SplitRow, ...]], ...]
-    """(context, a row for the file itself and for each preset) for each context."""
     targets: tuple[tuple[int | float, Target], ...]
     """(bytes, or bits a weight as a float) and what comes nearest."""
+    runs: tuple[RunMemory, ...] = ()
+    """One for each context."""
+    no_runs: str = ""
+    """Why nothing is said of running it; empty where something is."""
+    sharings: tuple[Sharing, ...] = ()
+    fits: tuple[FitTable, ...] = ()
+    splits: tuple[SplitTable, ...] = ()
+    """One for each context."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_elements(self) -> int:
+        """Weights of the whole model."""
+        return (self.as_it_is or self.sizes.sizes[0]).plan.n_elements
+
+    @property
+    def weights(self) -> list[PresetSize]:
+        """What the memory of a run is added to: the file as it is, or two usual presets."""
+        if self.as_it_is:
+            return [self.as_it_is]
+        listed = self.sizes.sizes
+        return [each for each in listed if each.preset in ("Q8_0", "Q4_K_M")] or [*listed[:2]]
 
     @property
     def nothing_fits(self) -> bool:
         """Whether the answer to some question is no for every preset."""
         fits = bool(self.fits) and not any(table.any_fits for table in self.fits)
-        splits = bool(self.splits) and not any(
-            row.fits is Fit.YES and row.size.proposed for _, rows in self.splits for row in rows
-        )
+        splits = bool(self.splits) and not any(table.any_fits for table in self.splits)
         return fits or splits or any(target.nearest is None for _, target in self.targets)
 
 
-def overview_of_shape(shape: ModelShape, question: Question) -> Overview:
-    """Answer for a named shape.
+def named(text: str) -> Path | ModelShape | int:
+    """Return what is named: a file, a shape, or a count of weights.
 
-    Raises what ``preset_sizes`` raises; and where it is asked what fits, what ``memory_of`` raises.
+    Raises ``UnknownShape``, ``BadUsage`` for a count of nothing.
     """
+    path = Path(text)
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        pass
+    count = parse_count(text)
+    if count is not None:
+        return count
+    written_as_path = path.suffix.lower() == ".gguf" or len(path.parts) > 1
+    return path if written_as_path and text.lower() not in SHAPES else shape_named(text)
 
-    def sizes(presets: Sequence[str] | None) -> PresetSizes:
-        return preset_sizes(shape.tensors, shape.metadata, presets, question.options)
 
-    return _overview(
-        shape.name, shape.tensors, shape.metadata, question, sizes, None, shape.assumes
-    )
+def overview_of(model: Path | ModelShape, question: Question) -> Overview:
+    """Answer for a file or a shape.
+
+    Raises what opening a file and ``preset_sizes`` raise; where it is asked what fits, what
+    ``memory_of`` raises.
+    """
+    if isinstance(model, ModelShape):
+        return overview_of_shape(model, question)
+    with open_gguf(model) as file, naming(model):
+        return overview_of_file(file, question)
+
+
+def overview_of_shape(shape: ModelShape, question: Question) -> Overview:
+    """Answer for a named shape; raises the same."""
+    sizes = preset_sizes(shape.tensors, shape.metadata, question.presets, question.options)
+    found = _overview(shape.name, shape.metadata, sizes, None, question, shape.tensors)
+    return replace(found, assumes=shape.assumes)
 
 
 def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     """Answer for a file, from its header; raises the same."""
-
-    def sizes(presets: Sequence[str] | None) -> PresetSizes:
-        return file_sizes(file, presets, question.options)
-
-    (itself,) = preset_sizes(file.tensors.values(), file.metadata, [AS_IT_IS]).sizes
-    return _overview(
-        text_of(file.metadata, "general.name") or file.path.name,
-        list(file.tensors.values()),
-        file.metadata,
-        question,
-        sizes,
-        replace(itself, file_nbytes=file.nbytes),
-        "",
-    )
+    tensors = tuple(file.tensors.values())
+    (itself,) = preset_sizes(tensors, file.metadata, [AS_IT_IS]).sizes
+    itself = replace(itself, file_nbytes=file.nbytes)
+    sizes = file_sizes(file, question.presets, question.options)
+    name = text_of(file.metadata, "general.name") or file.path.name
+    found = _overview(name, file.metadata, sizes, itself, question, tensors)
+    return replace(found, warnings=(*file.warnings(), *found.warnings))
 
 
 def _overview(
     name: str,
-    tensors: Sequence[TensorLike],
     metadata: Mapping[str, Any],
-    question: Question,
-    size: Callable[[Sequence[str] | None], PresetSizes],
+    sizes: PresetSizes,
     itself: PresetSize | None,
-    assumes: str,
+    question: Question,
+    tensors: Sequence[TensorLike],
 ) -> Overview:
-    sizes = size(question.presets or None)
-    hparams, why = _hparams(metadata)
+    asks_memory = bool(question.limits) or question.vram is not None
+    targets = _targets(sizes, question)
+    try:
+        hparams = read_hparams(metadata)
+    except HyperparameterError as error:
+        if asks_memory:
+            raise
+        return Overview(name, None, "", itself, sizes, targets, no_runs=error.message)
     contexts = question.contexts or _contexts(hparams)
-    runs: tuple[RunMemory, ...] = ()
-    shared: tuple[Sharing, ...] = ()
-    fits: tuple[FitTable, ...] = ()
-    splits: tuple[tuple[int, tuple[SplitRow, ...]], ...] = ()
-    settings = question.settings
-    if hparams is not None:
-        try:
-            runs = tuple(run_memory(hparams, replace(settings, context=c)) for c in contexts)
-        except NotDerivable as error:
-            if question.limits or question.vram is not None:
-                raise
-            why = error.message
-        else:
-            shared = _sharings(tensors, hparams, replace(settings, context=contexts[-1]))
-            fits = tuple(
-                fit_table(sizes.sizes, hparams, settings, contexts, limit, itself)
-                for limit in question.limits
-            )
-        if question.vram is not None:
-            splits = tuple(
-                (c, tuple(_split(sizes, itself, hparams, replace(settings, context=c), question)))
-                for c in contexts
-            )
-    elif question.limits or question.vram is not None:
-        raise HyperparameterError(why)
-    return Overview(
-        name,
-        hparams,
-        (itself or sizes.sizes[0]).plan.n_elements,
-        assumes,
-        itself,
-        sizes,
-        runs,
-        why,
-        shared,
-        fits,
-        splits,
-        _targets(sizes, question),
+    settings = [replace(question.settings, context=context) for context in contexts]
+    made_for = hparams.context_length
+    warnings: tuple[str, ...] = ()
+    if made_for and max(question.contexts, default=0) > made_for:
+        warnings = (f"the model was made for {made_for:,} tokens of context",)
+    found = Overview(name, hparams, "", itself, sizes, targets, warnings=warnings)
+    try:
+        found = replace(found, runs=tuple(run_memory(hparams, each) for each in settings))
+    except NotDerivable as error:
+        if asks_memory:
+            raise
+        return replace(found, no_runs=error.message)
+    listed = [*([itself] if itself else []), *sizes.sizes]
+    vram = question.vram
+    return replace(
+        found,
+        sharings=_sharings(tensors, hparams, settings[-1]),
+        fits=tuple(
+            fit_table(sizes.sizes, hparams, question.settings, contexts, limit, itself)
+            for limit in question.limits
+        ),
+        splits=()
+        if vram is None
+        else tuple(split_table(listed, hparams, each, vram, question.ram) for each in settings),
     )
 
 
-def _hparams(metadata: Mapping[str, Any]) -> tuple[HParams | None, str]:
-    try:
-        return read_hparams(metadata), ""
-    except HyperparameterError as error:
-        return None, error.message
-
-
-def _contexts(hparams: HParams | None) -> tuple[int, ...]:
-    most = (hparams.context_length if hparams else None) or CONTEXTS[-1]
+def _contexts(hparams: HParams) -> tuple[int, ...]:
+    most = hparams.context_length or CONTEXTS[-1]
     return tuple(context for context in CONTEXTS if context <= most) or (most,)
 
 
@@ -187,18 +199,6 @@ def _sharings(
         return tuple(sharings(tensors, hparams, settings))
     except NotDerivable:
         return ()
-
-
-def _split(
-    sizes: PresetSizes,
-    itself: PresetSize | None,
-    hparams: HParams,
-    settings: RunSettings,
-    question: Question,
-) -> list[SplitRow]:
-    assert question.vram is not None
-    listed = [*([itself] if itself else []), *sizes.sizes]
-    return split_rows(listed, hparams, settings, question.vram, question.ram)
 
 
 def _targets(sizes: PresetSizes, question: Question) -> tuple[tuple[int | float, Target], ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
 from ggufscope.container.tensor_info import padded
+from ggufscope.errors import BadUsage
 
 CELLS: Final = 256
 """Cells of a cache come in multiples of this."""
@@ -17,6 +18,17 @@ CACHE_TYPES: Final = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "Q
 """What keys and values can be kept in (``kv_cache_types`` of llama.cpp's ``common/arg.cpp``)."""
 DEFAULT_BATCH: Final = 512
 """Tokens that are computed at once, where nothing else is asked for."""
+
+
+def cache_type(name: str | None) -> Layout:
+    """Return the layout of this name, F16 for None. Raises ``UnknownType``, ``BadUsage``."""
+    layout = layout_named(name or "F16")
+    if layout.name not in CACHE_TYPES:
+        raise BadUsage(
+            f"llama.cpp keeps no cache in {layout.name}",
+            hint=f"the types are {', '.join(CACHE_TYPES)}",
+        )
+    return layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,19 +27,15 @@ HYBRID: Final = _BY_HEADS | _SEPARATE | INTERVALS.keys() | {_BOTH}
 """Architectures in which some layers attend and others keep a state."""
 
 # Those that know groups; what a file of another says of them is not read.
-_GROUPED: Final = frozenset(
-    [
-        "mamba2",
-        "falcon-h1",
-        "granitehybrid",
-        "nemotron_h",
-        "nemotron_h_moe",
-        "plamo2",
-        "qwen3next",
-        "qwen35",
-        "qwen35moe",
-    ]
-)
+_GROUPED: Final = {
+    "mamba2",
+    "granitehybrid",
+    "plamo2",
+    "qwen3next",
+    "qwen35",
+    "qwen35moe",
+    _BOTH,
+} | _SEPARATE
 
 
 def keeps_state(hparams: HParams, layer: int) -> bool:
@@ -69,7 +65,7 @@ def attends(hparams: HParams, layer: int) -> bool:
 
 
 def state_elements(hparams: HParams) -> tuple[int, int]:
-    """Give how many numbers a layer keeps of a sequence: (inputs of its convolution, state).
+    """Return how many numbers a layer keeps of a sequence: (inputs of its convolution, state).
 
     Raises ``NotDerivable`` where the metadata leaves out what they are made of.
     """

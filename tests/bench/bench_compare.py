@@ -86,7 +86,7 @@ def clocked(arguments: list[str]) -> None:
     start = time.perf_counter()
     from ggufscope.cli import app
     from ggufscope.forward import finite, weights
-    from ggufscope.measure import compare, comparison
+    from ggufscope.measure import compare, differences
 
     spent: defaultdict[str, float] = defaultdict(float)
     lock = threading.Lock()
@@ -113,7 +113,7 @@ def clocked(arguments: list[str]) -> None:
     measured: Any = compare
     measured.weight_error = timed(after("measure the error of weights"), measured.weight_error)
     measured.layer_difference = timed(
-        after("compare attention and outputs"), comparison.layer_difference
+        after("compare attention and outputs"), differences.layer_difference
     )
     whole: Any = finite
     whole.require_finite_weights = timed(

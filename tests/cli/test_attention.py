@@ -59,12 +59,12 @@ def test_the_default_prompt_is_tokenized_as_llama_cpp_does(run: Run, sample: Pat
     code, out, err = run(sample, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert found["schema"] == "ggufscope.attention/1"
-    assert found["prompt"] == "The cat sat on the mat"
+    assert found["schema"] == "ggufscope.attention/2"
+    assert found["prompt"]["text"] == "The cat sat on the mat"
     with LlamaCpp(sample, 64) as llama:
-        ids = llama.tokenize(found["prompt"], add_special=True)
+        ids = llama.tokenize(found["prompt"]["text"], add_special=True)
         best = llama.complete(prompt=ids, n_predict=1, n_probs=1)["logprobs"]["content"][0]
-    assert [token["id"] for token in found["tokens"]] == ids
+    assert found["prompt"]["ids"] == ids
     assert found["next"][0]["id"] == best["id"]
     assert np.log(found["next"][0]["probability"]) == pytest.approx(best["logprob"], abs=5e-2)
     tokens = len(ids)
@@ -139,7 +139,7 @@ def test_a_prompt_file_is_the_prompt(run: Run, sample: Path, tmp_path: Path) -> 
     path = tmp_path / "prompt.txt"
     path.write_bytes(b"One.\r\nTwo.\n")
     found = json.loads(run(sample, "--prompt-file", path, "--json")[1])
-    assert found["prompt"] == "One.\r\nTwo.\n"
+    assert found["prompt"]["text"] == "One.\r\nTwo.\n"
 
 
 def test_verify_says_all_hold(run: Run, sample: Path) -> None:

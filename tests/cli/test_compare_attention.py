@@ -74,7 +74,7 @@ def _json(run: Run, capsys: pytest.CaptureFixture[str], *arguments: str | Path) 
 
 def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = _json(run, capsys, sample, "--types", "Q4_K", "--recipe", "Q4_K_M")
-    assert data["schema"] == "ggufscope.compare-attention/1"
+    assert data["schema"] == "ggufscope.compare-attention/2"
     assert data["prompt"]["text"] == "The cat sat on the mat"
     assert len(data["prompt"]["ids"]) == len(data["prompt"]["tokens"]) == 7
     assert [each["name"] for each in data["candidates"]] == ["Q4_K", "Q4_K_M"]
@@ -144,10 +144,13 @@ def test_layer_and_head_choose_what_is_shown(
 def test_the_cache_keys_and_values_apart(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = _json(run, capsys, sample, "--kv-type", "q8_0,q4_0")
+    alone = _json(run, capsys, sample, "--type-k", "q8_0", "--type-v", "q4_0")
     assert [c["name"] for c in alone["candidates"]] == ["K Q8_0", "V Q4_0", "KV Q8_0/Q4_0"]
     assert alone["candidates"][1]["cache_types"] == ["F32", "Q4_0"]
-    both = _json(run, capsys, sample, "--kv-type", "q8_0", "--types", "Q4_K")
+    (values,) = _json(run, capsys, sample, "--type-v", "q4_0")["candidates"]
+    assert values == alone["candidates"][1]
+    cache = ("--type-k", "q8_0", "--type-v", "q8_0")
+    both = _json(run, capsys, sample, *cache, "--types", "Q4_K")
     (candidate,) = both["candidates"]
     assert candidate["name"] == "Q4_K, KV Q8_0"
     assert candidate["types"] == {"Q4_K": 30}
@@ -218,8 +221,8 @@ def test_the_page_is_written_once(
         (["--types", "Q4_K,q4_k"], "twice"),
         (["--types", "IQ1_S"], "IQ1_S"),
         (["--recipe", "Q9_K"], "Q9_K"),
-        (["--kv-type", "q8_0,"], "q8_0,"),
-        (["--kv-type", "q9"], "q9"),
+        (["--type-k", "q9"], "q9"),
+        (["--type-v", "q9"], "q9"),
         (["--tolerance", "much"], "much"),
         (["--against", "nowhere.gguf"], "nowhere.gguf"),
     ],

@@ -189,14 +189,14 @@ def test_tokens_set_the_shapes(make: Callable[[str], Path]) -> None:
 def test_json_is_complete_and_adds_up(make: Callable[[str], Path]) -> None:
     path = make("qwen2moe")
     found = _json(path)
-    assert found["schema"] == "ggufscope.list/1"
+    assert found["schema"] == "ggufscope.list/2"
     tensors = found["stored"]["tensors"]
     assert len(tensors) == len(RECIPES["qwen2moe"]().shapes)
     for totals in ("by_type", "by_role"):
         assert sum(t["nbytes"] for t in found["stored"][totals]) == sum(
             t["nbytes"] for t in tensors
         )
-    assert found["model"]["parameters"] == sum(t["n_elements"] for t in tensors)
+    assert found["model"]["n_elements"] == sum(t["n_elements"] for t in tensors)
     assert found["file"]["nbytes"] == path.stat().st_size
     assert found["metadata"]["qwen2moe.block_count"] == {"type": "UINT32", "value": LAYERS}
 
@@ -219,7 +219,15 @@ def test_metadata_and_single_keys(tmp_path: Path) -> None:
     assert _list(path, "--key", "tokens").splitlines() == [f"tok {n}" for n in range(20)]
     assert _list(path, "--key", "long") == "x" * 500 + "\n"
     assert _list(path, "--key", "template") == "line\n\tline\\x1b[31m\n"
-    assert _json(path, "--key", "tokens") == [f"tok {n}" for n in range(20)]
+    assert _json(path, "--key", "tokens") == {
+        "schema": "ggufscope.list-key/1",
+        "key": "tokens",
+        "type": "ARRAY",
+        "element_type": "STRING",
+        "value": [f"tok {n}" for n in range(20)],
+    }
+    assert _json(path, "--key", "template")["value"] == "line\n\tline\x1b[31m"
+    assert _json(path, "--key", "odd")["value"] == "nan"
     assert _json(path)["metadata"]["odd"]["value"] == "nan"
     done = _run(path, "--key", "nothing")
     assert done.returncode == 2
@@ -231,6 +239,28 @@ def test_explain_tells_what_each_is_for(make: Callable[[str], Path]) -> None:
     assert re.search(r"attn_q\.weight +stored +W_q, learned", output)
     assert re.search(r"kq_soft_max +computed +The attention weights", output)
     assert re.search(r"cache_k +cached ", output)
+
+
+def test_names_of_hugging_face_fit_80_columns(make: Callable[[str], Path]) -> None:
+    output = _list(make("mixtral"), "--hf-names", COLUMNS="80")
+    assert max(map(len, output.splitlines())) <= 80
+    assert re.search(
+        r"^attn_q\.weight +model\.layers\.N\.self_attn\.q_proj\.weight \[1\]$", output, re.M
+    )
+    assert "w1.weight" in output
+    assert "[1] rows permuted" in output
+    assert "\nblk.1.attn_v.weight  " in _list(make("mixtral"), "--hf-names", "--layer", "1")
+    said = _list(make("hybrid"), "--hf-names")
+    assert said.endswith("Hugging Face's names for architecture 'jamba' are not known here.\n")
+
+
+def test_a_listing_waits_for_no_package_of_names(make: Callable[[str], Path]) -> None:
+    code = "import sys, ggufscope.cli.app as app\ntry: app.main()\nexcept SystemExit: pass\n"
+    code += "sys.stderr.write(str('gguf' in sys.modules))"
+    for options, imported in (([], "False"), (["--hf-names"], "True")):
+        words = [sys.executable, "-c", code, "list", str(make("llama-gqa")), *options]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stderr == imported
 
 
 def test_layers_that_cannot_be_derived_say_why(make: Callable[[str], Path]) -> None:

@@ -87,19 +87,29 @@ def test_several_types_go_to_a_directory(run: Run, sample: Path, tmp_path: Path)
         assert _sha(tmp_path / f"stories-{preset}.gguf") == expected
 
 
+@pytest.mark.parametrize("types", [("Q8_0,Q2_K",), ("Q8_0", "Q2_K"), ("Q8_0,", "Q2_K")])
+def test_types_may_be_listed_or_repeated(
+    types: tuple[str, ...], run: Run, sample: Path, tmp_path: Path
+) -> None:
+    options = [word for type_ in types for word in ("--type", type_)]
+    assert run("quantize", sample, *options, "-o", tmp_path) == 0
+    written = {"stories-Q2_K.gguf", "stories-Q8_0.gguf"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+
+
 def test_a_dry_run_says_what_the_run_does(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("quantize", sample, tmp_path / "out.gguf", "Q4_K_M")
     assert run(*arguments, "--dry-run", "--json") == 0
-    (outlook,) = json.loads(capsys.readouterr().out)
+    (outlook,) = json.loads(capsys.readouterr().out)["targets"]
     assert list(tmp_path.iterdir()) == []
     assert run(*arguments, "--json") == 0
-    (result,) = json.loads(capsys.readouterr().out)
+    (result,) = json.loads(capsys.readouterr().out)["targets"]
     assert outlook["files"] == result["files"]
     assert result["files"][0]["nbytes"] == (tmp_path / "out.gguf").stat().st_size
     assert outlook["tensors"] == result["tensors"]
-    errors = result["relative_rms_error"]
+    errors = result["relative_error"]
     assert set(errors["tensors"]) == {
         t["name"] for t in result["tensors"] if t["type"] != t["source_type"]
     }
@@ -110,12 +120,12 @@ def test_the_cost_is_what_the_tensors_lost(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("quantize", sample, tmp_path / "out.gguf", "Q2_K", "--json") == 0
-    (result,) = json.loads(capsys.readouterr().out)
+    (result,) = json.loads(capsys.readouterr().out)["targets"]
     name = "blk.1.ffn_up.weight"
     before = open_gguf(sample).tensor(name).blocks().astype(np.float64)
     after = ggufscope.dequantize(open_gguf(tmp_path / "out.gguf").tensor(name).blocks(), "Q2_K")
     lost = np.sqrt(np.square(after - before).sum() / np.square(before).sum())
-    assert result["relative_rms_error"]["tensors"][name] == pytest.approx(lost, rel=1e-5)
+    assert result["relative_error"]["tensors"][name] == pytest.approx(lost, rel=1e-5)
 
 
 def test_every_view_fits_80_columns(
@@ -141,7 +151,7 @@ def test_every_view_fits_80_columns(
         (["IQ2_XS"], "without an importance matrix"),
         (["IQ3_S"], "which this program cannot make yet"),
         (["a", "b", "c"], "one word too many"),
-        (["Q8_0", "--type", "Q8_0"], "stands beside --type"),
+        (["Q8_0", "--type", "Q8_0"], "cannot be used together with --type"),
         (["--type", "Q8_0", "--type", "Q8_0"], "two of the types give one target"),
         (["Q8_0", "--split-max-size", "lots"], "is no size"),
         (["Q8_0", "--override-kv", "a=b"], "overrides no key"),

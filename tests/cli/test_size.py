@@ -77,9 +77,9 @@ def test_every_preset_weighs_what_quantize_and_llama_quantize_write(
             assert told[preset]["file_nbytes"] == real["nbytes"], preset
             written += 1
         assert run("quantize", source, preset, "--dry-run", "--json") == 0
-        (outlook,) = json.loads(capsys.readouterr().out)
+        (outlook,) = json.loads(capsys.readouterr().out)["targets"]
         assert told[preset]["file_nbytes"] == outlook["files"][0]["nbytes"], preset
-        assert told[preset]["tensor_nbytes"] == outlook["tensor_bytes"], preset
+        assert told[preset]["tensor_nbytes"] == outlook["tensor_nbytes"], preset
         fallbacks = sum(tensor["fallback_from"] is not None for tensor in outlook["tensors"])
         assert told[preset]["fallbacks"] == fallbacks, preset
     assert len(told) + refused == 35
@@ -133,21 +133,22 @@ def test_a_quantized_file_is_asked_about_as_it_is(
 
 def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
-    assert told["schema"] == "ggufscope.size/1"
+    assert told["schema"] == "ggufscope.size/2"
     assert [run["context"] for run in told["memory"]] == [4096, 32768]
-    holdings = {part["holding"]: part for part in told["memory"][1]["cache"]}
+    holdings = {part["kind"]: part for part in told["memory"][1]["cache"]}
     assert holdings["sliding window"]["cells"] == 2 * 1536
     assert holdings["full attention"]["cells"] == 32768
     assert sum(part["nbytes"] for part in holdings.values()) == told["memory"][1]["cache_nbytes"]
     assert told["memory"][1]["logits_nbytes"] == 2 * 262144 * 4
-    assert [table["limit"] for table in told["fits"]] == [4 * 2**30]
+    assert [table["limit_nbytes"] for table in told["fits"]] == [4 * 2**30]
     assert [each["name"] for each in told["sharing"]] == ["MHA", "GQA", "MQA"]
     split = told["gpu"][0]["presets"][0]
-    assert split["vram"]["high"] <= 3 * 10**9
+    assert split["vram_nbytes"]["high"] <= 3 * 10**9
     assert ask("1.5B")["types"][0]["nbytes"] == 6_000_000_000
     sizes = {"8GB": 8 * 10**9, "8gb": 8 * 10**9, "8G": 2**33, "8GiB": 2**33, "1.5 TiB": 3 * 2**39}
     for text, nbytes in sizes.items():
-        assert ask("qwen3-0.6b", "--type", "Q8_0", "--fits", text)["fits"][0]["limit"] == nbytes
+        told = ask("qwen3-0.6b", "--type", "Q8_0", "--fits", text)
+        assert told["fits"][0]["limit_nbytes"] == nbytes
 
 
 def test_types_of_keys_and_values_go_apart(ask: Callable[..., Any]) -> None:
@@ -155,9 +156,9 @@ def test_types_of_keys_and_values_go_apart(ask: Callable[..., Any]) -> None:
         return int(ask("mistral-7b", "-c", "4096", *options)["memory"][0]["cache_nbytes"])
 
     both = cache()
-    assert cache("--kv-type", "q8_0") == both * 17 // 32
+    assert cache("--type-k", "q8_0", "--type-v", "q8_0") == both * 17 // 32
     assert cache("--type-k", "q8_0") == cache("--type-v", "Q8_0") == both * 49 // 64
-    assert cache("--kv-type", "q4_0", "--type-v", "f32") == both * 73 // 64
+    assert cache("--type-k", "q4_0", "--type-v", "f32") == both * 73 // 64
 
 
 def test_an_importance_matrix_to_come_lets_its_presets_in(ask: Callable[..., Any]) -> None:
@@ -165,7 +166,12 @@ def test_an_importance_matrix_to_come_lets_its_presets_in(ask: Callable[..., Any
     assert without["targets"][0]["preset"] is None
     told = ask("llama-3.1-8b", "--target-bpw", "2.5", "--with-imatrix")
     assert told["targets"] == [
-        {"bits_per_weight": 2.5, "preset": "IQ2_XXS", "next_larger": "IQ2_XS"}
+        {
+            "target_nbytes": None,
+            "target_bits_per_weight": 2.5,
+            "preset": "IQ2_XXS",
+            "next_larger": "IQ2_XS",
+        }
     ]
     assert not any(each["needs_importance_matrix"] for each in told["presets"])
 
@@ -208,10 +214,11 @@ def test_what_cannot_be_told_is_said_and_the_rest_is_shown(
         (["mistral-7b", "--fits", "0"], "no size"),
         (["mistral-7b", "--context", "many"], "no length"),
         (["mistral-7b", "--context", "0"], "no length"),
-        (["mistral-7b", "--kv-type", "Q6_K"], "no cache in Q6_K"),
-        (["mistral-7b", "--kv-type", "q9"], "q9"),
+        (["mistral-7b", "--type-k", "Q6_K"], "no cache in Q6_K"),
+        (["mistral-7b", "--type-v", "q9"], "q9"),
         (["mistral-7b", "--ram", "8GiB"], "--vram"),
         (["mistral-7b", "--type", "Q4_K_XXL"], "no preset"),
+        (["mistral-7b", "--types", ","], "no type"),
         (["gpt-oss-20b", "--type", "Q1_0"], "no fallback"),
         (["deepseek-v3", "--type-k", "q8_0"], "one cache"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ggufscope.errors import (
+    EmptyPrompt,
     GGUFScopeError,
     HyperparameterError,
     NotInModel,
@@ -157,7 +158,7 @@ def test_metadata_that_cannot_be_run_is_named(name: str, keys: dict[str, Any], n
 @pytest.mark.parametrize(
     ("ids", "error", "said"),
     [
-        ([], TooManyTokens, "empty"),
+        ([], EmptyPrompt, "empty"),
         ([3, -1], TokenUnknown, "token -1 at position 1"),
         ([3, 4, V], TokenUnknown, f"token {V} at position 2"),
         ([3] * 65, TooManyTokens, "65 tokens are more than the model's context of 64"),

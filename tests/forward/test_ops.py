@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.forward import blas, ops
+from ggufscope import threads as room
+from ggufscope.forward import ops
 from ggufscope.forward.weights import TILE
 from tests.forward.arrays import ArrayMatrix
 
@@ -140,7 +138,7 @@ def test_linear_is_the_same_with_any_number_of_threads(monkeypatch: pytest.Monke
     x = rng.standard_normal((17, 4096)).astype(np.float32)
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(blas, "workers", lambda n=threads: n)
+        monkeypatch.setattr(room, "processors", lambda n=threads: n)
         found.append(ops.linear(x, matrix))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
@@ -162,56 +160,3 @@ def test_softmax_does_not_mind_a_shift(scores: list[float], shift: float) -> Non
     got = ops.softmax(x.copy())
     assert abs(float(got.sum()) - 1) < 1e-6
     np.testing.assert_allclose(ops.softmax(x + np.float32(shift)), got, atol=2e-5)
-
-
-@pytest.fixture
-def threads_now() -> Iterator[Callable[[], int]]:
-    switch = blas._switch()
-    assert switch is not None, "NumPy's wheels come with OpenBLAS: the tests run on those"
-    getter, setter = switch
-    before = getter()
-    setter(2)
-    yield getter
-    setter(before)
-
-
-def test_the_matrix_library_has_its_threads_back(threads_now: Callable[[], int]) -> None:
-    with blas.one_thread():
-        assert threads_now() == 1
-        with blas.one_thread():
-            assert threads_now() == 1
-        assert threads_now() == 1
-    assert threads_now() == 2
-
-
-def test_it_has_them_back_after_an_error_and_from_many_threads(
-    threads_now: Callable[[], int],
-) -> None:
-    inside, leave = threading.Barrier(4), threading.Event()
-
-    def hold() -> None:
-        with blas.one_thread():
-            inside.wait()
-            leave.wait()
-
-    holders = [threading.Thread(target=hold) for _ in range(3)]
-    for holder in holders:
-        holder.start()
-    inside.wait()
-    with pytest.raises(KeyError), blas.one_thread():
-        raise KeyError
-    assert threads_now() == 1
-    leave.set()
-    for holder in holders:
-        holder.join()
-    assert threads_now() == 2
-
-
-def test_without_a_switch_products_stay_with_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "_switch", lambda: None)
-    assert blas.workers() == 1
-    with blas.one_thread():
-        pass
-    matrix = ArrayMatrix("w", np.eye(200, 4096, dtype=np.float32))
-    x = np.arange(4096, dtype=np.float32)[None]
-    assert ops.linear(x, matrix).tolist() == [list(range(200))]

@@ -58,12 +58,12 @@ def named(path: Path, name: str) -> Path:
 
 SLOWLY = """
 import time
-import ggufscope.recipes.apply as apply
-enter = apply._Books.enter
-def slowly(self, *words):
-    enter(self, *words)
+from ggufscope.container.writer import GGUFWriter
+mark_written = GGUFWriter.mark_written
+def slowly(*words):
+    mark_written(*words)
     time.sleep(0.15)
-apply._Books.enter = slowly
+GGUFWriter.mark_written = slowly
 """
 
 

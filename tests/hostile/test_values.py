@@ -192,7 +192,23 @@ def test_sizes(said: str, nbytes: int) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["", "8", "0", "0GiB", "-1G", "8X", "8GG", "1e9", "nan", DIGITS, "8 G i B", "٨G", "8G\n1"],
+    [
+        "",
+        "8",
+        "0",
+        "0GiB",
+        "-1G",
+        "8X",
+        "8GG",
+        "1e9",
+        "nan",
+        DIGITS,
+        "8 G i B",
+        "2GI",
+        "2GIIIB",
+        "٨G",
+        "8G\n1",
+    ],
 )
 def test_sizes_that_are_none(said: str) -> None:
     with pytest.raises(BadUsage, match="--fits") as caught:

@@ -15,7 +15,7 @@ from tests.program import WORKERS, environment, run, words_of
 # All that Python or this program could ask for, and what each would do.
 NAMES = sorted(
     {name for name in sys.stdlib_module_names if name == "__future__" or name[0] != "_"}
-    | {"numpy", "rich", "typer", "tokenizers", "sitecustomize", "usercustomize"}
+    | {"numpy", "rich", "typer", "tokenizers", "threadpoolctl", "sitecustomize", "usercustomize"}
 )
 PAYLOAD = "import os\nopen(os.path.join({folder!r}, 'RAN-{name}'), 'w').close()\n"
 

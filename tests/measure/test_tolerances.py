@@ -35,7 +35,7 @@ def _check(found: list[CandidateDifference], least: float) -> None:
         mine = [each for each in found if each.name == type_]
         for each in mine:
             assert each.verdict.matches, (type_, each.verdict.first)
-        strains = [each.verdict.worst.strain for each in mine if each.verdict.worst]
+        strains = [each.verdict.worst.used for each in mine if each.verdict.worst]
         assert least < max(strains) < 0.5, type_
 
 

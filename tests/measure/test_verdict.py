@@ -9,9 +9,9 @@ import pytest
 
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import BadUsage
-from ggufscope.measure.comparison import HeadDifference, LayerDifference, Prediction
+from ggufscope.measure.differences import HeadDifference, LayerDifference, Prediction
 from ggufscope.measure.tolerances import EXACT, LIMITS, default_tolerances, limits_of_type
-from ggufscope.measure.verdict import METRICS, Finding, judge, parse_tolerances
+from ggufscope.measure.verdict import METRICS, Reading, judge, parse_tolerances
 
 
 def _head(layer: int, head: int, **numbers: float) -> HeadDifference:
@@ -32,7 +32,7 @@ def test_all_within() -> None:
     assert verdict.matches
     assert verdict.first is None
     assert verdict.heads_out == 0
-    assert verdict.worst == Finding("total_variation", 0.1, 0.1, 0, 0)
+    assert verdict.worst == Reading("total_variation", 0.1, 0.1, 0, 0)
 
 
 def test_the_first_layer_out_of_tolerance_is_named_and_the_furthest_one_too() -> None:
@@ -42,8 +42,8 @@ def test_the_first_layer_out_of_tolerance_is_named_and_the_furthest_one_too() ->
         _layer(2, [_head(2, 0, total_variation=0.9), _head(2, 1)]),
     ]
     verdict = judge(layers, _SAME, {"total_variation": 0.1})
-    assert verdict.first == Finding("total_variation", 0.3, 0.1, 1, 1)
-    assert verdict.worst == Finding("total_variation", 0.9, 0.1, 2, 0)
+    assert verdict.first == Reading("total_variation", 0.3, 0.1, 1, 1)
+    assert verdict.worst == Reading("total_variation", 0.9, 0.1, 2, 0)
     assert verdict.heads_out == 3
 
 
@@ -51,8 +51,8 @@ def test_a_head_explains_the_output_of_its_layer() -> None:
     layers = [_layer(0, [_head(0, 0, output_error=0.3)], error=9.0)]
     limits = {"head_output_error": 0.2, "layer_output_error": 0.1}
     verdict = judge(layers, _SAME, limits)
-    assert verdict.first == Finding("head_output_error", 0.3, 0.2, 0, 0)
-    assert verdict.worst == Finding("layer_output_error", 9.0, 0.1, 0)
+    assert verdict.first == Reading("head_output_error", 0.3, 0.2, 0, 0)
+    assert verdict.worst == Reading("layer_output_error", 9.0, 0.1, 0)
 
 
 def test_the_whole_model_may_be_what_is_out() -> None:
@@ -63,7 +63,7 @@ def test_the_whole_model_may_be_what_is_out() -> None:
     assert verdict.first == verdict.worst
     assert verdict.worst is not None
     assert verdict.worst.metric == "top1_agreement"  # five times its tolerance
-    assert verdict.worst.strain == pytest.approx(5)
+    assert verdict.worst.used == pytest.approx(5)
     assert judge([], model, {"top1_agreement": 0.5, "kl_divergence": 0.31}).matches
 
 
@@ -78,8 +78,8 @@ def test_a_tolerance_of_nothing_lets_nothing_pass() -> None:
     verdict = judge(layers, _SAME, {"total_variation": 0})
     assert verdict.heads_out == 1
     assert verdict.worst is not None
-    assert verdict.worst.strain == inf
-    assert Finding("total_variation", 0, 0).strain == 0
+    assert verdict.worst.used == inf
+    assert Reading("total_variation", 0, 0).used == 0
 
 
 def test_what_is_not_a_number_is_out() -> None:

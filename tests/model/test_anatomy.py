@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ggufscope.container.file import open_gguf
-from ggufscope.model.anatomy.attention import ATTENTION
 from ggufscope.model.anatomy.build import Anatomy, anatomy_of
-from ggufscope.model.anatomy.feed_forward import FEED_FORWARD
-from ggufscope.model.anatomy.rows import HEAD, TAIL, Kind
+from ggufscope.model.anatomy.conditions import ALWAYS, has
+from ggufscope.model.anatomy.rows import Kind, computed, stored
+from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
 from tests.models.makers import LAYERS, RECIPES, E, F, V
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -83,7 +83,7 @@ def test_what_is_computed_is_made_from_what_comes_before_it(
 def test_every_computed_name_is_one_of_llama_cpps() -> None:
     theirs = set((GOLDEN / "graph_names.txt").read_text().split())
     activations = {"swiglu", "geglu", "gelu"}
-    for row in (*HEAD, *ATTENTION, *FEED_FORWARD, *TAIL):
+    for row in (*HEAD, *LAYER, *TAIL):
         if row.kind is not Kind.COMPUTED:
             continue
         names = {row.name}
@@ -279,3 +279,14 @@ def test_the_vision_part_of_a_model_says_what_it_is() -> None:
     anatomy = anatomy_of({"v.blk.0.attn_q.weight": (8, 8)}, {"general.architecture": "clip"}, T)
     assert anatomy.not_derivable.startswith("architecture 'clip' is the vision or audio part")
     assert [q.name for q in anatomy.head] == ["v.blk.0.attn_q.weight"]
+
+
+def test_a_misspelt_row_fails_when_it_is_made() -> None:
+    with pytest.raises(ValueError, match="attn_kew"):
+        has("attn_q", "attn_kew")
+    with pytest.raises(ValueError, match="attn_kew"):
+        stored("attn_kew", "E", "A weight.")
+    with pytest.raises(ValueError, match="row of Qcur"):
+        computed("Qcur", "T H Z", ALWAYS, "inpL", "A symbol that is none.")
+    with pytest.raises(ValueError, match="row of Qcur"):
+        computed("Qcur", "T H D", ALWAYS, "{atn_input}", "A word that is none.")

@@ -15,16 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ggufscope.measure.maps import MAX_CELLS, tokens_shown, window
 from ggufscope.report.html import (
-    MAX_CELLS,
     Page,
     PageRun,
     PageScore,
     PageTable,
     pack,
     page_html,
-    tokens_shown,
-    window,
 )
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.report.units import bits, count, extents, printable, size, spans
+from ggufscope.report.units import bits, count, extents, percent, printable, size, small, spans
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,13 @@ def test_bits_and_extents() -> None:
         "10",
     ]
     assert [extents(s) for s in ((), (5,), (256, 768))] == ["1", "5", "256×768"]
+
+
+def test_shares_have_three_digits_at_the_most() -> None:
+    shares = (0.0, 1.0, 0.66612, 0.0740, 0.0013, 0.00065, 3e-7, float("nan"))
+    said = ["0%", "100%", "66.6%", "7.40%", "0.13%", "0.065%", "3.0e-5%", "nan"]
+    assert [percent(share) for share in shares] == said
+    assert [small(n) for n in (-12.34, 9.996, 99.96, 1e-4)] == ["-12.3", "10.0", "100", "1.0e-4"]
 
 
 def test_spans() -> None:

@@ -42,11 +42,11 @@ def test_any_count_is_read_back(count: int) -> None:
 def test_the_table_of_the_documents_and_what_it_really_is() -> None:
     sizes = {size.type.name: size for size in bare_sizes(7 * 10**9)}
     said = {name: size.documented for name, size in sizes.items() if size.documented}
-    assert said == {"F32": "28", "F16": "14", "Q8_0": "7", "Q4_K": "4", "Q2_K": "2.5"}
+    assert said == {"F32": 28, "F16": 14, "Q8_0": 7, "Q4_K": 4, "Q2_K": 2.5}
     exact = {name: sizes[name].type.bits_per_weight for name in said}
     assert exact == {"F32": 32, "F16": 16, "Q8_0": 8.5, "Q4_K": 4.5, "Q2_K": 2.625}
     for name, size in sizes.items():
         assert size.nbytes == 7 * 10**9 * size.type.bits_per_weight / 8, name
         if size.documented:  # they round, and by no more than a tenth
-            assert abs(size.nbytes / 1e9 - float(size.documented)) < 0.1 * float(size.documented)
+            assert abs(size.nbytes / 1e9 - size.documented) < 0.1 * size.documented
     assert not any(size.documented for size in bare_sizes(70 * 10**9))

@@ -12,7 +12,7 @@ from ggufscope.recipes.mixes import MIXES
 from ggufscope.sizing.budget import Range, run_memory
 from ggufscope.sizing.file_size import PresetSizes, preset_sizes, why_set_aside
 from ggufscope.sizing.fitting import Fit, fit, fit_table, longest_context
-from ggufscope.sizing.offload import split_at_most, split_rows
+from ggufscope.sizing.offload import split_at_most, split_table
 from ggufscope.sizing.overview import Question, overview_of_shape
 from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.shapes import SHAPES
@@ -115,7 +115,7 @@ def test_a_split_loses_nothing(name: str) -> None:
     copy = next(t.nbytes for t in made["Q4_K_M"].plan.tensors if t.name == "token_embd.weight")
     seen = set()
     for vram in (0, GIB // 2, 2 * GIB, 16 * GIB, 1 << 50):
-        (row,) = split_rows(made.sizes, hparams, RUN, vram, None)
+        (row,) = split_table(made.sizes, hparams, RUN, vram, None).rows
         split = row.split
         seen.add(split.gpu_layers)
         assert split.vram.high <= vram
@@ -143,7 +143,7 @@ def test_the_output_goes_first_and_then_layers_from_the_end(count: int, sizes: P
 
 
 def test_ram_that_is_too_small_is_said_to_be(sizes: PresetSizes) -> None:
-    rows = split_rows(sizes.sizes, HPARAMS, RUN, 2 * GIB, 4 * GIB)
+    rows = split_table(sizes.sizes, HPARAMS, RUN, 2 * GIB, 4 * GIB).rows
     fitting = {row.size.preset: row.fits for row in rows}
     assert fitting["F16"] is Fit.NO
     assert fitting["Q4_K_M"] is Fit.YES

@@ -14,7 +14,7 @@ from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.errors import CacheTypeDoesNotFit
 from ggufscope.sizing.budget import memory_of
-from ggufscope.sizing.kv_cache import Holding, kv_cache_of
+from ggufscope.sizing.kv_cache import CacheKind, kv_cache_of
 from ggufscope.sizing.settings import CACHE_TYPES, RunSettings
 from ggufscope.sizing.shapes import SHAPES
 from tests.llama_memory import Memory, measure
@@ -135,31 +135,31 @@ def test_deepseek_keeps_one_latent_a_token() -> None:
     cache = kv_cache_of(SHAPES["deepseek-v3"].metadata, RunSettings(163840))
     assert cache.nbytes == 61 * 576 * 2 * 163840
     assert f"{cache.nbytes / 2**30:.2f}" == "10.72"
-    (total,) = cache.by_holding()
-    assert (total.holding, len(total.layers)) == (Holding.LATENT, 61)
+    (total,) = cache.by_kind()
+    assert (total.kind, len(total.layers)) == (CacheKind.LATENT, 61)
 
 
 def test_layers_are_told_apart_by_what_they_keep(tmp_path: Path) -> None:
-    def totals(kind: str) -> list[tuple[Holding, int, int]]:
+    def totals(kind: str) -> list[tuple[CacheKind, int, int]]:
         metadata = open_gguf(write_kind(tmp_path / "model.gguf", kind)).metadata
-        found = kv_cache_of(metadata, RunSettings(8192)).by_holding()
-        return [(total.holding, len(total.layers), total.cells) for total in found]
+        found = kv_cache_of(metadata, RunSettings(8192)).by_kind()
+        return [(total.kind, len(total.layers), total.cells) for total in found]
 
-    assert totals("gemma3") == [(Holding.WINDOW, 7, 1536), (Holding.FULL, 1, 8192)]
-    assert totals("jamba") == [(Holding.STATE, 2, 1), (Holding.FULL, 1, 8192)]
-    assert totals("nemotron_h") == [(Holding.STATE, 2, 1), (Holding.FULL, 1, 8192)]
+    assert totals("gemma3") == [(CacheKind.WINDOW, 7, 1536), (CacheKind.FULL, 1, 8192)]
+    assert totals("jamba") == [(CacheKind.STATE, 2, 1), (CacheKind.FULL, 1, 8192)]
+    assert totals("nemotron_h") == [(CacheKind.STATE, 2, 1), (CacheKind.FULL, 1, 8192)]
     assert totals("gemma3n") == [
-        (Holding.WINDOW, 16, 1536),
-        (Holding.FULL, 4, 8192),
-        (Holding.SHARED, 2, 0),
+        (CacheKind.WINDOW, 16, 1536),
+        (CacheKind.FULL, 4, 8192),
+        (CacheKind.SHARED, 2, 0),
     ]
 
 
 def test_phi_3_has_a_window_in_its_file_that_llama_cpp_does_not_use() -> None:
     shape = SHAPES["phi-3-mini"]
     assert shape.metadata["phi3.attention.sliding_window"] == 2047
-    (total,) = kv_cache_of(shape.metadata, RunSettings(4096)).by_holding()
-    assert total.holding is Holding.FULL
+    (total,) = kv_cache_of(shape.metadata, RunSettings(4096)).by_kind()
+    assert total.kind is CacheKind.FULL
 
 
 def test_types_that_llama_cpp_refuses_are_refused(tmp_path: Path) -> None:
@@ -182,13 +182,13 @@ def test_states_are_in_the_layers_that_have_tensors_for_them(kind: str, tmp_path
     signs = re.compile(r"blk\.(\d+)\.(?:ssm_out|ssm_norm|shortconv\.conv|time_mix_ln|attn_gate)\.")
     recurrent = {int(match[1]) for match in map(signs.match, file.tensors) if match}
     parts = kv_cache_of(file.metadata, RunSettings(4096)).parts
-    assert {part.layer for part in parts if part.holding is Holding.STATE} == recurrent
+    assert {part.layer for part in parts if part.kind is CacheKind.STATE} == recurrent
 
 
 def test_windows_are_in_their_layers() -> None:
     def full(name: str) -> list[int]:
         parts = kv_cache_of(SHAPES[name].metadata, RunSettings(4096)).parts
-        return [part.layer for part in parts if part.holding is Holding.FULL]
+        return [part.layer for part in parts if part.kind is CacheKind.FULL]
 
     assert full("gemma-3-4b") == [5, 11, 17, 23, 29]
     assert full("gemma-2-9b") == [*range(1, 42, 2)]
@@ -204,4 +204,4 @@ def test_a_file_may_say_itself_which_layers_keep_a_state() -> None:
         "qwen3next.attention.recurrent_layers": said,
     }
     parts = kv_cache_of(metadata, RunSettings(4096)).parts
-    assert [p.layer for p in parts if p.holding is Holding.STATE] == [1, 2]
+    assert [p.layer for p in parts if p.kind is CacheKind.STATE] == [1, 2]

@@ -18,7 +18,7 @@ _SHARED: Final = "ffn_gate_inp_shexp ffn_gate_shexp ffn_up_shexp ffn_down_shexp"
 
 
 def qwen2moe(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): the weights of a token's experts are used as the router gives them."""
+    """x (T, E) -> (T, E): the weights of a token's experts are used as the router gives them."""
     x = block.tap("ffn_inp", llama.attend(block, x) + x)
     normed = block.tap("ffn_norm", block.norm("ffn_norm", x))
     added = experts(block, normed, normalized=False)

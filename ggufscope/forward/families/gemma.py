@@ -26,7 +26,7 @@ _LOGIT_CAP: Final = 30.0
 
 
 def layer(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E); the norms after each part are there from gemma2 on."""
+    """x (T, E) -> (T, E); the norms after each part are there from gemma2 on."""
     added = _attend(block, x)
     if block.has("post_attention_norm"):
         added = block.tap("attn_post_norm", block.norm("post_attention_norm", added))
@@ -42,7 +42,7 @@ def _attend(block: Block, x: Floats) -> Floats:
     hparams = block.hparams
     shared = block.heads.size
     if hparams.block_count == _LAYERS_OF_27B.get(hparams.architecture):
-        shared = (hparams.embedding_length or 0) // block.heads.heads
+        shared = (hparams.embedding_length or 0) // block.heads.count
     cap = None
     if hparams.architecture == "gemma2":
         said = hparams.attn_logit_softcapping

@@ -14,7 +14,7 @@ from ggufscope.forward.weights import Floats
 
 
 def layer(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): attention and feed-forward, each on a normed copy, each added."""
+    """x (T, E) -> (T, E): attention and feed-forward, each on a normed copy, each added."""
     normed = block.tap("attn_norm", block.layer_norm("attn_norm", x))
     q, k, v = block.queries_keys_values(normed)
     block.tap("Qcur", q)

@@ -14,7 +14,7 @@ from ggufscope.forward.weights import Floats
 
 
 def layer(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): attention and feed-forward, each on a normed copy, each added."""
+    """x (T, E) -> (T, E): attention and feed-forward, each on a normed copy, each added."""
     x = block.tap("ffn_inp", attend(block, x) + x)
     normed = block.tap("ffn_norm", block.norm("ffn_norm", x))
     if block.has("ffn_gate_inp"):
@@ -25,18 +25,18 @@ def layer(block: Block, x: Floats) -> Floats:
 
 
 def attend(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> what attention adds (T, E); heads are normed where the layer has such norms."""
+    """x (T, E) -> what attention adds (T, E); heads are normed where the layer has such norms."""
     q, k, v = queries_keys_values(block, x)
     return block.attention(q, k, v, scale=block.heads.size**-0.5)
 
 
 def queries_keys_values(block: Block, x: Floats) -> tuple[Floats, Floats, Floats]:
-    """X (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M): normed first, then turned."""
+    """x (T, E) -> q (T, H, D), k (T, K, D), v (T, K, M): normed first, then rotated."""
     q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
     if block.has("attn_q_norm"):
         q = block.norm("attn_q_norm", q)
         k = block.norm("attn_k_norm", k)
-    q, k = block.turned(q, k)
+    q, k = block.rotated(q, k)
     return block.tap("Qcur", q), block.tap("Kcur", k), block.tap("Vcur", v)
 
 

@@ -17,9 +17,9 @@ from ggufscope.forward.weights import Floats
 
 
 def layer(block: Block, x: Floats) -> Floats:
-    """X (T, E) -> (T, E): llama's order; the queries are scaled before they meet the keys."""
+    """x (T, E) -> (T, E): llama's order; the queries are scaled before they meet the keys."""
     q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
-    q, k = block.turned(q, k)
+    q, k = block.rotated(q, k)
     q = block.tap("Qcur", q * np.float32(block.heads.size**-0.5))
     block.tap("Kcur", k)
     block.tap("Vcur", v)

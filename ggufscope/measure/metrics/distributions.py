@@ -17,7 +17,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 def log_softmax(logits: Logits) -> Doubles:
-    """Logits (..., V) -> (..., V): ``x - log sum exp x``. Range -inf to 0."""
+    """logits (..., V) -> (..., V): ``x - log sum exp x``. Range -inf to 0."""
     x = np.asarray(logits, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
     logs: Doubles = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
@@ -25,7 +25,7 @@ def log_softmax(logits: Logits) -> Doubles:
 
 
 def kl_divergence(reference: Logits, candidate: Logits) -> Doubles:
-    """Logits (..., V) twice -> (...): ``sum P (log P - log Q)`` in nats. Range 0 to infinity.
+    """logits (..., V) twice -> (...): ``sum P (log P - log Q)`` in nats. Range 0 to infinity.
 
     P is the reference's distribution, Q the candidate's: the extra loss, in nats a token, of who
     believes the candidate in a world that follows the reference.
@@ -38,13 +38,13 @@ def kl_divergence(reference: Logits, candidate: Logits) -> Doubles:
 
 
 def top1_agrees(reference: Logits, candidate: Logits) -> npt.NDArray[np.bool_]:
-    """Logits (..., V) twice -> (...): whether both find the same token likeliest."""
+    """logits (..., V) twice -> (...): whether both find the same token likeliest."""
     agrees: npt.NDArray[np.bool_] = reference.argmax(axis=-1) == candidate.argmax(axis=-1)
     return agrees
 
 
 def token_losses(logits: Logits, ids: Sequence[int]) -> Doubles:
-    """Logits (T, V), ids (T) -> (T - 1): ``-log P(id)`` of each token after those before it.
+    """logits (T, V), ids (T) -> (T - 1): ``-log P(id)`` of each token after those before it.
 
     In nats. Range 0 to infinity. Nothing is said of the first token.
     """
@@ -55,7 +55,7 @@ def token_losses(logits: Logits, ids: Sequence[int]) -> Doubles:
 
 
 def perplexity(logits: Logits, ids: Sequence[int]) -> float | None:
-    """Logits (T, V), ids (T) -> ``exp(mean token loss)``. Range 1 to infinity.
+    """logits (T, V), ids (T) -> ``exp(mean token loss)``. Range 1 to infinity.
 
     Among how many tokens the model hesitates, so to speak. None for a single token: nothing was
     predicted.

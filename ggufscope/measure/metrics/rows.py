@@ -17,13 +17,13 @@ Doubles = npt.NDArray[np.float64]
 
 
 def largest_difference(p: Rows, q: Rows) -> Doubles:
-    """P, q (..., T, S) -> (...): max over the matrix of ``|p - q|``. Range 0 to 1."""
+    """p, q (..., T, S) -> (...): max over the matrix of ``|p - q|``. Range 0 to 1."""
     largest: Doubles = _gap(p, q).max(axis=(-2, -1), initial=0.0)
     return largest
 
 
 def mean_difference(p: Rows, q: Rows, visible: int) -> Doubles:
-    """P, q (..., T, S) -> (...): ``sum |p - q| / visible``. Range 0 to 1.
+    """p, q (..., T, S) -> (...): ``sum |p - q| / visible``. Range 0 to 1.
 
     ``visible`` is the number of pairs that can attend at all, ``T (T + 1) / 2`` in a causal
     matrix: a mean over the others too would look better the longer the prompt is.
@@ -33,13 +33,13 @@ def mean_difference(p: Rows, q: Rows, visible: int) -> Doubles:
 
 
 def total_variation(p: Rows, q: Rows) -> Doubles:
-    """P, q (..., S) -> (...): ``1/2 sum |p - q|``, the share that went elsewhere. Range 0 to 1."""
+    """p, q (..., S) -> (...): ``1/2 sum |p - q|``, the share that went elsewhere. Range 0 to 1."""
     total: Doubles = _gap(p, q).sum(axis=-1)
     return total / 2
 
 
 def jensen_shannon(p: Rows, q: Rows) -> Doubles:
-    """P, q (..., S) -> (...): the Jensen-Shannon divergence in bits (base 2). Range 0 to 1.
+    """p, q (..., S) -> (...): the Jensen-Shannon divergence in bits (base 2). Range 0 to 1.
 
     ``(KL(p, m) + KL(q, m)) / 2`` with ``m = (p + q) / 2``: 0 where the rows are equal, 1 where
     they have no token in common. SciPy's ``jensenshannon`` is its square root.
@@ -52,14 +52,14 @@ def jensen_shannon(p: Rows, q: Rows) -> Doubles:
 
 
 def entropy(p: Rows) -> Doubles:
-    """P (..., S) -> (...): ``-sum p log2 p`` in bits. Range 0 (one token) to log2 S (all alike)."""
+    """p (..., S) -> (...): ``-sum p log2 p`` in bits. Range 0 (one token) to log2 S (all alike)."""
     p = _double(p)
     bits: Doubles = -(p * _log2(p)).sum(axis=-1)
     return bits + 0.0  # no -0.0
 
 
 def entropy_shift(p: Rows, q: Rows) -> Doubles:
-    """P, q (..., S) -> (...): ``entropy(q) - entropy(p)`` in bits. Range -log2 S to log2 S.
+    """p, q (..., S) -> (...): ``entropy(q) - entropy(p)`` in bits. Range -log2 S to log2 S.
 
     Above 0 the candidate spreads its attention wider, below 0 it narrows it.
     """
@@ -67,7 +67,7 @@ def entropy_shift(p: Rows, q: Rows) -> Doubles:
 
 
 def most_attended_changed(p: Rows, q: Rows) -> npt.NDArray[np.bool_]:
-    """P, q (..., S) -> (...): whether ``argmax p`` and ``argmax q`` differ.
+    """p, q (..., S) -> (...): whether ``argmax p`` and ``argmax q`` differ.
 
     Where several tokens have the largest share the first of them counts.
     """

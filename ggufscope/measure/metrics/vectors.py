@@ -1,4 +1,4 @@
-"""Vectors: outputs of heads and layers, and how far they turned or moved. Sums in float64."""
+"""Vectors: outputs of heads and layers, and how far they moved. Sums in float64."""
 
 from __future__ import annotations
 

@@ -52,19 +52,19 @@ class Places:
             self._by_layer.setdefault(layer, {})[short] = (role, shape)
 
     def layers(self) -> list[int]:
-        """Give the layers that have tensors, ascending."""
+        """Return the layers that have tensors, ascending."""
         return sorted(layer for layer in self._by_layer if layer is not None)
 
     def stems(self, layer: int | None) -> frozenset[str]:
-        """Give the stems of a layer's tensors."""
+        """Return the stems of a layer's tensors."""
         return frozenset(role.stem for role, _ in self._by_layer.get(layer, {}).values())
 
-    def shape(self, layer: int, stem: str) -> Shape | None:
-        """Give the shape of a layer's weight, or None where it has none of this stem."""
+    def shape(self, layer: int | None, stem: str) -> Shape | None:
+        """Return the shape of a layer's weight, or None where it has none of this stem."""
         return self._by_layer.get(layer, {}).get(f"{stem}.weight", (None, None))[1]
 
     def of_stem(self, layer: int | None, stem: str) -> list[tuple[str, Role, Shape]]:
-        """Give the tensors of a stem: its weight, then its bias and scale where it has them."""
+        """Return the tensors of a stem: its weight, then its bias and scale where it has them."""
         found = [
             (name, role, shape)
             for name, (role, shape) in self._by_layer.get(layer, {}).items()
@@ -73,7 +73,7 @@ class Places:
         return sorted(found, key=lambda tensor: tensor[1].suffix != "weight")
 
     def stored(self, layer: int | None, rows: tuple[Row, ...]) -> tuple[Quantity, ...]:
-        """Give every tensor of a layer with its actual shape, captioned where the table can."""
+        """Return every tensor of a layer with its actual shape, captioned where the table can."""
         captions = {row.name: row.caption for row in rows if row.kind is Kind.STORED}
         return tuple(
             Quantity(Kind.STORED, name, (), shape, (), captions.get(name, _sentence(role)))

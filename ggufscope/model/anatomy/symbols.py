@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.hparams import HParams, PerLayer
 
-SYMBOLS: Final = {
-    "T": "tokens in this pass",
-    "S": "tokens that can be seen",
-    "E": "embedding",
-    "V": "vocabulary",
-    "H": "heads",
-    "K": "key/value heads",
-    "D": "head size",
-    "M": "value head size",
-    "F": "feed-forward",
-    "X": "experts",
-    "U": "experts used",
-    "P": "expert width",
-    "L": "latent",
-    "Q": "query latent",
-    "R": "rotated part",
-    "N": "unrotated part",
+# Symbol -> what it stands for, and the key that says it; none for what a pass decides.
+_MEANINGS: Final = {
+    "T": ("tokens in this pass", ""),
+    "S": ("tokens that can be seen", ""),
+    "E": ("embedding", "embedding_length"),
+    "V": ("vocabulary", "vocab_size"),
+    "H": ("heads", "attention.head_count"),
+    "K": ("key/value heads", "attention.head_count_kv"),
+    "D": ("head size", "attention.key_length"),
+    "M": ("value head size", "attention.value_length"),
+    "F": ("feed-forward", "feed_forward_length"),
+    "X": ("experts", "expert_count"),
+    "U": ("experts used", "expert_used_count"),
+    "P": ("expert width", "expert_feed_forward_length"),
+    "L": ("latent", "attention.kv_lora_rank"),
+    "Q": ("query latent", "attention.q_lora_rank"),
+    "R": ("rotated part", "rope.dimension_count"),
+    "N": ("unrotated part", "attention.key_length"),
 }
-"""What each symbol stands for, in the words of a legend."""
 
-# Where the number of a symbol comes from, to say so when the file lacks it.
-_KEYS: Final = {
-    "E": "embedding_length",
-    "V": "vocab_size",
-    "H": "attention.head_count",
-    "K": "attention.head_count_kv",
-    "D": "attention.key_length",
-    "M": "attention.value_length",
-    "F": "feed_forward_length",
-    "X": "expert_count",
-    "U": "expert_used_count",
-    "P": "expert_feed_forward_length",
-    "L": "attention.kv_lora_rank",
-    "Q": "attention.q_lora_rank",
-    "R": "rope.dimension_count",
-    "N": "attention.key_length",
-}
+SYMBOLS: Final = {symbol: words for symbol, (words, _) in _MEANINGS.items()}
+"""What each symbol stands for, in the words of a legend."""
 
 
 def layer_dims(
     hparams: HParams, layer: int, tokens: int, window: int | None
 ) -> dict[str, int | None]:
-    """Give the number of each symbol in one layer; None where the metadata does not say.
+    """Return the number of each symbol in one layer; None where the metadata does not say.
 
     ``tokens`` is T, and all there is to see; a windowed layer sees no more than ``window``.
     """
@@ -82,29 +68,31 @@ def layer_dims(
     }
 
 
+def unknown_symbol(axis: str, dims: Mapping[str, int | None]) -> str | None:
+    """Return the first symbol of an axis that has no usable number; None where all have."""
+    return next(
+        (s for s in re.split("[*+]", axis) if not s.isdigit() and (dims.get(s) or 0) <= 0), None
+    )
+
+
 def measure(axis: str, dims: Mapping[str, int | None], architecture: str) -> int:
-    """Give the extent of an axis such as ``H*D+K*D``.
+    """Return the extent of an axis such as ``H*D+K*D``.
 
     Raises ``HyperparameterError``, naming the key, where the file lacks a number or it is zero.
     """
+    symbol = unknown_symbol(axis, dims)
+    if symbol is not None:
+        number = dims[symbol]
+        said = "missing" if number is None else f"not usable, it gives {number}"
+        raise HyperparameterError(
+            f"key '{architecture}.{_MEANINGS[symbol][1] or symbol}' is {said}",
+            hint="without it the shapes of what the model computes cannot be told",
+        )
     return sum(
-        math.prod(_number(symbol, dims, architecture) for symbol in term.split("*"))
+        math.prod(int(s) if s.isdigit() else dims[s] or 0 for s in term.split("*"))
         for term in axis.split("+")
     )
 
 
 def _at(numbers: PerLayer | None, layer: int) -> int | None:
     return None if numbers is None else numbers[layer]
-
-
-def _number(symbol: str, dims: Mapping[str, int | None], architecture: str) -> int:
-    if symbol.isdigit():
-        return int(symbol)
-    number = dims[symbol]
-    if number is None or number <= 0:
-        said = "missing" if number is None else f"not usable, it gives {number}"
-        raise HyperparameterError(
-            f"key '{architecture}.{_KEYS.get(symbol, symbol)}' is {said}",
-            hint="without it the shapes of what the model computes cannot be told",
-        )
-    return number

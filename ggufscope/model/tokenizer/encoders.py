@@ -14,13 +14,12 @@ from typing import Any, Final, cast
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from ggufscope.errors import BadVocabulary
+from ggufscope.model.tokenizer.keys import USE_IDS
+from ggufscope.model.tokenizer.rules import TokenType
 from ggufscope.model.tokenizer.sentencepiece import join_pieces
 from ggufscope.model.tokenizer.unigram import normalizer
-from ggufscope.model.tokenizer.vocabulary import TokenType, Vocabulary
+from ggufscope.model.tokenizer.vocabulary import SPACE, Vocabulary
 from ggufscope.model.tokenizer.wordpiece import longest_first, split_words
-
-SPACE: Final = "\u2581"
-"""A space as SentencePiece writes it; the labels of all vocabularies write it so."""
 
 
 def _printable_bytes() -> dict[int, str]:
@@ -88,7 +87,7 @@ def _bpe(vocabulary: Vocabulary) -> Encode:
 
 
 def _pairs(merges: list[str]) -> list[tuple[str, str]]:
-    """Give the two parts of each merge; of one that comes twice the first, as llama.cpp."""
+    """Return the two parts of each merge; of one that comes twice the first, as llama.cpp."""
     split = [tuple(merge.split(" ", 1)) for merge in merges]
     pairs = cast("list[tuple[str, str]]", split)  # most are; the odd ones are looked at next
     odd = [n for n, pair in enumerate(pairs) if len(pair) != 2 or not pair[0]]
@@ -102,7 +101,7 @@ def _pairs(merges: list[str]) -> list[tuple[str, str]]:
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether a text is Unicode: whether it has no surrogates."""
+    """Return whether a text is Unicode: whether it has no surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -111,14 +110,14 @@ def is_unicode(text: str) -> bool:
 
 
 def _unicode(ids: Mapping[str, int]) -> dict[str, int]:
-    """Give the tokens that are Unicode: no text has the others, and `tokenizers` cannot."""
+    """Return the tokens that are Unicode: no text has the others, and `tokenizers` cannot."""
     if is_unicode("".join(ids)):
         return dict(ids)
     return {text: id_ for text, id_ in ids.items() if is_unicode(text)}
 
 
 def _bytes_of(text: str, vocabulary: Vocabulary) -> list[int]:
-    """Give the ids that llama.cpp writes for a piece that is no token: those there are."""
+    """Return the ids that llama.cpp writes for a piece that is no token: those there are."""
     names = (chr(byte) if vocabulary.pre.byte_level else _byte_name(byte) for byte in text.encode())
     return [vocabulary.ids[name] for name in names if name in vocabulary.ids and name < "\x80"]
 
@@ -138,7 +137,7 @@ def _sentencepiece(vocabulary: Vocabulary) -> Encode:
         if id_ is None:
             raise BadVocabulary(
                 f"the vocabulary has no token for byte 0x{byte:02X}, nor one for the unknown",
-                hint="pass the numbers of the tokens with --ids",
+                hint=USE_IDS,
             )
         return id_
 
@@ -159,7 +158,7 @@ def _wordpiece(vocabulary: Vocabulary) -> Encode:
     if unknown is None:
         raise BadVocabulary(
             "the vocabulary has no unknown token, and WordPiece does not work without one",
-            hint="pass the numbers of the tokens with --ids",
+            hint=USE_IDS,
         )
     ids, longest = vocabulary.ids, max(map(len, vocabulary.ids), default=0)
 
@@ -178,7 +177,7 @@ def _unigram(vocabulary: Vocabulary) -> Encode:
     if unknown is None or not vocabulary.scores:
         raise BadVocabulary(
             "the vocabulary has no unknown token or no scores, and Unigram needs both",
-            hint="pass the numbers of the tokens with --ids",
+            hint=USE_IDS,
         )
     scored = {int(TokenType.NORMAL), int(TokenType.UNUSED)}
     types, scores, whole = vocabulary.types.tolist(), vocabulary.scores, _unicode(vocabulary.ids)

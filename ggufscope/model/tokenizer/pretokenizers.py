@@ -47,7 +47,7 @@ _GPT2: Final = rf"{_ENGLISH}| ?\p{{L}}+| ?\p{{N}}+|{_SIGNS}|{_SPACES}"
 
 
 def _llama3(digits: str, word: str = _WORD, signs: str = _SIGNS + r"[\r\n]*") -> str:
-    """Give Llama 3's pattern and its kin: they differ in how they group digits."""
+    """Return Llama 3's pattern and its kin: they differ in how they group digits."""
     return rf"{_ENDING}|{word}|{digits}|{signs}|{_LINES}"
 
 
@@ -64,7 +64,7 @@ _NOT_UPPER, _NOT_LOWER = r"(?:(?=\p{L})[^A-Z])", r"(?:(?=\p{L})[^a-z])"
 
 
 def _cased(upper: str, lower: str, ending: str) -> str:
-    """Give GPT-4o's words: capitals, then small letters; ASCII alone has a case here."""
+    """Return GPT-4o's words: capitals, then small letters; ASCII alone has a case here."""
     start = r"[^\r\n\p{L}\p{N}]?"
     return f"{start}{upper}*{lower}+{ending}|{start}{upper}+{lower}*{ending}"
 
@@ -107,103 +107,88 @@ _ASIAN: Final = (
 )
 _NOT_STOPS: Final = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 
-_KINDS: Final[dict[str, PreTokenizer]] = {
-    "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
-    "gpt-2": PreTokenizer((_GPT2,)),
-    "starcoder": PreTokenizer((r"\p{N}", _GPT2)),
-    "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")),
-    "llama-bpe": PreTokenizer((_llama3(r"\p{N}{1,3}"),), ignore_merges=True, add_bos=True),
-    "dbrx": PreTokenizer((_llama3(r"\p{N}{1,3}"),)),
-    "chatglm-bpe": PreTokenizer((_llama3(r"\p{N}{1,3}"),), no_bos=True),
-    "glm4": PreTokenizer((_llama3(r"\p{N}{1,3}"),), ignore_merges=True, no_bos=True),
-    "jais-2": PreTokenizer(
-        (
-            _llama3(r"\p{N}{1,3}").removesuffix(_SPACES)
-            + "".join(rf"\s{{{n}}}(?!\S)|" for n in (512, 256, 128, 64, 32, 16, 8, 4))
-            + r"\s{1,2}(?!\S)|\s{1}",
-        )
+
+def _way(*patterns: str, **flags: bool) -> PreTokenizer:
+    return PreTokenizer(patterns, **flags)
+
+
+_WAYS: Final[dict[str, PreTokenizer]] = {
+    "default": _way(r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
+    "gpt-2": _way(_GPT2),
+    "starcoder": _way(r"\p{N}", _GPT2),
+    "falcon": _way(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]"),
+    "llama-bpe": _way(_llama3(r"\p{N}{1,3}"), ignore_merges=True, add_bos=True),
+    "dbrx": _way(_llama3(r"\p{N}{1,3}")),
+    "chatglm-bpe": _way(_llama3(r"\p{N}{1,3}"), no_bos=True),
+    "glm4": _way(_llama3(r"\p{N}{1,3}"), ignore_merges=True, no_bos=True),
+    "jais-2": _way(
+        _llama3(r"\p{N}{1,3}").removesuffix(_SPACES)
+        + "".join(rf"\s{{{n}}}(?!\S)|" for n in (512, 256, 128, 64, 32, 16, 8, 4))
+        + r"\s{1,2}(?!\S)|\s{1}"
     ),
-    "minicpm5": PreTokenizer((r"\p{N}{1,3}", _llama3(r"\p{N}+")), ignore_merges=True),
-    "qwen2": PreTokenizer((_QWEN2,)),
-    "qwen35": PreTokenizer(
-        (
-            _llama3(
-                r"\p{N}",
-                r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+",
-                r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
-            ),
-        )
-    ),
-    "ufakzeka": PreTokenizer((_QWEN2.removeprefix(_ENDING + "|"),)),
-    "laguna": PreTokenizer((_NEWLINES, _QWEN2)),
-    "seed-coder": PreTokenizer((_llama3(r"\p{N}", signs=r" ?[^\s\p{L}\p{N}\r\n]+"),)),
-    "bailingmoe": PreTokenizer(
-        (rf"{_ENDING}|{_WORD}|\p{{N}}|{_SIGNS}[\r\n]*|\s*[\r\n]|{_SPACES}",)
-    ),
-    "exaone-moe": PreTokenizer(
-        (
-            rf"{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+"
-            rf"|\p{{N}}|{_SIGNS}[\r\n/]?|\s*[\r\n]|{_SPACES}",
-        )
-    ),
-    "deepseek-llm": PreTokenizer(
-        (
-            r"[\r\n]",
-            rf"\s?[{_DEEPSEEK_LETTERS}]+",
-            "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3001-\u3002]+",
-            r"\s+$",
-            _CJK_WIDE,
-            r"\p{N}+",
-        )
-    ),
-    "deepseek-coder": PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK_WIDE, r"\p{N}")),
-    "deepseek-v3": PreTokenizer((r"\p{N}{1,3}", _CJK, _DEEPSEEK3)),
-    "spark2_5": PreTokenizer(
-        (r"\p{N}{1,3}", _CJK, rf"{_DEEPSEEK3_WORDS}|[\r\n]|{_SPACES}", r"\p{N}")
-    ),
-    "afmoe": PreTokenizer((_DIGITS_FROM_RIGHT, _ASIAN, _DEEPSEEK3)),
-    "youtu": PreTokenizer(
-        (
-            "[\uac00-\ud7a3\u3131-\u318e]+"
-            "|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c"
-            "\u3001-\u303f\ufe30-\ufe4f]+|[\u3105-\u312f]+|" + _CJK,
-            _gpt4o(_ANY_CASE, r"\p{N}"),
-        ),
-        ignore_merges=True,
-    ),
-    "tiny_aya": PreTokenizer((_DIGITS_FROM_RIGHT, _gpt4o(_ANY_CASE, r"\p{N}{1,3}"))),
-    "gpt-4o": PreTokenizer(
-        (_gpt4o(_cased(_NOT_LOWER, _NOT_UPPER, f"(?:{_ENDING})?"), r"\p{N}{1,3}"),)
-    ),
-    "tekken": PreTokenizer(
-        (_gpt4o(_cased(_NOT_LOWER, _NOT_UPPER, ""), r"\p{N}"),), ignore_merges=True, add_bos=True
-    ),
-    "granite-embed-multi-97m": PreTokenizer(
-        (_gpt4o(_cased(_MARKED_UPPER, _MARKED_LOWER, f"(?:{_ENDING})?"), r"\p{N}{1,3}"),),
-        ignore_merges=True,
-    ),
-    "kimi-k2": PreTokenizer(
-        (
-            rf"[{_HAN}]+|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}&&[^{_HAN}]]+(?:{_ENDING})?"
-            rf"|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_LINES}",
-        )
-    ),
-    "poro-chat": PreTokenizer((_NOT_STOPS,)),
-    "viking": PreTokenizer((_NOT_STOPS, r"\p{N}")),
-    "superbpe": PreTokenizer((r"\p{N}+", r"(?=(?:\d{3})+(?!\d))")),
-    "chameleon": PreTokenizer(
-        (
-            "<sentinel:[0-9]+>",
-            "IMGIMG[A-I]{1,4}Z",
-            r"[\t\n]|    |  ",
+    "minicpm5": _way(r"\p{N}{1,3}", _llama3(r"\p{N}+"), ignore_merges=True),
+    "qwen2": _way(_QWEN2),
+    "qwen35": _way(
+        _llama3(
             r"\p{N}",
-            r"[\p{P}!-/:-@\[-`{-~]",
-            _GPT2,
-        ),
+            r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+",
+            r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
+        )
+    ),
+    "ufakzeka": _way(_QWEN2.removeprefix(_ENDING + "|")),
+    "laguna": _way(_NEWLINES, _QWEN2),
+    "seed-coder": _way(_llama3(r"\p{N}", signs=r" ?[^\s\p{L}\p{N}\r\n]+")),
+    "bailingmoe": _way(rf"{_ENDING}|{_WORD}|\p{{N}}|{_SIGNS}[\r\n]*|\s*[\r\n]|{_SPACES}"),
+    "exaone-moe": _way(
+        rf"{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+"
+        rf"|\p{{N}}|{_SIGNS}[\r\n/]?|\s*[\r\n]|{_SPACES}"
+    ),
+    "deepseek-llm": _way(
+        r"[\r\n]",
+        rf"\s?[{_DEEPSEEK_LETTERS}]+",
+        "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3001-\u3002]+",
+        r"\s+$",
+        _CJK_WIDE,
+        r"\p{N}+",
+    ),
+    "deepseek-coder": _way(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK_WIDE, r"\p{N}"),
+    "deepseek-v3": _way(r"\p{N}{1,3}", _CJK, _DEEPSEEK3),
+    "spark2_5": _way(r"\p{N}{1,3}", _CJK, rf"{_DEEPSEEK3_WORDS}|[\r\n]|{_SPACES}", r"\p{N}"),
+    "afmoe": _way(_DIGITS_FROM_RIGHT, _ASIAN, _DEEPSEEK3),
+    "youtu": _way(
+        "[\uac00-\ud7a3\u3131-\u318e]+"
+        "|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c"
+        "\u3001-\u303f\ufe30-\ufe4f]+|[\u3105-\u312f]+|" + _CJK,
+        _gpt4o(_ANY_CASE, r"\p{N}"),
+        ignore_merges=True,
+    ),
+    "tiny_aya": _way(_DIGITS_FROM_RIGHT, _gpt4o(_ANY_CASE, r"\p{N}{1,3}")),
+    "gpt-4o": _way(_gpt4o(_cased(_NOT_LOWER, _NOT_UPPER, f"(?:{_ENDING})?"), r"\p{N}{1,3}")),
+    "tekken": _way(
+        _gpt4o(_cased(_NOT_LOWER, _NOT_UPPER, ""), r"\p{N}"), ignore_merges=True, add_bos=True
+    ),
+    "granite-embed-multi-97m": _way(
+        _gpt4o(_cased(_MARKED_UPPER, _MARKED_LOWER, f"(?:{_ENDING})?"), r"\p{N}{1,3}"),
+        ignore_merges=True,
+    ),
+    "kimi-k2": _way(
+        rf"[{_HAN}]+|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}&&[^{_HAN}]]+(?:{_ENDING})?"
+        rf"|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_LINES}"
+    ),
+    "poro-chat": _way(_NOT_STOPS),
+    "viking": _way(_NOT_STOPS, r"\p{N}"),
+    "superbpe": _way(r"\p{N}+", r"(?=(?:\d{3})+(?!\d))"),
+    "chameleon": _way(
+        "<sentinel:[0-9]+>",
+        "IMGIMG[A-I]{1,4}Z",
+        r"[\t\n]|    |  ",
+        r"\p{N}",
+        r"[\p{P}!-/:-@\[-`{-~]",
+        _GPT2,
         add_bos=True,
     ),
-    "gemma4": PreTokenizer((_NEWLINES,), byte_level=False, whole_newlines=True),
-    "sarvam-moe": PreTokenizer((_NEWLINES,), byte_level=False),
+    "gemma4": _way(_NEWLINES, byte_level=False, whole_newlines=True),
+    "sarvam-moe": _way(_NEWLINES, byte_level=False),
 }
 
 # Other names of the same ways.
@@ -223,7 +208,7 @@ _ALIASES: Final[dict[str, str]] = {
     "gemma4": "granite-embed-multi-311m",
 }
 
-PRE_TOKENIZERS: Final[dict[str, PreTokenizer]] = _KINDS | {
-    name: _KINDS[kind] for kind, names in _ALIASES.items() for name in names.split()
+PRE_TOKENIZERS: Final[dict[str, PreTokenizer]] = _WAYS | {
+    name: _WAYS[way] for way, names in _ALIASES.items() for name in names.split()
 }
 """Every name that llama.cpp has for a plain list of patterns, and what it means."""

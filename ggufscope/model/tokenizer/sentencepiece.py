@@ -23,7 +23,7 @@ def join_pieces(text: str, ids: Mapping[str, int], scores: Sequence[float]) -> l
     after = list(range(1, len(pieces) + 1))
 
     def pair(left: int) -> tuple[float, int, int, str] | None:
-        """Give a piece and its right neighbour, to be sorted by score, then from the left."""
+        """Return a piece and its right neighbour, to be sorted by score, then from the left."""
         right = after[left]
         if left < 0 or right >= len(pieces):
             return None

@@ -1,8 +1,8 @@
 """Text to token ids and back, with the vocabulary of a GGUF file.
 
 Ids equal those of llama.cpp's ``llama_tokenize``: special tokens are found in the text first, what
-is left between them goes through the encoder of the vocabulary's kind (``encoders``), and the
-tokens that begin and end a text are put around it.
+is left between them goes through the encoder of the vocabulary (``encoders.py``), and the tokens
+that begin and end a text are put around it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ggufscope.errors import BadVocabulary, NoSuchToken, UnreadableText
-from ggufscope.model.tokenizer.encoders import BYTE_OF, ENCODERS, SPACE, is_unicode
+from ggufscope.model.tokenizer.encoders import BYTE_OF, ENCODERS, is_unicode
+from ggufscope.model.tokenizer.keys import USE_IDS
+from ggufscope.model.tokenizer.rules import TokenType
 from ggufscope.model.tokenizer.special_tokens import split_at_special
-from ggufscope.model.tokenizer.vocabulary import TokenType, Vocabulary, read_vocabulary
+from ggufscope.model.tokenizer.vocabulary import SPACE, Vocabulary, read_vocabulary
 
 
 class TextTokenizer:
@@ -21,7 +23,7 @@ class TextTokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary: Final = vocabulary
-        self._encode: Final = ENCODERS[vocabulary.kind](vocabulary)
+        self._encode: Final = ENCODERS[vocabulary.model](vocabulary)
 
     @property
     def vocab_size(self) -> int:
@@ -31,7 +33,7 @@ class TextTokenizer:
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
     ) -> list[int]:
-        """Give the ids of a text, as ``llama_tokenize`` of llama.cpp does.
+        """Return the ids of a text, as ``llama_tokenize`` of llama.cpp does.
 
         ``add_special`` puts BOS before and EOS behind, where the model wants them;
         ``parse_special`` reads the text of a control token (``<|im_end|>``) as that token, not
@@ -52,7 +54,7 @@ class TextTokenizer:
     def _framed(self, ids: list[int]) -> list[int]:
         """Put the tokens around a text that its model wants there."""
         vocabulary = self.vocabulary
-        if vocabulary.kind == "bert":
+        if vocabulary.model == "bert":
             return [*self._need("bos"), *ids, *self._need("separator")]
         before = self._need("bos") if vocabulary.add_bos else []
         return [*before, *ids, *(self._need("eos") if vocabulary.add_eos else [])]
@@ -62,12 +64,12 @@ class TextTokenizer:
         if id_ is None:
             raise BadVocabulary(
                 f"a text of this model has a {name} token, and the vocabulary does not say which",
-                hint="pass the numbers of the tokens with --ids",
+                hint=USE_IDS,
             )
         return [id_]
 
     def token_bytes(self, id_: int) -> bytes:
-        """Give the text of one token, control tokens by their names; raises ``NoSuchToken``."""
+        """Return the text of one token, control tokens by their names; raises ``NoSuchToken``."""
         vocabulary = self.vocabulary
         if not 0 <= id_ < self.vocab_size:
             raise NoSuchToken(
@@ -79,7 +81,7 @@ class TextTokenizer:
             return bytes.fromhex(text[3:5])
         if type_ in {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}:
             return text.encode("utf-8", "surrogateescape")
-        if vocabulary.kind == "gpt2" and vocabulary.pre.byte_level:
+        if vocabulary.model == "gpt2" and vocabulary.pre.byte_level:
             bytes_ = (
                 bytes([BYTE_OF[character]])
                 if character in BYTE_OF
@@ -90,11 +92,11 @@ class TextTokenizer:
         return text.replace(SPACE, " ").encode("utf-8", "surrogateescape")
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Give the text of ids, control tokens by their names; U+FFFD for what is not UTF-8."""
+        """Return the text of ids, control tokens by their names; U+FFFD for what is not UTF-8."""
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
     def text(self, id_: int) -> str:
-        """Give the text of one token; a byte that is no character by itself as ``<0xE2>``."""
+        """Return the text of one token; a byte that is no character by itself as ``<0xE2>``."""
         text = self.token_bytes(id_).decode("utf-8", "surrogateescape")
         return "".join(
             f"<0x{ord(character) - 0xDC00:02X}>" if "\udc80" <= character <= "\udcff" else character
@@ -102,7 +104,7 @@ class TextTokenizer:
         )
 
     def piece(self, id_: int) -> str:
-        r"""Give a printable label of one token: a space is U+2581, a newline ``\n``."""
+        r"""Return a printable label of one token: a space is U+2581, a newline ``\n``."""
         text = self.text(id_).replace(" ", SPACE)
         return "".join(
             character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 
 from ggufscope.errors import BadVocabulary
-from ggufscope.model.tokenizer.vocabulary import TokenType, Vocabulary
-
-_SPACE: Final = "\u2581"
+from ggufscope.model.tokenizer.keys import DAMAGED
+from ggufscope.model.tokenizer.rules import TokenType
+from ggufscope.model.tokenizer.vocabulary import SPACE, Vocabulary
 
 
 def normalizer(vocabulary: Vocabulary) -> Callable[[str], str]:
-    """Give the function that normalizes a text for this vocabulary; raises ``BadVocabulary``."""
+    """Return the function that normalizes a text for this vocabulary; raises ``BadVocabulary``."""
     defined = np.flatnonzero(vocabulary.types == TokenType.USER_DEFINED).tolist()
     own = [vocabulary.tokens[id_] for id_ in defined]
     # What users defined is never replaced; the longest first.
@@ -47,16 +46,16 @@ def normalizer(vocabulary: Vocabulary) -> Callable[[str], str]:
         text = replaced(text)
         merged, prefixed = vocabulary.remove_extra_whitespaces, vocabulary.add_space_prefix
         if merged:  # a space before each word, and none behind the last
-            return "".join(_SPACE + word for word in text.split(" ") if word)
+            return "".join(SPACE + word for word in text.split(" ") if word)
         first = next((n for n, character in enumerate(text) if character != " "), len(text))
-        prefix = _SPACE if prefixed and first < len(text) else ""
-        return (text[:first] + prefix + text[first:]).replace(" ", _SPACE)
+        prefix = SPACE if prefixed and first < len(text) else ""
+        return (text[:first] + prefix + text[first:]).replace(" ", SPACE)
 
     return normalize
 
 
 def _character(first: int) -> int:
-    """Give the number of bytes of the UTF-8 character with this first byte."""
+    """Return the number of bytes of the UTF-8 character with this first byte."""
     return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
@@ -75,13 +74,13 @@ class Charsmap:
             raise BadVocabulary(
                 f"key 'tokenizer.ggml.precompiled_charsmap' has {len(raw)} bytes, and says that "
                 f"its first table takes {size}",
-                hint="the metadata is damaged, or the file was converted wrongly",
+                hint=DAMAGED,
             )
         self._nodes = np.frombuffer(raw, "<u4", size // 4, 4).tolist()
         self._strings = raw[4 + size :]
 
     def longest(self, raw: bytes, start: int) -> tuple[int, bytes | None]:
-        """Give the length of the longest sequence from ``start`` on that is replaced, and by what.
+        """Return how long the longest sequence at ``start`` is that is replaced, and by what.
 
         (0, None) where none is.
         """
@@ -117,5 +116,5 @@ class Charsmap:
     def _broken() -> BadVocabulary:
         return BadVocabulary(
             "key 'tokenizer.ggml.precompiled_charsmap' points beyond its own end",
-            hint="the metadata is damaged, or the file was converted wrongly",
+            hint=DAMAGED,
         )

@@ -71,5 +71,5 @@ def longest_first(word: str, ids: Mapping[str, int], longest: int) -> list[int]:
 
 
 def _decomposed(text: str) -> str:
-    """Give the first character of each one's canonical decomposition, and no more."""
+    """Return the first character of each one's canonical decomposition, and no more."""
     return "".join(unicodedata.normalize("NFD", character)[0] for character in text)

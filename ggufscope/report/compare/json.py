@@ -1,40 +1,30 @@
-"""A comparison for machines: complete, under ``ggufscope.compare-attention/1``."""
+"""What ``ggufscope compare-attention --json`` prints: ``schemas/compare-attention.json``."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from typing import Any, Final
 
 from ggufscope.blocks.error import WeightError
-from ggufscope.measure.comparison import (
-    CandidateDifference,
-    Comparison,
-    LayerDifference,
-    TensorDifference,
-)
-from ggufscope.measure.verdict import Finding, Verdict
-from ggufscope.report.compare.text import Subject
+from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.measure.differences import AttentionDifference, LayerDifference, TensorDifference
+from ggufscope.measure.verdict import Reading, Verdict
+from ggufscope.report.as_json import model_json, pick
+from ggufscope.report.subject import Subject
 
-SCHEMA: Final = "ggufscope.compare-attention/1"
+SCHEMA: Final = "ggufscope.compare-attention/2"
 
 
 def comparison_json(subject: Subject, comparison: Comparison) -> dict[str, Any]:
-    """Give all that was measured. What JSON has no number for is a string, ``"inf"``."""
-    found = {
+    """Return all that was measured."""
+    return {
         "schema": SCHEMA,
         "matches": comparison.matches,
-        "model": dict(subject.model),
-        "prompt": {
-            "text": subject.prompt,
-            "ids": list(comparison.ids),
-            "tokens": list(subject.tokens),
-        },
+        "model": model_json(subject.path, subject.summary) | {"types": dict(comparison.types)},
+        "prompt": pick(subject, "text ids tokens"),
         "reference": {"weights": "FP32", "perplexity": comparison.perplexity},
         "candidates": [_candidate(each) for each in comparison.candidates],
     }
-    finite: dict[str, Any] = _finite(found)
-    return finite
 
 
 def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
@@ -61,16 +51,16 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "matches": verdict.matches,
         "tolerances": dict(verdict.tolerances),
-        "worst": _finding(verdict.worst),
-        "first_out_of_tolerance": _finding(verdict.first),
+        "worst": _reading(verdict.worst),
+        "first_out_of_tolerance": _reading(verdict.first),
         "heads_out_of_tolerance": verdict.heads_out,
     }
 
 
-def _finding(finding: Finding | None) -> dict[str, Any] | None:
-    if finding is None:
+def _reading(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None:
         return None
-    return {field.name: getattr(finding, field.name) for field in fields(finding)}
+    return {field.name: getattr(reading, field.name) for field in fields(reading)}
 
 
 def _layer(layer: LayerDifference) -> dict[str, Any]:
@@ -81,7 +71,8 @@ def _layer(layer: LayerDifference) -> dict[str, Any]:
         "weights": _error(layer.weight_error),
         "tensors": [_tensor(tensor) for tensor in layer.tensors],
         "heads": [
-            {field.name: getattr(head, field.name) for field in fields(head)}
+            {"layer": head.layer, "head": head.head}
+            | {field.name: getattr(head, field.name) for field in fields(AttentionDifference)}
             for head in layer.heads
         ],
     }
@@ -100,15 +91,5 @@ def _error(error: WeightError) -> dict[str, Any]:
     return {
         "relative_error": error.relative,
         "largest_error": error.largest,
-        "n_weights": error.n,
+        "n_elements": error.n,
     }
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return repr(data)
-    return data

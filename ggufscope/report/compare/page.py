@@ -2,68 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.measure.comparison import CandidateDifference, Comparison, HeadDifference
-from ggufscope.report.compare.text import (
+from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.report.compare.text import subject_facts
+from ggufscope.report.compare.words import (
     MEANING,
-    Subject,
+    MODEL_HEAD,
     metric_text,
-    moved_attention,
-    percent,
-    perplexity_text,
-    small,
+    model_rows,
     verdict_words,
 )
 from ggufscope.report.html import Page, PageRun, PageScore, PageTable
-from ggufscope.report.units import bits
+from ggufscope.report.subject import Subject
+from ggufscope.report.units import bits, percent, small
 
 Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
 
 WORST: Final = 8
 """Heads that each candidate's table of the worst has."""
 
-# name, what it says, the number of a head, whether it is a share
-_SCORES: Final[tuple[tuple[str, str, Callable[[HeadDifference], float], bool], ...]] = (
+# The number of a head, its name, what it says, and whether it is a share.
+_SCORES: Final = (
     (
-        "total variation",
-        "the share of a token's attention that went elsewhere, mean over tokens",
-        lambda head: head.total_variation,
-        True,
+        *("total_variation", "total variation"),
+        *("the share of a token's attention that went elsewhere, mean over tokens", True),
+    ),
+    ("largest_difference", "largest difference", "of any one attention probability", True),
+    (
+        *("jensen_shannon", "Jensen-Shannon"),
+        *("mean divergence of attention rows, 0 to 1 bit", False),
+    ),
+    ("top_changed", "other top token", "tokens whose most attended token is another one", True),
+    (
+        *("entropy_shift", "entropy shift"),
+        *("in bits; above 0 attention spread, below it narrowed", False),
     ),
     (
-        "largest difference",
-        "of any one attention probability",
-        lambda head: head.largest_difference,
-        True,
-    ),
-    (
-        "Jensen-Shannon",
-        "mean divergence of attention rows, 0 to 1 bit",
-        lambda head: head.jensen_shannon,
-        False,
-    ),
-    (
-        "other top token",
-        "tokens whose most attended token is another one",
-        lambda head: head.top_changed,
-        True,
-    ),
-    (
-        "entropy shift",
-        "in bits; above 0 attention spread, below it narrowed",
-        lambda head: head.entropy_shift,
-        False,
-    ),
-    (
-        "output error",
-        "relative error of what the head hands on, mean over tokens",
-        lambda head: head.output_error,
-        True,
+        *("output_error", "output error"),
+        *("relative error of what the head hands on, mean over tokens", True),
     ),
 )
 
@@ -74,7 +55,7 @@ def comparison_page(
     maps: Sequence[Maps],
     start: tuple[int, int, int],
 ) -> Page:
-    """Give the page; ``maps`` of the reference and of each candidate, ``start`` what it opens at.
+    """Return the page; ``maps`` of the reference and of each candidate, ``start`` what it opens at.
 
     ``start`` counts candidates from 0.
     """
@@ -83,12 +64,12 @@ def comparison_page(
         _run(candidate, candidate_maps)
         for candidate, candidate_maps in zip(comparison.candidates, maps[1:], strict=True)
     ]
-    name = str(subject.model.get("name") or subject.model.get("path"))
+    name = subject.summary.name or str(subject.path)
     return Page(
         title=f"{name}: does quantized attention still match?",
         lead="Every head of the model in FP32 and of each candidate, on one prompt: which tokens "
         f"each token attends to, and what changed. {MEANING}",
-        facts=subject.facts,
+        facts=subject_facts(subject, comparison),
         tokens=subject.tokens,
         runs=[reference, *runs],
         tables=[
@@ -104,12 +85,12 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         PageScore(
             name,
             caption,
-            {layer.layer: [number(head) for head in layer.heads] for layer in candidate.layers},
+            {n.layer: [getattr(head, number) for head in n.heads] for n in candidate.layers},
             percent=share,
         )
-        for name, caption, number, share in _SCORES
+        for number, name, caption, share in _SCORES
     ]
-    variations = [head.total_variation for head in candidate.heads]
+    moved = candidate.attention
     return PageRun(
         candidate.name,
         maps,
@@ -119,8 +100,8 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         facts=[
             ("bits per weight", bits(round(candidate.bits_per_weight, 2))),
             ("weights off by", percent(candidate.weight_error.relative)),
-            ("attention moved", percent(moved_attention(candidate))),
-            ("in the worst head", percent(max(variations))),
+            ("attention moved", percent(moved.total_variation)),
+            ("in the worst head", percent(candidate.worst_heads(1)[0].total_variation)),
             ("KL divergence", metric_text("kl_divergence", candidate.mean_kl_divergence)),
             ("same next token", percent(candidate.top1_agreement)),
         ],
@@ -132,21 +113,13 @@ def _sentence(words: str) -> str:
 
 
 def _summary(comparison: Comparison) -> PageTable:
-    head = ["", "bits", "KL, nats", "worst token", "same next token", "perplexity", "weights off"]
-    rows = [["FP32", "32", "", "", "", perplexity_text(comparison.perplexity), ""]]
-    rows += [
-        [
-            each.name,
-            bits(round(each.bits_per_weight, 2)),
-            small(each.mean_kl_divergence),
-            small(max(each.kl_divergence)),
-            percent(each.top1_agreement),
-            perplexity_text(each.perplexity),
-            percent(each.weight_error.relative),
-        ]
-        for each in comparison.candidates
+    names = ["FP32", *(each.name for each in comparison.candidates)]
+    weights = ["", *(percent(each.weight_error.relative) for each in comparison.candidates)]
+    rows = [
+        [name, *row, error]
+        for name, row, error in zip(names, model_rows(comparison), weights, strict=True)
     ]
-    return PageTable("The whole model", head, rows)
+    return PageTable("The whole model", ["", *MODEL_HEAD, "weights off"], rows)
 
 
 def _layers(candidate: CandidateDifference) -> PageTable:
@@ -157,11 +130,11 @@ def _layers(candidate: CandidateDifference) -> PageTable:
     rows = [
         [
             f"layer {layer.layer}",
-            percent(layer.total_variation),
+            percent(layer.attention.total_variation),
             f"{layer.worst_head.head}: {percent(layer.worst_head.total_variation)}",
-            percent(max(h.largest_difference for h in layer.heads)),
-            small(float(np.mean([h.jensen_shannon for h in layer.heads]))),
-            percent(float(np.mean([h.top_changed for h in layer.heads]))),
+            percent(layer.attention.largest_difference),
+            small(layer.attention.jensen_shannon),
+            percent(layer.attention.top_changed),
             percent(layer.output_error),
             f"{layer.output_cosine:.5f}",
             percent(layer.weight_error.relative),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from rich.console import RenderableType
@@ -29,11 +29,11 @@ from ggufscope.report.units import extents, layers, size
 ATTENTION_WEIGHTS: Final = "kq_soft_max"
 """The quantity that people look for in the file; it is shown in bold where it really is."""
 
-_KINDS: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: "italic yellow"}
+_STYLES: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: "italic yellow"}
 
 
 def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
-    """Give the quantities under their heading, what their symbols mean, and the KV cache."""
+    """Show the quantities under their heading, what their symbols mean, and the KV cache."""
     yield title("Computed at run time: not in the file, made anew for each text")
     if anatomy.not_derivable:
         yield paragraph(f"Not derivable: {anatomy.not_derivable}.")
@@ -52,46 +52,66 @@ def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
 
 
 def computed_view(anatomy: Anatomy) -> RenderableType:
-    """Give what exists only while the model runs, layers that are alike together."""
-    table = plain_table(
-        left("quantity"),
-        left("shape"),
-        right(f"{anatomy.tokens} tokens"),
-        right("float32"),
-        words("made from"),
-    )
-    _add_computed(table, anatomy.head)
-    for numbers, layer in fold_layers(anatomy.layers):
-        table.add_row(name_cell(layers(numbers), HEADING), *_heading_notes(numbers, layer))
-        _add_computed(table, layer.quantities, indent="  ")
-    _add_computed(table, anatomy.tail)
+    """Return what exists only while the model runs, layers that are alike together."""
+    numbers = map(right, (f"{anatomy.tokens} tokens", "float32"))
+    table = plain_table(left("quantity"), left("shape"), *numbers, words("made from"))
+
+    def heading(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
+        if layer.not_derivable:
+            return ["", "", "", paragraph(f"not derivable: {layer.not_derivable}", "dim")]
+        window = f"window {layer.window}" if layer.window else ""
+        return ["", cell(window, "dim"), cell("each:" if len(numbers) > 1 else "", "dim"), ""]
+
+    def row(q: Quantity) -> list[RenderableType]:
+        made_from = paragraph(" ".join(q.made_from), "dim")
+        return ["×".join(q.axes), extents(q.shape), size(q.nbytes), made_from]
+
+    _fill(table, anatomy, heading, row, stored=False)
     return table
 
 
-def _heading_notes(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
-    if layer.not_derivable:
-        return ["", "", "", paragraph(f"not derivable: {layer.not_derivable}", "dim")]
-    window = f"window {layer.window}" if layer.window else ""
-    each = "each:" if len(numbers) > 1 else ""
-    return ["", cell(window, "dim"), cell(each, "dim"), ""]
+def explain_view(anatomy: Anatomy) -> RenderableType:
+    """Return a layer of each kind in order, stored and computed, with a caption for each."""
+    table = plain_table(left("quantity"), left("kind"), words("what it is"))
+
+    def heading(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
+        why = layer.not_derivable
+        said = f"Computed quantities: not derivable, it {why}." if why else ""
+        return ["", paragraph(said, "dim")]
+
+    def row(q: Quantity) -> list[RenderableType]:
+        return [cell(str(q.kind), _STYLES[q.kind]), paragraph(q.caption)]
+
+    _fill(table, anatomy, heading, row, stored=True)
+    return table
 
 
-def _add_computed(table: Table, quantities: Sequence[Quantity], indent: str = "") -> None:
-    for q in quantities:
-        if q.kind is Kind.STORED:
-            continue
-        style = "bold magenta" if q.name == ATTENTION_WEIGHTS else _KINDS[q.kind]
-        table.add_row(
-            name_cell(indent + q.name, style),
-            "×".join(q.axes),
-            extents(q.shape),
-            size(q.nbytes),
-            paragraph(" ".join(q.made_from), "dim"),
-        )
+def _fill(
+    table: Table,
+    anatomy: Anatomy,
+    heading: Callable[[Sequence[int], LayerAnatomy], list[RenderableType]],
+    row: Callable[[Quantity], list[RenderableType]],
+    *,
+    stored: bool,
+) -> None:
+    """Add a line for each quantity, under a heading for each kind of layer."""
+
+    def add(quantities: Sequence[Quantity], indent: str = "") -> None:
+        for q in quantities:
+            if stored or q.kind is not Kind.STORED:
+                style = "" if stored else _STYLES[q.kind]
+                style = "bold magenta" if q.name == ATTENTION_WEIGHTS else style
+                table.add_row(name_cell(indent + q.name, style), *row(q))
+
+    add(anatomy.head)
+    for numbers, layer in fold_layers(anatomy.layers):
+        table.add_row(name_cell(layers(numbers), HEADING), *heading(numbers, layer))
+        add(layer.quantities, indent="  ")
+    add(anatomy.tail)
 
 
 def legend_view(anatomy: Anatomy) -> RenderableType:
-    """Give what the symbols of the shapes stand for."""
+    """Return what the symbols of the shapes stand for."""
     symbols = (s for s in SYMBOLS if s in anatomy.symbols)
     return paragraph(
         ", ".join(f"{s}={_values(anatomy.symbols[s])} {SYMBOLS[s]}" for s in symbols), "dim"
@@ -103,39 +123,9 @@ def _values(numbers: Sequence[int]) -> str:
 
 
 def cache_view(anatomy: Anatomy) -> RenderableType:
-    """Give the size of the KV cache for the tokens of the table."""
+    """Return the size of the KV cache for the tokens of the table."""
     elements = anatomy.cache_elements()
     return paragraph(
         f"KV cache (cache_k, cache_v) for {anatomy.tokens:,} tokens, in the layers above: "
         f"{size(2 * elements)} in F16, llama.cpp's default; {size(4 * elements)} in F32."
     )
-
-
-def explain_view(anatomy: Anatomy) -> RenderableType:
-    """Give a layer of each kind in order, stored and computed, with a caption for each."""
-    table = plain_table(left("quantity"), left("kind"), words("what it is"))
-    _add_captions(table, anatomy.head)
-    for numbers, layer in fold_layers(anatomy.layers):
-        _add_caption_heading(table, numbers, layer)
-        _add_captions(table, layer.quantities, indent="  ")
-    _add_captions(table, anatomy.tail)
-    return table
-
-
-def _add_caption_heading(table: Table, numbers: Sequence[int], layer: LayerAnatomy) -> None:
-    note = (
-        f"Computed quantities: not derivable, it {layer.not_derivable}."
-        if layer.not_derivable
-        else ""
-    )
-    table.add_row(name_cell(layers(numbers), HEADING), "", paragraph(note, "dim"))
-
-
-def _add_captions(table: Table, quantities: Sequence[Quantity], indent: str = "") -> None:
-    for q in quantities:
-        style = "bold magenta" if q.name == ATTENTION_WEIGHTS else ""
-        table.add_row(
-            name_cell(indent + q.name, style),
-            cell(str(q.kind), _KINDS[q.kind]),
-            paragraph(q.caption),
-        )

@@ -11,11 +11,9 @@ from rich.console import RenderableType
 from ggufscope.container.header import Metadata
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
-from ggufscope.report.console import cell, left, name_cell, plain_table, words
+from ggufscope.report.console import MOST_ROWS, cell, left, name_cell, plain_table, words
 from ggufscope.report.units import printable
 
-MOST_ROWS: Final = 2000
-"""Keys that a table shows; ``--key`` and ``--json`` reach the others."""
 SHOWN_ITEMS: Final = 8
 """Items of an array that a table shows; of an array within it half as many."""
 SHOWN_TEXT: Final = 200
@@ -29,7 +27,7 @@ _PIECE: Final = 1 << 16
 
 
 def metadata_view(metadata: Metadata) -> RenderableType:
-    """Give every key, its type and its value; long ones cut, with their length."""
+    """Return every key, its type and its value; long ones cut, with their length."""
     table = plain_table(left("key"), left("type"), words("value"))
     for key, value in islice(metadata.typed.items(), MOST_ROWS):
         table.add_row(name_cell(key), cell(_type_name(value)), cell(short_value(value)))
@@ -37,7 +35,7 @@ def metadata_view(metadata: Metadata) -> RenderableType:
 
 
 def short_value(value: Value) -> str:
-    """Give a value in a few words, decoding no more of it than is shown."""
+    """Return a value in a few words, decoding no more of it than is shown."""
     if value.type is ValueType.STRING:
         cut = f"... {value.length:,} bytes" if value.length > SHOWN_TEXT else ""
         return printable(value.head(SHOWN_TEXT)) + cut
@@ -46,7 +44,7 @@ def short_value(value: Value) -> str:
 
 
 def whole_value(value: Value) -> Iterator[str]:
-    """Give one value in full, in pieces: a text as it is, an array with one item a line."""
+    """Return one value in full, in pieces: a text as it is, an array with one item a line."""
     if value.type is ValueType.STRING:
         yield from (printable(piece, keep="\n\t") for piece in text_pieces(value))
     elif value.type is ValueType.ARRAY and value.data.element_type is not ValueType.ARRAY:
@@ -64,7 +62,7 @@ def whole_value(value: Value) -> Iterator[str]:
 
 
 def text_pieces(value: Value) -> Iterator[str]:
-    """Give a string value in pieces that end where a character ends."""
+    """Return a string value in pieces that end where a character ends."""
     raw, start = value.raw, 8
     while start < len(raw):
         stop = min(start + _PIECE, len(raw))

@@ -10,23 +10,21 @@ from rich.table import Table
 
 from ggufscope.container.file import Tensor
 from ggufscope.model.anatomy.build import Anatomy
-from ggufscope.model.anatomy.rows import TAIL
+from ggufscope.model.anatomy.table import TAIL
 from ggufscope.model.inventory import Entry, Fold, Total, fold, totals_by_group, totals_by_type
 from ggufscope.report.console import (
     HEADING,
+    MOST_ROWS,
     cell,
+    hidden_rows,
     left,
     name_cell,
-    paragraph,
     plain_table,
     right,
     title,
     words,
 )
-from ggufscope.report.units import bits, count, extents, layers, size, spans
-
-MOST_ROWS: Final = 2000
-"""Tensors that a table shows; `--filter` and `--json` reach the others."""
+from ggufscope.report.units import bits, count, extents, layers, percent, size, spans
 
 _AFTER_LAYERS: Final = {row.name.removesuffix(".weight") for row in TAIL}
 
@@ -34,22 +32,17 @@ _AFTER_LAYERS: Final = {row.name.removesuffix(".weight") for row in TAIL}
 def stored_section(
     entries: Sequence[Entry], anatomy: Anatomy, *, one_a_line: bool
 ) -> Iterator[RenderableType]:
-    """Give the tensors under their heading, and what they weigh together."""
+    """Show the tensors under their heading, and what they weigh together."""
     weights = sum(entry.tensor.info.n_elements for entry in entries)
     nbytes = sum(entry.tensor.nbytes for entry in entries)
     tensors = f"{len(entries)} tensor{'' if len(entries) == 1 else 's'}"
     yield title(f"Stored in the file: {tensors}, {count(weights)} weights, {size(nbytes)}")
     if not entries:
         return
-    if one_a_line:
-        yield flat_view(entries[:MOST_ROWS])
-        hidden = len(entries) - MOST_ROWS
-    else:
-        folds = fold(entries)
-        yield stored_view(folds[:MOST_ROWS], len(anatomy.layers))
-        hidden = len(folds) - MOST_ROWS
-    if hidden > 0:
-        yield paragraph(f"... and {hidden:,} lines more: --filter and --json reach them", "dim")
+    folds = [] if one_a_line else fold(entries)
+    yield flat_view(entries) if one_a_line else stored_view(folds, len(anatomy.layers))
+    lines = len(entries) if one_a_line else len(folds)
+    yield from hidden_rows(lines, "lines", "--filter and --json reach them")
     if not one_a_line:
         yield ""
         yield totals_view("by type", totals_by_type(entries))
@@ -58,8 +51,8 @@ def stored_section(
 
 
 def stored_view(folds: Sequence[Fold], layer_count: int) -> RenderableType:
-    """Give the stored tensors, those of all layers folded into one line each."""
-    table = _stored_table()
+    """Return the stored tensors, those of all layers folded into one line each."""
+    table, folds = _stored_table(), folds[:MOST_ROWS]
     groups = {
         "": [f for f in folds if not f.layers and f.role.stem not in _AFTER_LAYERS],
         "layers": [f for f in folds if f.layers],
@@ -78,9 +71,9 @@ def stored_view(folds: Sequence[Fold], layer_count: int) -> RenderableType:
 
 
 def flat_view(entries: Sequence[Entry]) -> RenderableType:
-    """Give the stored tensors, one line each, with their whole names."""
+    """Return the stored tensors, one line each, with their whole names."""
     table = _stored_table()
-    for entry in entries:
+    for entry in entries[:MOST_ROWS]:
         _add_stored(table, entry.tensor.name, entry.role.label, entry.tensor, entry.tensor.nbytes)
     return table
 
@@ -109,24 +102,12 @@ def _add_stored(table: Table, name: str, label: str, tensor: Tensor, nbytes: int
 
 
 def totals_view(title: str, totals: Sequence[Total]) -> RenderableType:
-    """Give the weight of the stored tensors by type or by role."""
-    table = plain_table(
-        left(title),
-        right("tensors"),
-        right("weights"),
-        right("bits"),
-        right("size"),
-        right("share"),
-    )
+    """Return the weight of the stored tensors by type or by role."""
+    numbers = map(right, ("tensors", "weights", "bits", "size", "share"))
+    table = plain_table(left(title), *numbers)
     whole = sum(total.nbytes for total in totals)
     for total in totals:
-        share = f"{100 * total.nbytes / whole:.1f}%" if whole else ""
-        table.add_row(
-            cell(total.name),
-            str(total.tensors),
-            count(total.n_elements),
-            bits(total.bits_per_weight),
-            size(total.nbytes),
-            share,
-        )
+        weighs = (count(total.n_elements), bits(total.bits_per_weight), size(total.nbytes))
+        share = percent(total.nbytes / whole) if whole else ""
+        table.add_row(cell(total.name), str(total.tensors), *weighs, share)
     return table

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import RenderableType
 
 from ggufscope.container.file import GGUFFile
 from ggufscope.model.anatomy.build import Anatomy
+from ggufscope.model.hf_names import HFName
 from ggufscope.model.hparams import HParams
 from ggufscope.model.inventory import Entry
 from ggufscope.model.summary import Summary
-from ggufscope.report.console import facts, paragraph, title
+from ggufscope.report.console import facts, hidden_rows, title
 from ggufscope.report.list.computed import computed_section, explain_view
-from ggufscope.report.list.metadata import MOST_ROWS, metadata_view
+from ggufscope.report.list.metadata import metadata_view
+from ggufscope.report.list.names import names_section
 from ggufscope.report.list.stored import stored_section
 from ggufscope.report.units import bits, count, size
 
@@ -29,6 +31,8 @@ class Sections:
     explain: bool = False
     one_a_line: bool = False
     """Each stored tensor by itself, not folded over layers."""
+    hf_names: Mapping[str, HFName] | None = None
+    """Shown in place of roles and sizes where they are given."""
 
 
 def views(
@@ -38,15 +42,16 @@ def views(
     anatomy: Anatomy,
     sections: Sections,
 ) -> Iterator[RenderableType]:
-    """Give what is to be printed, in order."""
+    """Show what is chosen, in order."""
     chosen = sections.stored or sections.computed or sections.metadata or sections.explain
+    chosen = chosen or sections.hf_names is not None
     yield summary_view(file, summary)
     if sections.metadata:
         yield title(f"Metadata: {len(file.metadata)} keys")
         yield metadata_view(file.metadata)
-        if len(file.metadata) > MOST_ROWS:
-            hidden = len(file.metadata) - MOST_ROWS
-            yield paragraph(f"... and {hidden:,} keys more: --key and --json reach them", "dim")
+        yield from hidden_rows(len(file.metadata), "keys", "--key and --json reach them")
+    if sections.hf_names is not None:
+        yield from names_section(entries, sections.hf_names, one_a_line=sections.one_a_line)
     if sections.stored or not chosen:
         yield from stored_section(entries, anatomy, one_a_line=sections.one_a_line)
     if sections.computed or not chosen:
@@ -57,7 +62,7 @@ def views(
 
 
 def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
-    """Give the model in a few lines."""
+    """Return the model in a few lines."""
     shards = f" over {len(file.shards)} files" if len(file.shards) > 1 else ""
     order = ", big-endian" if file.header.order == ">" else ""
     version = f"GGUF v{file.header.version}{order}"
@@ -87,7 +92,9 @@ def _shape_rows(summary: Summary, hparams: HParams) -> list[tuple[str, str]]:
             "feed-forward " + " to ".join(f"{n:,}" for n in sorted({widths[0], widths[-1]}))
         )
     if hparams.expert_count:
-        shape.append(f"{hparams.expert_used_count} of {hparams.expert_count} experts a token")
+        shape.append(
+            f"{hparams.expert_used_count} of {hparams.expert_count} experts for each token"
+        )
     rows = [("shape", ", ".join(shape))]
     if summary.attention:
         head = f"; head size {hparams.key_length}" if hparams.key_length else ""

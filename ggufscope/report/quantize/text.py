@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich.console import RenderableType
 
 from ggufscope.blocks.error import WeightError
-from ggufscope.model.roles import role_of
-from ggufscope.recipes.apply import Outlook, Result
+from ggufscope.recipes.apply import Result
 from ggufscope.recipes.files import free_bytes
 from ggufscope.recipes.plan import Plan
+from ggufscope.recipes.request import Target
 from ggufscope.report.console import (
+    MOST_ROWS,
     cell,
     facts,
+    hidden_rows,
     left,
     name_cell,
     paragraph,
@@ -24,18 +26,20 @@ from ggufscope.report.console import (
     title,
     words,
 )
-from ggufscope.report.units import bits, extents, size
+from ggufscope.report.units import bits, extents, percent, size
 
-SCHEMA: Final = "ggufscope.quantize/1"
-MOST_ROWS: Final = 2000
-"""Tensors that the table of a plan shows."""
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
-    """Give the whole plan: each tensor's type, size and the rule that chose it."""
-    plan = outlook.plan
+def target_views(target: Target) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of it."""
+    return _result_views(target) if isinstance(target, Result) else _plan_views(target)
+
+
+def _plan_views(target: Target) -> Iterator[RenderableType]:
+    """Yield the whole plan: each tensor's type, size and the rule that chose it."""
+    plan = target.plan
     table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
     for tensor in plan.tensors[:MOST_ROWS]:
         types = f"{tensor.source.name} > {tensor.target.name}" if tensor.converted else "as it is"
@@ -48,42 +52,42 @@ def outlook_views(outlook: Outlook) -> Iterator[RenderableType]:
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
-    if len(plan.tensors) > MOST_ROWS:
-        hidden = len(plan.tensors) - MOST_ROWS
-        yield paragraph(f"... and {hidden:,} tensors more: --json has them", "dim")
+    yield from hidden_rows(len(plan.tensors), "tensors", "--json has them")
     yield ""
-    yield facts(_outlook_facts(outlook))
+    yield facts(_target_facts(target))
 
 
-def _outlook_facts(outlook: Outlook) -> list[tuple[str, str]]:
-    plan = outlook.plan
+def _target_facts(target: Target) -> list[tuple[str, str]]:
+    plan = target.plan
     rows = [("types", _types(plan)), ("bits", f"{bits(plan.bits_per_weight)} per weight")]
     rows += [
-        ("file", f"{path}: {nbytes:,} bytes, {size(nbytes)}") for path, nbytes in outlook.files
+        ("file", f"{file.path}: {file.nbytes:,} bytes, {size(file.nbytes)}")
+        for file in target.files
     ]
-    free = free_bytes(outlook.files[0][0].parent)
+    free = free_bytes(target.paths[0].parent)
     if free is not None:
-        fits = "enough" if free >= outlook.nbytes else "NOT ENOUGH"
+        fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
     if plan.needs_importance:
         rows.append(("needs", "an importance matrix: without one this plan is refused"))
     return rows
 
 
-def result_views(result: Result) -> Iterator[RenderableType]:
-    """Give sizes before and after, the types used, and what it cost."""
+def _result_views(result: Result) -> Iterator[RenderableType]:
+    """Yield sizes before and after, the types used, and what it cost."""
     plan = result.plan
-    before = 8 * plan.source_nbytes / plan.n_elements if plan.n_elements else 0.0
     rows = [("wrote", ", ".join(str(path) for path in result.paths))]
     rows.append(("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"))
-    rows.append(("bits", f"{bits(before)} > {bits(plan.bits_per_weight)} per weight"))
+    rows.append(
+        ("bits", f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight")
+    )
     rows.append(("types", _types(plan)))
     yield facts(rows)
     if not result.costs:
         return
     yield ""
     yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
-    yield _cost_table("role", _by_role(result))
+    yield _cost_table("role", [*result.costs_by_role.items()])
     yield ""
     worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
     yield _cost_table("tensor", worst[:WORST])
@@ -95,66 +99,10 @@ def result_views(result: Result) -> Iterator[RenderableType]:
 def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> RenderableType:
     table = plain_table(left(head), right("relative error"))
     for name, cost in costs:
-        table.add_row(cell(name), f"{100 * cost.relative:.3f}%")
+        table.add_row(cell(name), percent(cost.relative))
     return table
-
-
-def _by_role(result: Result) -> list[tuple[str, WeightError]]:
-    sums: dict[str, WeightError] = {}
-    for name, cost in result.costs.items():
-        group = role_of(name).group
-        sums[group] = sums[group] + cost if group in sums else cost
-    return sorted(sums.items(), key=lambda item: -item[1].relative)
 
 
 def _types(plan: Plan) -> str:
     counts = Counter(tensor.target.name for tensor in plan.tensors)
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
-
-
-def outlook_json(outlook: Outlook) -> dict[str, Any]:
-    """Give the plan for machines."""
-    return {
-        "schema": SCHEMA,
-        **_plan_json(outlook.plan),
-        "files": [{"path": str(path), "nbytes": nbytes} for path, nbytes in outlook.files],
-    }
-
-
-def result_json(result: Result) -> dict[str, Any]:
-    """Give the result for machines: the plan, and what each tensor and role lost."""
-    return {
-        "schema": SCHEMA,
-        **_plan_json(result.plan),
-        "files": [{"path": str(path), "nbytes": path.stat().st_size} for path in result.paths],
-        "relative_rms_error": {
-            "tensors": {name: cost.relative for name, cost in result.costs.items()},
-            "roles": {name: cost.relative for name, cost in _by_role(result)},
-        },
-    }
-
-
-def _plan_json(plan: Plan) -> dict[str, Any]:
-    return {
-        "preset": plan.preset,
-        "file_type": plan.file_type,
-        "bits_per_weight": plan.bits_per_weight,
-        "tensor_bytes": plan.nbytes,
-        "source_tensor_bytes": plan.source_nbytes,
-        "needs_importance_matrix": plan.needs_importance,
-        "pruned": list(plan.pruned),
-        "tensors": [
-            {
-                "name": tensor.name,
-                "source_name": tensor.source_name,
-                "shape": list(tensor.shape),
-                "source_type": tensor.source.name,
-                "type": tensor.target.name,
-                "nbytes": tensor.nbytes,
-                "rule": tensor.rule,
-                "fallback_from": tensor.fallback_from.name if tensor.fallback_from else None,
-                "needs_importance_matrix": tensor.needs_importance,
-            }
-            for tensor in plan.tensors
-        ],
-    }

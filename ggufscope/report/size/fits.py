@@ -11,16 +11,15 @@ from ggufscope.report.size.memory import AT_ONCE, span
 from ggufscope.report.units import bits, size
 from ggufscope.sizing.file_size import AS_IT_IS, PresetSize, Target
 from ggufscope.sizing.fitting import Fit, FitTable, fit
-from ggufscope.sizing.offload import SplitRow
+from ggufscope.sizing.offload import SplitRow, SplitTable
 from ggufscope.sizing.overview import Overview
 
 
 def answer_lines(overview: Overview) -> Iterator[str]:
-    """Give the answers in words, one question each."""
+    """Show the answers in words, one question each."""
     for table in overview.fits:
         yield _fits_line(table)
-    for context, rows in overview.splits:
-        yield _split_line(context, rows)
+    yield from map(_split_line, overview.splits)
     for aim, target in overview.targets:
         yield _target_line(aim, target)
 
@@ -57,33 +56,27 @@ def _fits_line(table: FitTable) -> str:
 
 
 def _limit(nbytes: int) -> str:
-    """Give a limit as it was asked for: ``8 GiB``."""
+    """Return a limit as it was asked for: ``8 GiB``."""
     number, unit = size(nbytes).split(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
 
-def _split_line(context: int, rows: tuple[SplitRow, ...]) -> str:
-    fitting = [row for row in rows if row.fits is Fit.YES]
-    quantized = [row for row in fitting if row.size.is_quantized and row.size.preset == AS_IT_IS]
-    proposed = quantized or [
-        row for row in fitting if row.size.proposed and row.size.preset != AS_IT_IS
-    ]
-    whole = next((r for r in proposed if r.split.gpu_layers == r.split.layers), None)
-    if not proposed:
-        return f"With {context:,} tokens of context nothing fits in both memories."
-    largest = proposed[0]
-    named = "the file as it is" if quantized else largest.size.preset
+def _split_line(table: SplitTable) -> str:
+    length = f"With {table.context:,} tokens of context"
+    if not (runnable := table.runnable):
+        return f"{length} nothing fits in both memories."
+    largest, split = runnable[0], runnable[0].split
+    itself = largest.size.preset == AS_IT_IS
     line = (
-        f"With {context:,} tokens of context {named} runs with "
-        f"{largest.split.gpu_layers} of {largest.split.layers} layers on the GPU"
+        f"{length} {'the file as it is' if itself else largest.size.preset} runs with "
+        f"{split.gpu_layers} of {split.layers} layers on the GPU"
     )
-    if quantized and whole is None:
-        return f"{line}."
-    if whole is None:
-        return f"{line}; no preset fits on it whole."
-    if whole is largest:
+    if largest.is_whole:
         return f"{line}: all of it."
-    return f"{line}; {whole.size.preset} fits on it whole."
+    whole = next((row.size.preset for row in runnable if row.is_whole), None)
+    if whole is None:
+        return f"{line}." if itself else f"{line}; no preset fits on it whole."
+    return f"{line}; {whole} fits on it whole."
 
 
 def _target_line(aim: float, target: Target) -> str:
@@ -105,7 +98,7 @@ def _measure(aim: float, each: PresetSize) -> str:
 
 
 def fits_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give a table for each memory, and for each context one of layers on the GPU."""
+    """Show a table for each memory, and for each context one of layers on the GPU."""
     for table in overview.fits:
         yield title(f"What fits in {_limit(table.limit)}")
         for first in range(0, len(table.contexts), AT_ONCE):
@@ -116,9 +109,9 @@ def fits_section(overview: Overview) -> Iterator[RenderableType]:
             "upper end of the compute estimate. tight: it fits by the lower end alone.",
             "dim",
         )
-    for context, rows in overview.splits:
-        yield title(f"On a GPU, with {context:,} tokens of context")
-        yield _split_table(rows)
+    for each in overview.splits:
+        yield title(f"On a GPU, with {each.context:,} tokens of context")
+        yield _split_table(each.rows)
         yield ""
         yield paragraph("-ngl counts the output as a layer, as llama.cpp does.", "dim")
 
@@ -145,7 +138,7 @@ def _name(each: PresetSize) -> str:
 
 
 def preset_note(each: PresetSize) -> str:
-    """Give what keeps a preset from being proposed, in a word or two."""
+    """Return what keeps a preset from being proposed, in a word or two."""
     twice = "twice" if each.quantizes_twice else ""
     imatrix = "imatrix" if each.needs_importance else ""
     return ", ".join(filter(None, (twice, imatrix, each.set_aside)))

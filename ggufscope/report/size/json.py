@@ -1,4 +1,4 @@
-"""What ``ggufscope size --json`` gives."""
+"""What ``ggufscope size --json`` prints: ``schemas/size.json`` and ``schemas/size-count.json``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ggufscope.recipes.plan import Plan
+from ggufscope.report.as_json import pick
 from ggufscope.sizing.bare import BareSize
 from ggufscope.sizing.budget import Range, RunMemory
 from ggufscope.sizing.file_size import PresetSize, Target
@@ -13,12 +14,12 @@ from ggufscope.sizing.fitting import FitRow, FitTable, fit
 from ggufscope.sizing.offload import SplitRow
 from ggufscope.sizing.overview import Overview
 
-SCHEMA: Final = "ggufscope.size/1"
-"""Changes with the meaning of a field; fields may be added without notice."""
+SCHEMA: Final = "ggufscope.size/2"
+COUNT_SCHEMA: Final = "ggufscope.size-count/1"
 
 
 def overview_json(overview: Overview) -> dict[str, Any]:
-    """Give all that is known of one model."""
+    """Return all that is known of one model."""
     hparams = overview.hparams
     return {
         "schema": SCHEMA,
@@ -32,15 +33,12 @@ def overview_json(overview: Overview) -> dict[str, Any]:
             "as_it_is": _preset(overview.as_it_is) if overview.as_it_is else None,
         },
         "presets": [_preset(each) for each in overview.sizes.sizes],
-        "refused": [{"preset": r.preset, "why": r.why} for r in overview.sizes.refused],
+        "refused": [pick(each, "preset why") for each in overview.sizes.refused],
         "memory": [_run(run) for run in overview.runs],
         "memory_not_derivable": overview.no_runs or None,
         "sharing": [
             {
-                "name": each.name,
-                "heads": each.heads,
-                "kv_heads": each.kv_heads,
-                "n_elements": each.n_elements,
+                **pick(each, "name heads kv_heads n_elements"),
                 "cache_nbytes": each.kv_nbytes,
                 "own": each.own,
             }
@@ -48,18 +46,19 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         ],
         "fits": [_fits(table) for table in overview.fits],
         "gpu": [
-            {"context": context, "presets": [_split(row) for row in rows]}
-            for context, rows in overview.splits
+            {"context": table.context, "presets": [_split(row) for row in table.rows]}
+            for table in overview.splits
         ],
         "targets": [_target(aim, target) for aim, target in overview.targets],
         "nothing_fits": overview.nothing_fits,
+        "warnings": overview.warnings,
     }
 
 
 def bare_json(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> dict[str, Any]:
-    """Give the memory table of so many weights."""
+    """Return the memory table of so many weights."""
     return {
-        "schema": SCHEMA,
+        "schema": COUNT_SCHEMA,
         "n_elements": sizes[0].n_elements,
         "types": [
             {
@@ -87,41 +86,30 @@ def _preset(each: PresetSize) -> dict[str, Any]:
     }
 
 
-def _range(nbytes: Range) -> dict[str, int]:
-    return {"low": nbytes.low, "high": nbytes.high}
+def _range(nbytes: Range) -> dict[str, Any]:
+    return pick(nbytes, "low high")
 
 
 def _run(run: RunMemory) -> dict[str, Any]:
     settings = run.settings
     return {
-        "context": settings.context,
-        "parallel": settings.parallel,
-        "batch": settings.batch,
+        **pick(settings, "context parallel batch"),
         "type_k": settings.type_k.name,
         "type_v": settings.type_v.name,
         "kv_unified": settings.unified,
-        "swa_full": settings.swa_full,
-        "flash_attention": settings.flash_attention,
+        **pick(settings, "swa_full flash_attention"),
         "cache_nbytes": run.cache.nbytes,
-        "cache": [
-            {
-                "holding": str(total.holding),
-                "layers": list(total.layers),
-                "cells": total.cells,
-                "nbytes": total.nbytes,
-            }
-            for total in run.cache.by_holding()
-        ],
+        "cache": [pick(total, "kind layers cells nbytes") for total in run.cache.by_kind()],
         "logits_nbytes": run.logits,
-        "compute_nbytes_estimate": _range(run.compute),
+        "compute_nbytes": _range(run.compute),
     }
 
 
 def _fits(table: FitTable) -> dict[str, Any]:
     best = [table.best(column) for column in range(len(table.contexts))]
     return {
+        "limit_nbytes": table.limit,
         "as_it_is": _fit_row(table.itself, table) if table.itself else None,
-        "limit": table.limit,
         "best": [
             {"context": context, "preset": row.size.preset if row else None}
             for context, row in zip(table.contexts, best, strict=True)
@@ -135,7 +123,7 @@ def _fit_row(row: FitRow, table: FitTable) -> dict[str, Any]:
         "preset": row.size.preset,
         "longest_context": row.longest,
         "contexts": [
-            {"context": context, "needs": _range(need), "fits": str(fit(need, table.limit))}
+            {"context": context, "needs_nbytes": _range(need), "fits": fit(need, table.limit)}
             for context, need in zip(table.contexts, row.needs, strict=True)
         ],
     }
@@ -144,17 +132,17 @@ def _fit_row(row: FitRow, table: FitTable) -> dict[str, Any]:
 def _split(row: SplitRow) -> dict[str, Any]:
     return {
         "preset": row.size.preset,
-        "gpu_layers": row.split.gpu_layers,
-        "layers": row.split.layers,
-        "vram": _range(row.split.vram),
-        "ram": _range(row.split.ram),
-        "fits": str(row.fits),
+        **pick(row.split, "gpu_layers layers"),
+        "vram_nbytes": _range(row.split.vram),
+        "ram_nbytes": _range(row.split.ram),
+        "fits": row.fits,
     }
 
 
 def _target(aim: float, target: Target) -> dict[str, Any]:
     return {
-        "nbytes" if isinstance(aim, int) else "bits_per_weight": aim,
+        "target_nbytes": aim if isinstance(aim, int) else None,
+        "target_bits_per_weight": aim if isinstance(aim, float) else None,
         "preset": target.nearest.preset if target.nearest else None,
         "next_larger": target.next_larger.preset if target.next_larger else None,
     }

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
 from ggufscope.report.units import layers, size
 from ggufscope.sizing.budget import Range, RunMemory
-from ggufscope.sizing.kv_cache import Holding
+from ggufscope.sizing.kv_cache import CacheKind
 from ggufscope.sizing.overview import Overview
 from ggufscope.sizing.settings import RunSettings
 
@@ -19,7 +19,7 @@ AT_ONCE: Final = 3
 
 
 def memory_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give what a run takes beside the weights, for each context."""
+    """Show what a run takes beside the weights, for each context."""
     yield title("In memory: what a run takes beside the weights")
     if not overview.runs:
         yield paragraph(f"Not derivable: {overview.no_runs}.")
@@ -36,35 +36,26 @@ def _memory_table(overview: Overview, runs: tuple[RunMemory, ...]) -> Renderable
     )
     for row in _cache_rows(runs):
         table.add_row(*row)
-    if len(runs[0].cache.by_holding()) > 1:
+    if len(runs[0].cache.by_kind()) > 1:
         table.add_row(cell("cache, all layers"), *(size(run.cache.nbytes) for run in runs))
     table.add_row(cell("logits"), *(size(run.logits) for run in runs))
     table.add_row(cell("compute (estimate)"), *(span(run.compute) for run in runs))
-    for name, nbytes in _weights(overview):
-        totals = (span(run.with_weights(nbytes)) for run in runs)
+    for each in overview.weights:
+        name = "as they are" if each is overview.as_it_is else each.preset
+        totals = (span(run.with_weights(each.nbytes)) for run in runs)
         table.add_row(cell(f"with the weights, {name}", "bold"), *totals)
     return table
 
 
 def _cache_rows(runs: tuple[RunMemory, ...]) -> Iterator[list[str]]:
     """Line up what the layers keep over all contexts: cells differ, layers do not."""
-    columns = [
-        {(total.holding, total.layers): total for total in run.cache.by_holding()} for run in runs
-    ]
-    for holding, numbers in columns[0]:
-        name = f"{holding}, {layers(numbers) if len(numbers) < 4 else f'{len(numbers)} layers'}"
-        if holding is Holding.STATE:
+    columns = [{(total.kind, total.layers): total for total in run.cache.by_kind()} for run in runs]
+    for kind, numbers in columns[0]:
+        name = f"{kind}, {layers(numbers) if len(numbers) < 4 else f'{len(numbers)} layers'}"
+        if kind is CacheKind.STATE:
             name += " (any length)"
-        totals = (column.get((holding, numbers)) for column in columns)
+        totals = (column.get((kind, numbers)) for column in columns)
         yield [name, *(size(total.nbytes) if total else "" for total in totals)]
-
-
-def _weights(overview: Overview) -> list[tuple[str, int]]:
-    if overview.as_it_is:
-        return [("as they are", overview.as_it_is.nbytes)]
-    named = {each.preset: each.nbytes for each in overview.sizes.sizes}
-    chosen = [name for name in ("Q8_0", "Q4_K_M") if name in named] or list(named)[:2]
-    return [(name, named[name]) for name in chosen]
 
 
 def _settings_line(settings: RunSettings) -> str:
@@ -80,20 +71,14 @@ def _settings_line(settings: RunSettings) -> str:
 
 
 def sharing_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give MHA, GQA and MQA side by side."""
+    """Show MHA, GQA and MQA side by side."""
     if not overview.sharings:
         return
     context = overview.runs[-1].settings.context
     yield title("The same model with its key/value heads shared otherwise")
     whole = max(each.kv_nbytes for each in overview.sharings)
-    table = plain_table(
-        left(""),
-        right("heads"),
-        right("K/V heads"),
-        right("weights"),
-        right("cache"),
-        right("share"),
-    )
+    numbers = map(right, ("heads", "K/V heads", "weights", "cache", "share"))
+    table = plain_table(left(""), *numbers)
     for each in overview.sharings:
         table.add_row(
             cell(f"{each.name}, this model" if each.own else each.name, "bold" if each.own else ""),
@@ -109,7 +94,7 @@ def sharing_section(overview: Overview) -> Iterator[RenderableType]:
 
 
 def span(nbytes: Range) -> str:
-    """Give a range: ``4.79 to 4.93 GiB``."""
+    """Return a range: ``4.79 to 4.93 GiB``."""
     low, high = size(nbytes.low), size(nbytes.high)
     if low == high:
         return low

@@ -13,12 +13,12 @@ from ggufscope.report.size.fits import answer_lines, fits_section, preset_note
 from ggufscope.report.size.memory import memory_section, sharing_section
 from ggufscope.report.units import bits, decimal_size, size
 from ggufscope.sizing.bare import EXAMPLE, BareSize
-from ggufscope.sizing.file_size import PresetSizes, Refusal
+from ggufscope.sizing.file_size import PresetSizes
 from ggufscope.sizing.overview import Overview
 
 
 def overview_views(overview: Overview) -> Iterator[RenderableType]:
-    """Give all that is to be printed of one model, in order."""
+    """Show all that is to be printed of one model, in order."""
     answers = list(answer_lines(overview))
     for answer in answers:
         yield paragraph(answer, "bold")
@@ -35,7 +35,7 @@ def overview_views(overview: Overview) -> Iterator[RenderableType]:
 
 
 def model_view(overview: Overview) -> RenderableType:
-    """Give the model in a few lines."""
+    """Show the model in a few lines."""
     rows = [("model", f"{overview.name}: {overview.n_elements:,} weights")]
     hparams = overview.hparams
     if hparams:
@@ -55,19 +55,12 @@ def model_view(overview: Overview) -> RenderableType:
 
 
 def presets_section(overview: Overview) -> Iterator[RenderableType]:
-    """Give every preset in one table, and what the columns leave out."""
+    """Show every preset in one table, and what the columns leave out."""
     sizes = overview.sizes
     known = any(each.file_nbytes is not None for each in sizes.sizes)
     yield title("On disk: the file in every preset" if known else "On disk: every preset")
-    table = plain_table(
-        left("preset"),
-        right("bytes"),
-        right(""),
-        right(""),
-        right("bits"),
-        right("fall back"),
-        words("note"),
-    )
+    numbers = map(right, ("bytes", "", "", "bits", "fall back"))
+    table = plain_table(left("preset"), *numbers, words("note"))
     for each in sizes.sizes:
         table.add_row(
             cell(each.preset),
@@ -82,7 +75,7 @@ def presets_section(overview: Overview) -> Iterator[RenderableType]:
     yield ""
     yield paragraph(_below_presets(sizes, known=known))
     for refusal in sizes.refused:
-        yield paragraph(_refusal(refusal))
+        yield paragraph(f"No {refusal.preset}: {refusal.why}.")
 
 
 def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
@@ -107,28 +100,22 @@ def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
     return " ".join(lines)
 
 
-def _refusal(refusal: Refusal) -> str:
-    return f"No {refusal.preset}: {refusal.why}."
-
-
 def bare_views(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> Iterator[RenderableType]:
-    """Give the memory table of so many weights, and how a preset differs from a type."""
+    """Show the memory table of so many weights, and how a preset differs from a type."""
     yield paragraph(f"{sizes[0].n_elements:,} weights, each in one type", "bold")
     yield ""
     documented = any(each.documented for each in sizes)
-    columns = [left("type"), right("bits"), right("bytes"), right("GB"), right("GiB")]
-    if documented:
-        columns.append(right("introductions say"))
-    table = plain_table(*columns)
+    said = ["introductions say"] if documented else []
+    table = plain_table(left("type"), *map(right, ["bits", "bytes", "GB", "GiB", *said]))
     for each in sizes:
         row = [
             each.type.name,
             bits(each.type.bits_per_weight),
-            f"{each.nbytes:,.0f}",
+            f"{each.nbytes:,}",
             f"{each.nbytes / 1e9:.3f}",
             f"{each.nbytes / 2**30:.3f}",
         ]
-        table.add_row(*row, *([f"~{each.documented} GB" if each.documented else ""] * documented))
+        table.add_row(*row, *([f"~{each.documented:g} GB" if each.documented else ""] * documented))
     yield table
     yield ""
     (first, *others) = (f"{plan.preset} {plan.bits_per_weight:.2f}" for plan in examples)

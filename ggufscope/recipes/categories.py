@@ -1,4 +1,4 @@
-"""What a tensor's name and shape decide: whether it is quantized, its kind, what its rows fit.
+"""What a tensor's name and shape decide: whether it is quantized, its category, what its rows fit.
 
 Follows ``tensor_allows_quantization``, ``tensor_get_category``, ``tensor_requires_imatrix`` and
 ``tensor_type_fallback`` in llama.cpp's ``llama-quant.cpp``.
@@ -18,8 +18,8 @@ LAYER_TABLE_NAME: Final = "per_layer_token_embd.weight"
 _EMBEDDING_NAMES: Final = ("token_embd.weight", LAYER_TABLE_NAME)
 
 
-class Kind(StrEnum):
-    """The kinds of tensor that recipes tell apart."""
+class Category(StrEnum):
+    """The categories of tensors that mixes tell apart."""
 
     OUTPUT = "output"
     TOKEN_EMBD = "token_embd"
@@ -45,25 +45,25 @@ class Kind(StrEnum):
         return self in _FEED_FORWARD
 
 
-_HOLD_VALUES: Final = frozenset({Kind.ATTN_V, Kind.ATTN_QKV, Kind.ATTN_KV_B})
-_FEED_FORWARD: Final = frozenset({Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN})
+_HOLD_VALUES: Final = frozenset({Category.ATTN_V, Category.ATTN_QKV, Category.ATTN_KV_B})
+_FEED_FORWARD: Final = frozenset({Category.FFN_UP, Category.FFN_GATE, Category.FFN_DOWN})
 
-# Part of a name -> kind, tried in this order: "ffn_gate_up_exps" is a gate.
-_PARTS: Final = (
-    *((f"{kind}.weight", kind) for kind in (Kind.ATTN_QKV, Kind.ATTN_KV_B, Kind.ATTN_V)),
-    *((f"{kind}.weight", kind) for kind in (Kind.ATTN_K, Kind.ATTN_Q, Kind.ATTN_OUTPUT)),
-    *((str(kind), kind) for kind in (Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN)),
-)
+# Part of a name -> category, tried in this order: "ffn_gate_up_exps" is a gate.
+_PARTS: Final = [
+    (category if category.is_feed_forward else f"{category}.weight", category)
+    for category in Category
+    if category not in {Category.OUTPUT, Category.TOKEN_EMBD, Category.OTHER}
+]
 
 
 @lru_cache(maxsize=65_536)
-def kind_of(name: str) -> Kind:
-    """Give the kind of the tensor of this name."""
+def category_of(name: str) -> Category:
+    """Return the category of the tensor of this name."""
     if name == OUTPUT_NAME:
-        return Kind.OUTPUT
+        return Category.OUTPUT
     if name in _EMBEDDING_NAMES:
-        return Kind.TOKEN_EMBD
-    return next((kind for part, kind in _PARTS if part in name), Kind.OTHER)
+        return Category.TOKEN_EMBD
+    return next((category for part, category in _PARTS if part in name), Category.OTHER)
 
 
 # Why a matrix stays as it is -> the parts of names that say so.
@@ -101,7 +101,7 @@ _KEPT_GLM5_NEXT: Final = (
 
 
 def why_kept(name: str, shape: tuple[int, ...], architecture: str) -> str:
-    """Say why a tensor keeps its type in every recipe; empty where it does not.
+    """Return why a tensor keeps its type in every recipe; empty where it does not.
 
     ``shape`` is NumPy's; leading extents of 1 do not count as dimensions.
     """
@@ -137,7 +137,7 @@ _SHORTER: Final = {
 
 
 def fitting(layout: Layout, name: str, row: int) -> Layout:
-    """Give ``layout``, or what llama.cpp takes for it where ``row`` weights do not divide.
+    """Return ``layout``, or what llama.cpp takes for it where ``row`` weights do not divide.
 
     Raises ``NoFallback`` where llama.cpp knows none.
     """
@@ -159,7 +159,7 @@ _ALWAYS_NEED: Final = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"
 
 
 def needs_importance(name: str, target: Layout, preset: str) -> bool:
-    """Whether ``target`` makes garbage of this tensor without an importance matrix."""
+    """Return whether ``target`` makes garbage of this tensor without an importance matrix."""
     if name == OUTPUT_NAME or name in _EMBEDDING_NAMES:
         return False
     return target.name in _ALWAYS_NEED or (target.name == "Q2_K" and preset == "Q2_K_S")

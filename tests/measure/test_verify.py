@@ -15,7 +15,7 @@ from ggufscope.forward.cache import KVCache
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure import identities
 from ggufscope.measure import verify as verifying
-from ggufscope.measure.verify import Finding, loop_tokens, verify
+from ggufscope.measure.verify import Identity, loop_tokens, verify
 from tests.forward.running import running
 from tests.models.families import IDS, SMALL
 
@@ -140,12 +140,12 @@ def test_a_wrong_rotation_of_later_tokens_is_found_out(
 
 
 def test_nan_does_not_hold() -> None:
-    finding = Finding("x", "x", 1.0)
-    finding.take(0.5, 1)
-    finding.take(float("nan"), 2)
-    finding.take(0.7, 3)
-    assert not finding.holds
-    assert finding.layer == 2
+    identity = Identity("x", "x", 1.0)
+    identity.take(0.5, 1)
+    identity.take(float("nan"), 2)
+    identity.take(0.7, 3)
+    assert not identity.holds
+    assert identity.layer == 2
 
 
 def test_the_scalar_loop_is_cut_to_what_python_can_do() -> None:

@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, warnings, and what an error becomes."""
+"""What commands share: options written once, exit codes, warnings, what an error becomes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,31 @@ from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from ggufscope.errors import GGUFScopeError, OutputLost
+from typer import Argument, Option
+
+from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
+
+DEFAULT_PROMPT: Final = "The cat sat on the mat"
+
+Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split model.")]
+Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
+AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
+TypeK = Annotated[
+    str | None, Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
+]
+TypeV = Annotated[
+    str | None, Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
+]
+Text = Annotated[
+    str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+]
+TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
+Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
 
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""
@@ -41,15 +60,18 @@ class ExitCode(IntEnum):
     """128 and the number of SIGPIPE: the reader of a pipe left before all was said."""
 
 
-def warn(words: str) -> None:
-    """Print a warning on standard error."""
-    _complain("warning", words)
+def split_types(values: Iterable[str] | None) -> list[str]:
+    """Return the types of ``--types A,B`` and of a repeated ``--type``, in order.
 
-
-def warn_about(file: GGUFFile) -> None:
-    """Print what is odd about a file."""
-    for words in file.warnings():
-        warn(words)
+    Raises ``BadUsage`` for a value that names none.
+    """
+    found: list[str] = []
+    for value in values or ():
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if not names:
+            raise BadUsage("--types names no type", hint="write, say, --types Q8_0,Q4_K")
+        found += names
+    return found
 
 
 def check_results(
@@ -72,8 +94,19 @@ def check_results(
             check_target(target, overwrite=overwrite, sources=sources)
 
 
+def warn(words: str) -> None:
+    """Print a warning on standard error."""
+    _complain("warning", words)
+
+
+def warn_about(file: GGUFFile) -> None:
+    """Print what is odd about a file."""
+    for words in file.warnings():
+        warn(words)
+
+
 def failure(error: BaseException) -> int:
-    """Say what went wrong, in a line and a hint; return the exit code."""
+    """Print what went wrong, in a line and a hint; return the exit code."""
     if isinstance(error, BrokenPipeError):
         return ExitCode.UNREAD
     if isinstance(error, MemoryError):

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.measure.patterns import HABITS, Habits, habits_of, most_attended, sorted_heads
+from ggufscope.measure.patterns import (
+    PATTERNS,
+    Patterns,
+    most_attended,
+    patterns_of,
+    sorted_heads,
+)
 
 Shares = npt.NDArray[np.float64]
 
@@ -26,15 +32,15 @@ def test_a_head_by_hand() -> None:
     weights = np.array(
         [[[1, 0, 0, 0], [0.25, 0.75, 0, 0], [0.5, 0.25, 0.25, 0], [0.1, 0.2, 0.3, 0.4]]]
     )
-    habits = habits_of(weights, [7, 8, 7, 7])
-    assert habits.previous == pytest.approx([(0.25 + 0.25 + 0.3) / 3])
-    assert habits.first == pytest.approx([(0.25 + 0.5 + 0.1) / 3])
-    assert habits.itself == pytest.approx([(0.75 + 0.25 + 0.4) / 3])
+    patterns = patterns_of(weights, [7, 8, 7, 7])
+    assert patterns.previous == pytest.approx([(0.25 + 0.25 + 0.3) / 3])
+    assert patterns.first == pytest.approx([(0.25 + 0.5 + 0.1) / 3])
+    assert patterns.itself == pytest.approx([(0.75 + 0.25 + 0.4) / 3])
     # token 2 sees an earlier 7 at 0; token 3 those at 0 and 2
-    assert habits.equal == pytest.approx([(0.5 + 0.4) / 2])
+    assert patterns.equal == pytest.approx([(0.5 + 0.4) / 2])
     rows = [[0.25, 0.75], [0.5, 0.25, 0.25], [0.1, 0.2, 0.3, 0.4]]
     bits = [-sum(share * math.log2(share) for share in row) for row in rows]
-    assert habits.entropy == pytest.approx([np.mean(bits)])
+    assert patterns.entropy == pytest.approx([np.mean(bits)])
 
 
 @pytest.mark.parametrize(
@@ -52,17 +58,17 @@ def test_a_head_that_does_one_thing_does_it_wholly(name: str, row: object) -> No
     weights = np.zeros((1, tokens, tokens), np.float32)
     for t in range(tokens):
         weights[0, t, row(t)] = 1
-    habits = habits_of(weights, [t % 3 for t in range(tokens)])
-    assert habits.of(name) == pytest.approx([1.0])
-    assert habits.entropy == pytest.approx([0.0])
-    others = [other for other in HABITS if other != name]
-    assert all(habits.of(other)[0] < 0.5 for other in others)
+    patterns = patterns_of(weights, [t % 3 for t in range(tokens)])
+    assert patterns.of(name) == pytest.approx([1.0])
+    assert patterns.entropy == pytest.approx([0.0])
+    others = [other for other in PATTERNS if other != name]
+    assert all(patterns.of(other)[0] < 0.5 for other in others)
 
 
 def test_one_token_and_no_equal_tokens_say_nothing() -> None:
-    alone = habits_of(np.ones((3, 1, 1)), [4])
-    assert all(np.isnan(alone.of(name)).all() for name in [*HABITS, "entropy"])
-    unequal = habits_of(shares(2, 5, 0), [1, 2, 3, 4, 5])
+    alone = patterns_of(np.ones((3, 1, 1)), [4])
+    assert all(np.isnan(alone.of(name)).all() for name in [*PATTERNS, "entropy"])
+    unequal = patterns_of(shares(2, 5, 0), [1, 2, 3, 4, 5])
     assert np.isnan(unequal.equal).all()
     assert np.isfinite(unequal.previous).all()
 
@@ -71,9 +77,9 @@ def test_one_token_and_no_equal_tokens_say_nothing() -> None:
 def test_shares_are_shares(tokens: int, heads: int, seed: int, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, 3), min_size=tokens, max_size=tokens))
     weights = shares(heads, tokens, seed)
-    habits = habits_of(weights, ids)
-    for name in HABITS:
-        found = habits.of(name)
+    patterns = patterns_of(weights, ids)
+    for name in PATTERNS:
+        found = patterns.of(name)
         assert found.shape == (heads,)
         assert ((found >= 0) & (found <= 1 + 1e-9) | np.isnan(found)).all()
     for head in range(heads):  # the same, token by token
@@ -83,13 +89,13 @@ def test_shares_are_shares(tokens: int, heads: int, seed: int, data: st.DataObje
             if ids[t] in ids[:t]
         ]
         wanted = np.mean(rows) if rows else np.nan
-        np.testing.assert_allclose(habits.equal[head], wanted, atol=1e-12)
+        np.testing.assert_allclose(patterns.equal[head], wanted, atol=1e-12)
 
 
 def test_heads_are_sorted_over_all_layers() -> None:
-    def layer(*previous: float) -> Habits:
+    def layer(*previous: float) -> Patterns:
         numbers = np.array(previous)
-        return Habits(numbers, numbers, numbers, numbers, numbers)
+        return Patterns(numbers, numbers, numbers, numbers, numbers)
 
     found = sorted_heads({0: layer(0.2, np.nan), 3: layer(0.9, 0.2)}, "previous")
     assert found == [(3, 0, 0.9), (0, 0, 0.2), (3, 1, 0.2)]

@@ -1,0 +1,50 @@
+"""Attention matrices that are to be shown: of a long prompt the last tokens, the others as one."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Maps = npt.NDArray[np.floating[Any]]
+
+MAX_CELLS: Final = 24_000_000
+"""Shares in one page, over all runs, layers and heads: at two bytes each 48 MB before packing."""
+TERMINAL_TOKENS: Final = 120
+"""The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
+
+
+def tokens_shown(tokens: int, heads: int, runs: int) -> int:
+    """Return how many of a prompt's last tokens fit a page of so many heads (over all layers)."""
+    return min(tokens, max(8, isqrt(2 * MAX_CELLS // max(1, heads * runs))))
+
+
+def window(weights: Maps, shown: int) -> Maps:
+    """weights (..., R, C), row by row what a token attends to -> (..., shown, shown + 1).
+
+    The rows are those of the last ``shown`` tokens; the first column is what each of them gives to
+    all tokens before those, together. C is the number of all tokens, or R + 1 where the weights
+    were cut so before. Where all tokens are shown the weights are returned as they are.
+    """
+    before = weights.shape[-1] - shown
+    if before <= 0:
+        return weights
+    rows = weights[..., weights.shape[-2] - shown :, :]
+    earlier = rows[..., :before].sum(axis=-1, keepdims=True)
+    return np.concatenate([earlier, rows[..., before:]], axis=-1)
+
+
+class KeptMaps:
+    """The matrices of several runs that are shown: no more of them than there is room for."""
+
+    def __init__(self, runs: int, shown: int, layer: int | None = None) -> None:
+        """Take how many runs there are, how many tokens are shown, and the one layer if one is."""
+        self._shown, self._layer = shown, layer
+        self.runs: list[dict[int, Maps]] = [{} for _ in range(runs)]
+
+    def keep(self, run: int, layer: int, weights: Maps) -> None:
+        """Take a layer's matrices (H, T, T) of a run."""
+        if self._layer in (None, layer):
+            self.runs[run][layer] = window(weights, min(self._shown, weights.shape[-1]))

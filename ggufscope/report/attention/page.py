@@ -1,0 +1,38 @@
+"""The page of ``ggufscope attention``: every head of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ggufscope.measure.patterns import PATTERNS
+from ggufscope.measure.watching import Map, Spotlight, Watched
+from ggufscope.report.attention.text import model_facts
+from ggufscope.report.html import Page, PageRun, PageScore
+from ggufscope.report.subject import Subject
+
+
+def attention_page(
+    watched: Watched,
+    spotlight: Spotlight,
+    subject: Subject,
+    maps: Mapping[int, Map],
+) -> Page:
+    """Return every head of the run as a page."""
+    scores = [
+        PageScore(f"attends to {words}", f"share of attention to {words}", _scores(watched, name))
+        for name, words in PATTERNS.items()
+    ]
+    scores.append(PageScore("entropy", "bits", _scores(watched, "entropy"), percent=False))
+    start = (0, spotlight.layer, spotlight.head or 0)
+    return Page(
+        title=f"Attention of {subject.file_name}",
+        lead="What each token attends to, in every head of every layer.",
+        facts=[*model_facts(subject), ("prompt", subject.counted)],
+        tokens=subject.tokens,
+        runs=[PageRun(subject.file_name, maps, scores)],
+        start=start,
+    )
+
+
+def _scores(watched: Watched, name: str) -> dict[int, list[float]]:
+    return {layer: patterns.of(name).tolist() for layer, patterns in watched.patterns.items()}

@@ -1,0 +1,57 @@
+"""What ``ggufscope quantize --json`` prints: ``schemas/quantize.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ggufscope.recipes.apply import Result
+from ggufscope.recipes.plan import Plan
+from ggufscope.recipes.request import Target
+
+SCHEMA: Final = "ggufscope.quantize/2"
+
+
+def targets_json(targets: Iterable[Target], *, dry_run: bool) -> dict[str, Any]:
+    """Return what was prepared, or what became of it."""
+    return {"schema": SCHEMA, "dry_run": dry_run, "targets": [_target(each) for each in targets]}
+
+
+def _target(target: Target) -> dict[str, Any]:
+    found = {
+        **_plan_json(target.plan),
+        "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
+        "relative_error": None,
+    }
+    if isinstance(target, Result):
+        found["relative_error"] = {
+            "tensors": {name: cost.relative for name, cost in target.costs.items()},
+            "roles": {name: cost.relative for name, cost in target.costs_by_role.items()},
+        }
+    return found
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "preset": plan.preset,
+        "file_type": plan.file_type,
+        "bits_per_weight": plan.bits_per_weight,
+        "tensor_nbytes": plan.nbytes,
+        "source_tensor_nbytes": plan.source_nbytes,
+        "needs_importance_matrix": plan.needs_importance,
+        "pruned": list(plan.pruned),
+        "tensors": [
+            {
+                "name": tensor.name,
+                "source_name": tensor.source_name,
+                "shape": list(tensor.shape),
+                "source_type": tensor.source.name,
+                "type": tensor.target.name,
+                "nbytes": tensor.nbytes,
+                "rule": tensor.rule,
+                "fallback_from": tensor.fallback_from.name if tensor.fallback_from else None,
+                "needs_importance_matrix": tensor.needs_importance,
+            }
+            for tensor in plan.tensors
+        ],
+    }

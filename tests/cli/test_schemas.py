@@ -1,0 +1,153 @@
+"""What ``--json`` prints is what the schemas say, for every command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ggufscope.cli import app
+from tests.models.kinds import KINDS, write_kind
+from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
+
+FOLDER = Path(app.__file__).parent.parent / "schemas"
+SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.iterdir()}
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command with ``--json``, hold what it prints to its schema, and return that."""
+
+    def ask(*arguments: object, code: int = 0) -> Any:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments), "--json"])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        printed = capsys.readouterr()
+        assert caught.value.code == code, printed.err
+        told = json.loads(printed.out, parse_constant=pytest.fail)
+        assert next(iter(told)) == "schema"
+        subject = told["schema"].removeprefix("ggufscope.").split("/")[0]
+        Draft202012Validator(SCHEMAS[subject]).validate(told)
+        return told
+
+    return ask
+
+
+@pytest.mark.parametrize("subject", SCHEMAS)
+def test_schemas_are_schemas_and_leave_nothing_open(subject: str) -> None:
+    schema = SCHEMAS[subject]
+    Draft202012Validator.check_schema(schema)
+    assert schema["properties"]["schema"]["const"].startswith(f"ggufscope.{subject}/")
+    for part in _objects(schema):
+        assert "additionalProperties" in part
+        if "properties" in part:
+            assert [*part["properties"]] == part["required"]
+
+
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if schema.get("type") in ("object", ["object", "null"]):
+            yield schema
+        for part in schema.values():
+            yield from _objects(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _objects(part)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_list(kind: str, ask: Ask, make: Callable[[str], Path]) -> None:
+    told = ask("list", make(kind))
+    assert told["stored"]["tensors"]
+    assert {each["hf_names"] for each in told["stored"]["tensors"]} == {None}
+
+
+def test_list_of_what_is_odd(ask: Ask, tmp_path: Path) -> None:
+    array = (6).to_bytes(4, "little") + (1).to_bytes(8, "little") + b"\x00\x00\x80\xff"
+    nested = (9).to_bytes(4, "little") + (1).to_bytes(8, "little") + array
+    values = {
+        "nan": (6, b"\x00\x00\xc0\x7f"),
+        "no": (7, b"\x00"),
+        "long": (8, text("x" * 70_000)),
+        "infinite": (9, array),
+        "nested": (9, nested),
+    }
+    path = tmp_path / "odd.gguf"
+    pairs = [pair(key, *value) for key, value in values.items()]
+    path.write_bytes(raw_gguf(pairs, [tensor("a", (4,), 250, 0)], bytes(32)))
+    told = ask("list", path)
+    assert told["metadata"]["infinite"]["first"] == ["-inf"]
+    assert not told["stored"]["tensors"][0]["known_type"]
+    found = {key: ask("list", path, "--key", key) for key in values}
+    assert found["nan"]["value"] == "nan"
+    assert found["no"]["value"] is False
+    assert len(found["long"]["value"]) == 70_000
+    assert (found["nested"]["value"], found["nested"]["element_type"]) == ([["-inf"]], "ARRAY")
+
+
+def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Path]) -> None:
+    tensors = ask("list", make("mixtral"), "--hf-names", "--layer", "1")["stored"]["tensors"]
+    names = {each["name"]: each["hf_names"] for each in tensors}
+    told = names["blk.1.attn_q.weight"]
+    assert (told["names"], told["stacked"]) == (["model.layers.1.self_attn.q_proj.weight"], False)
+    assert "permuted" in told["note"]
+    assert names["blk.1.attn_v.weight"]["note"] is None
+    experts = names["blk.1.ffn_up_exps.weight"]
+    assert experts["stacked"]
+    assert experts["names"][2] == "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_size_of_files(kind: str, ask: Ask, tmp_path: Path) -> None:
+    source = write_kind(tmp_path / "model.gguf", kind)
+    options = ("--fits", "1GiB", "--vram", "1GiB", "--target-size", "1GiB", "-c", "300")
+    assert ask("size", source, *options, "--types", "Q8_0,Q4_K_M")["gpu"]
+
+
+def test_size_of_shapes_and_counts(ask: Ask) -> None:
+    told = ask("size", "llama-2-7b", "--target-bpw", "4.5", "-c", "8192", "--fits", "1GiB", code=1)
+    assert told["warnings"] == ["the model was made for 4,096 tokens of context"]
+    assert ask("size", "deepseek-v3")["sharing"] == []
+    told = ask("size", "33")
+    assert told["schema"] == "ggufscope.size-count/1"
+    assert {each["type"]: each["nbytes"] for each in told["types"]}["Q8_0"] == 36  # begun, paid for
+
+
+def test_quantize_and_dequantize(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    planned = ask("quantize", sample, "--type", "Q8_0", "--type", "Q4_K_M", "--dry-run")
+    done = ask("quantize", sample, "--type", "Q8_0", "--type", "Q4_K_M", "-o", tmp_path)
+    assert (planned["dry_run"], done["dry_run"]) == (True, False)
+    for plan, target in zip(planned["targets"], done["targets"], strict=True):
+        assert plan["relative_error"] is None
+        assert 0 < target["relative_error"]["roles"]["attention"] < 0.2
+        assert plan["tensors"] == target["tensors"]
+        assert plan["files"][0]["nbytes"] == target["files"][0]["nbytes"]
+    small = tmp_path / Path(done["targets"][0]["files"][0]["path"]).name
+    assert not ask("dequantize", small, tmp_path / "out.gguf")["dry_run"]
+
+
+def test_attention(ask: Ask, sample: Path) -> None:
+    told = ask("attention", sample, "--ids", "1,5,5")
+    assert (told["prompt"]["text"], told["prompt"]["ids"]) == (None, [1, 5, 5])
+    assert told["model"]["path"] == str(sample)
+    assert len(told["layers"]) == told["model"]["block_count"]
+    ask("attention", sample, "--ids", "1", "--layer", "0")
+    assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
+
+
+def test_compare_attention(ask: Ask, sample: Path) -> None:
+    told = ask("compare-attention", sample, "--types", "Q4_K", "--ids", "1,5,5", code=1)
+    ask("compare-attention", sample, "--type-k", "q8_0", "--ids", "1", code=0)
+    size = ask("size", sample, "--type", "F16")
+    assert told["model"]["n_elements"] == size["model"]["n_elements"]
+    shared = ("name", "architecture", "n_elements", "block_count")
+    assert [told["model"][key] for key in shared] == [
+        ask("list", sample)["model"][key] for key in shared
+    ]

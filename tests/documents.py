@@ -1,0 +1,117 @@
+"""The documents that show what the program prints, and how their commands are run again.
+
+A ``console`` block has a command after ``$ `` and below it what the command prints, at 80 columns.
+A line ``...`` stands for any lines. ``$ echo $?`` shows the exit code of the command above it,
+which is 0 where it is not shown. ``python -m tests.documents`` writes what the commands print now
+into the blocks that show all of it, and names the others that no longer fit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
+GUIDE: Final = sorted((ROOT / "samples" / "guide").glob("*.md"))
+REPLAYED: Final = [ROOT / "README.md", *GUIDE]
+DOCUMENTS: Final = [
+    *REPLAYED,
+    ROOT / "samples" / "README.md",
+    ROOT / "ggufscope" / "README.md",
+    ROOT / "tests" / "README.md",
+    ROOT / "tests" / "golden" / "README.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+]
+
+_BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXIT_CODE: Final = "$ echo $?\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one block shows of one command."""
+
+    document: Path
+    command: str
+    printed: str
+    exit_code: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether no line is left out."""
+        return "...\n" not in self.printed.splitlines(keepends=True)
+
+    def fits(self, printed: str) -> bool:
+        """Whether a command that printed this is shown rightly."""
+        parts = [
+            r"(?:.*\n)+?" if line == "...\n" else re.escape(line)
+            for line in self.printed.splitlines(keepends=True)
+        ]
+        return re.fullmatch("".join(parts), printed) is not None
+
+
+def shown_in(document: Path) -> list[Shown]:
+    """Return every command of a document, with what is said to follow."""
+    found = []
+    for block in _BLOCK.findall(document.read_text(encoding="utf-8")):
+        for part in re.split(r"^(?=\$ (?!echo))", block, flags=re.MULTILINE):
+            if part:
+                first, _, printed = part.partition("\n")
+                printed, _, code = printed.partition(_EXIT_CODE)
+                found.append(Shown(document, first.removeprefix("$ "), printed, int(code or 0)))
+    return found
+
+
+def run(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder where ``samples/`` has the sample, and nothing else is."""
+    with tempfile.TemporaryDirectory() as folder:
+        samples = Path(folder) / "samples"
+        samples.mkdir()
+        shutil.copy(SAMPLE, samples)  # some commands write beside their source
+        return subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+            cwd=folder,
+            check=False,
+        )
+
+
+def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:
+    """Run each command once, some side by side."""
+    each = list(dict.fromkeys(commands))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(each, pool.map(run, each), strict=True))
+
+
+def main() -> None:
+    """Write what the commands print now into the documents."""
+    every = [shown for document in REPLAYED for shown in shown_in(document)]
+    done = run_all(shown.command for shown in every)
+    for shown in every:
+        now = done[shown.command].stdout
+        if shown.whole and now != shown.printed:
+            text = shown.document.read_text(encoding="utf-8")
+            head = f"$ {shown.command}\n"
+            shown.document.write_text(text.replace(head + shown.printed, head + now), "utf-8")
+            print(f"written: {shown.document.name}: {shown.command}")
+        elif not shown.fits(now):
+            print(f"does not fit: {shown.document.name}: {shown.command}")
+
+
+if __name__ == "__main__":
+    main()

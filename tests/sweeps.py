@@ -1,0 +1,96 @@
+"""The sweeps: tests of many costly cases, of which the ordinary run takes a few.
+
+All the others have the marker `slow`, so that `pytest -m slow` and `.ci/run` run every one. The
+few are spread evenly over the cases. A test that is named on the command line, with or without a
+case, runs in full.
+
+Most of these start the program anew for every case, at a third of a second each, or real llama.cpp.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import pytest
+
+KEPT: dict[str, dict[str, int]] = {
+    "cli/test_list.py": {
+        "test_every_kind_fits_80_columns": 3,
+        "test_memory_is_bounded_by_the_size_of_the_file": 1,
+    },
+    "cli/test_quantize.py": {"test_llama_quantizes_options_do_what_they_do_there": 8},
+    "cli/test_size.py": {
+        "test_every_kind_of_model_is_read_at_80_columns": 4,
+        "test_every_preset_weighs_what_quantize_and_llama_quantize_write": 1,
+    },
+    "forward/test_llama_cpp.py": {
+        "test_each_next_token_is_as_likely_as_in_llama_cpp": 2,
+        "test_the_sample_and_what_quantizing_makes_of_it": 1,
+    },
+    "hostile/test_bounded.py": {
+        "test_a_prompt_is_a_regular_file_of_some_size": 0,
+        "test_many_pairs_are_no_crime": 0,
+        "test_many_tensors_are_listed_and_planned": 0,
+        "test_what_is_long_is_cut_before_it_is_worked_on": 1,
+        "test_what_no_model_has_is_refused_at_once": 4,
+    },
+    "hostile/test_targets.py": {
+        "test_force_on_a_device_is_refused": 0,
+        "test_the_next_run_removes_what_a_killed_one_left": 1,
+        "test_what_is_read_is_never_written": 3,
+        "test_what_lies_under_a_temporary_name_is_not_followed": 2,
+    },
+    "hostile/test_terminal.py": {
+        "test_arguments_are_never_printed_raw": 3,
+        "test_attention_that_is_no_number_has_a_verdict": 1,
+        "test_being_told_to_end_leaves_nothing": 1,
+        "test_error_lines_have_a_limit": 0,
+        "test_names_are_no_markup": 1,
+        "test_other_streams_that_are_closed_do_no_harm": 1,
+        "test_output_that_goes_nowhere_is_a_failure": 2,
+        "test_what_nobody_foresaw_is_a_defect": 1,
+    },
+    "hostile/test_values.py": {
+        "test_bits_that_are_none": 1,
+        "test_every_refusal_names_the_file": 0,
+        "test_numbers_that_are_none": 4,
+    },
+    "hostile/test_working_folder.py": {"test_nothing_is_imported_from_it": 2},
+    "model/test_tokenizer.py": {
+        "test_every_kind_is_llama_cpps": 3,
+        "test_every_way_to_cut_words_is_llama_cpps": 5,
+    },
+    "recipes/test_files.py": {"test_every_preset_of_every_slice": 4},
+    "recipes/test_workers.py": {
+        "test_a_worker_that_is_killed_is_replaced": 1,
+        "test_where_processes_are_rationed_the_others_do_it": 1,
+    },
+    "sizing/test_kv_cache.py": {
+        "test_a_loaded_model_takes_what_is_foretold": 6,
+        "test_llama_cpp_takes_every_named_shape_as_a_model": 4,
+    },
+    "test_sample.py": {
+        "test_llama_cpp_and_pytorch_agree_on_its_loss": 0,
+        "test_what_is_held_out_was_not_trained_on": 0,
+    },
+}
+"""File -> test -> how many of its cases stay in the ordinary run."""
+
+
+def mark_slow(items: Iterable[pytest.Item]) -> None:
+    """Mark the cases that the ordinary run leaves out; the items are of whole files."""
+    cases: dict[tuple[str, str], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        file, _, test = item.nodeid.removeprefix("tests/").partition("::")
+        cases[file, test.partition("[")[0]].append(item)
+    files = {file for file, _ in cases}
+    for file, tests in KEPT.items():
+        for test, kept in tests.items():
+            found = cases.get((file, test), [])
+            if file in files and not found:
+                raise pytest.UsageError(f"tests/sweeps.py: there is no {file}::{test}")
+            stay = {len(found) * n // kept for n in range(kept)}
+            for number, item in enumerate(found):
+                if number not in stay:
+                    item.add_marker(pytest.mark.slow)
