@@ -10,9 +10,11 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
-# Worker processes are for large models: here they have the smallest ones to do.
+# Worker processes are for large models, and for NumPy: here they have the smallest ones to do.
 WITH_WORKERS = """
 try:
+    import os
+    os.environ["GGUFSCOPE_ENGINE"] = "numpy"
     import ggufscope.recipes.apply as apply
     from ggufscope.__main__ import main
     apply._LARGE = 1

@@ -181,6 +181,19 @@ def engine() -> Engine:
     return engine_named(os.environ.get(ENGINE_VARIABLE, "") or "auto")
 
 
+def describe_engine() -> str:
+    """Return what converts, in a line: the instruction set and the compiler, or why it is NumPy."""
+    if engine() is NUMPY:
+        return f"numpy; {missing_kernels() or 'as asked'}"
+    best = next(iter(load()[0].values()))
+    return f"compiled; {best.instruction_set}, by {best.compiler}"
+
+
+def missing_kernels() -> str:
+    """Return why NumPy converts although nobody asked for it, or nothing."""
+    return load()[1] if engine_named("auto") is NUMPY and engine() is NUMPY else ""
+
+
 def require_makeable(
     type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
 ) -> Make:

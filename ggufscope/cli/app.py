@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
@@ -47,21 +48,36 @@ app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"ggufscope {__version__}")
-        raise typer.Exit
+class EngineName(StrEnum):
+    """What can convert weights; ``blocks.codec.ENGINES`` by name."""
+
+    AUTO = "auto"
+    NUMPY = "numpy"
+    COMPILED = "compiled"
 
 
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --version: what converts weights.")
     ] = False,
+    engine: Annotated[
+        EngineName | None,
+        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  [default: auto]"),
+    ] = None,
 ) -> None:
-    """Hold the options that come before a command; their callbacks do the work."""
+    """Do what the options ask for that come before a command."""
+    if engine is not None:
+        os.environ["GGUFSCOPE_ENGINE"] = engine.value  # for this process, and those it starts
+    if version:
+        typer.echo(f"ggufscope {__version__}")
+        if verbose:
+            from ggufscope.blocks.codec import describe_engine
+
+            typer.echo(f"engine: {describe_engine()}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         sys.stdout.write(context.get_help())  # with rich it prints by itself, and this is empty
         raise typer.Exit(ExitCode.FAILED)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ggufscope.recipes.request import Request, Target
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
+_LONG_JOB: Final = 1 << 28
+"""Bytes of a source from which on it is worth a line that compiled kernels would be faster."""
+
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
@@ -153,6 +156,7 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
+    from ggufscope.blocks.codec import missing_kernels
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
@@ -164,6 +168,9 @@ def _carry_out(
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
+        why = missing_kernels()
+        if why and prepared.source.nbytes >= _LONG_JOB:
+            warn(f"NumPy converts, several times slower than compiled kernels: {why}")
         with steps_bar("") as advance:
             targets = run(
                 prepared,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from ggufscope.blocks.codec import ENGINES
+from ggufscope.blocks.kernels import load
 from ggufscope.cli import app
 from ggufscope.cli.options import split_types
 from ggufscope.errors import BadUsage
@@ -43,3 +46,49 @@ def test_types_in_one_value_or_in_several() -> None:
     assert split_types(None) == []
     with pytest.raises(BadUsage, match="names no type"):
         split_types(["Q8_0", ","])
+
+
+def test_the_version_says_what_converts() -> None:
+    assert run("--engine", "numpy", "--version", "-v").stdout.splitlines()[1] == (
+        "engine: numpy; as asked"
+    )
+    said = run("--version", "--verbose").stdout.splitlines()[1]
+    kernels, why_not = load()
+    assert said.startswith("engine: compiled; " if kernels else f"engine: numpy; {why_not}")
+
+
+def test_an_engine_is_one_of_a_few() -> None:
+    done = run("--engine", "fast", "--version")
+    assert done.returncode == 2
+    assert "'auto', 'numpy', 'compiled'" in done.stderr
+    assert tuple(app.EngineName) == ENGINES
+
+
+@pytest.mark.parametrize("type_", ["Q8_0", "Q4_K_M", "Q2_K", "IQ4_XS"])
+def test_engines_write_the_same_file(type_: str, sample: Path, tmp_path: Path) -> None:
+    made = []
+    for engine in ("numpy", "compiled" if load()[0] else "auto"):
+        target = tmp_path / f"{engine}.gguf"
+        done = run("--engine", engine, "quantize", sample, target, type_)
+        assert (done.returncode, done.stderr) == (0, "")
+        made.append(target.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_long_job_without_kernels_says_so(
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ggufscope.blocks.codec.missing_kernels", lambda: "they were not compiled")
+    for least, warned in ((1, True), (1 << 40, False)):
+        monkeypatch.setattr("ggufscope.cli.quantize._LONG_JOB", least)
+        monkeypatch.setattr(
+            "sys.argv",
+            ["ggufscope", "quantize", str(sample), "--force", str(tmp_path / "out.gguf"), "Q8_0"],
+        )
+        with pytest.raises(SystemExit):
+            app.main()
+        said = "warning: NumPy converts, several times slower than compiled kernels: they were not"
+        assert (said in capsys.readouterr().err) == warned

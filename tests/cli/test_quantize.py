@@ -194,6 +194,7 @@ def test_a_large_model_is_done_by_workers(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ggufscope.recipes.apply._LARGE", 1)
+    monkeypatch.setenv("GGUFSCOPE_ENGINE", "numpy")
     assert run("quantize", sample, tmp_path / "out.gguf", "Q2_K", "--threads", "2") == 0
     assert _sha(tmp_path / "out.gguf") == golden.load("stories")["presets"]["Q2_K"]["sha256"]
 

@@ -79,7 +79,8 @@ def test_nothing_is_imported_by_workers(folder: Path) -> None:
 
 def test_nothing_is_imported_by_workers_of_a_library_call(folder: Path) -> None:
     code = """
-import sys
+import os, sys
+os.environ["GGUFSCOPE_ENGINE"] = "numpy"
 import ggufscope.recipes.apply as apply
 apply._LARGE = 1
 if __name__ == "__main__":

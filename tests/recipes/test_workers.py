@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ggufscope import errors
+from ggufscope.blocks.codec import ENGINE_VARIABLE
 from ggufscope.container.leftovers import leftovers
 from ggufscope.recipes import apply
 from ggufscope.recipes.apply import Progress, quantize_model
@@ -29,6 +30,12 @@ SMALL_JOBS = 16 << 10
 @pytest.fixture
 def model(sample: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(sample, tmp_path / "model.gguf"))
+
+
+@pytest.fixture(autouse=True)
+def by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have NumPy convert: where kernels do, threads serve and there are no workers."""
+    monkeypatch.setenv(ENGINE_VARIABLE, "numpy")
 
 
 @pytest.fixture

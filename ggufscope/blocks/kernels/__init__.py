@@ -113,6 +113,6 @@ def load(folder: Path = build.SOURCES) -> tuple[dict[str, Kernels], str]:
         getattr(library, name).restype = ctypes.c_char_p
     if library.kernels_sources().decode() != build.digest():
         return {}, "they were compiled from other sources: install ggufscope again"
-    compiler = library.kernels_compiler().decode()
+    compiler = library.kernels_compiler().decode().strip()
     runs = [name for name in INSTRUCTION_SETS if library.kernels_run(name.encode())]
     return {name: Kernels(name, compiler, library) for name in runs}, ""
