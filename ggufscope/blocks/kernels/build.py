@@ -85,8 +85,8 @@ def native_target() -> str:
     return next(named, "native")
 
 
-def build(folder: Path, target: str = "") -> Path:
-    """Compile into ``folder`` and return the shared object.
+def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
+    """Compile into ``folder``, with ``more`` said to the compiler; return the shared object.
 
     Raises ``OSError`` or ``subprocess.CalledProcessError``, whose ``stderr`` says why.
     """
@@ -100,7 +100,7 @@ def build(folder: Path, target: str = "") -> Path:
     machine = (target or native_target()).split("-")[0]
     sets = INSTRUCTION_SETS.get(machine, {"baseline": ()})
     common = [*command, *_FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
-    common += [f'-DSOURCES="{digest()}"']
+    common += [f'-DSOURCES="{digest()}"', *more]
     library = folder / library_name(target or sys.platform)
     with tempfile.TemporaryDirectory() as made:
 
@@ -114,7 +114,7 @@ def build(folder: Path, target: str = "") -> Path:
             parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
             objects = [part.result() for part in parts]
         linked = Path(made, library.name)
-        _run([*command, "-shared", "-s", *objects, "-o", str(linked)])
+        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)])
         shutil.copy(linked, library.with_suffix(".new"))
     library.with_suffix(".new").replace(library)  # whole, or not at all
     return library
