@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ggufscope.container import unfinished
 from ggufscope.container.file import open_gguf
+from ggufscope.container.source import read_into
 from ggufscope.container.unfinished import require_finished
 from ggufscope.errors import UnfinishedFile
 from ggufscope.forward.transformer import Transformer
@@ -104,13 +104,12 @@ def test_of_a_sound_file_no_more_than_an_end_is_read(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    really = unfinished.read_into
 
-    def read_into(path: Any, identity: Any, offset: int, buffer: memoryview, what: str) -> None:
+    def noted(path: Any, identity: Any, offset: int, buffer: memoryview, what: str) -> None:
         read.append(len(buffer))
-        really(path, identity, offset, buffer, what)
+        read_into(path, identity, offset, buffer, what)
 
-    monkeypatch.setattr(unfinished, "read_into", read_into)
+    monkeypatch.setattr("ggufscope.container.unfinished.read_into", noted)
     with open_gguf(sample) as file:
         require_finished(file)
     assert len(read) == 1
