@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from typer import Option
 
-from ggufscope.cli.options import AsJson, Model, warn_about
+from ggufscope.cli.options import AsJson, Model, warn
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -68,12 +68,14 @@ def list_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.model.anatomy.build import anatomy_of
     from ggufscope.model.inventory import entries_of
+    from ggufscope.model.required import warnings_of
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
 
     matches = matcher(filter_) if filter_ is not None else None
     with open_gguf(model) as file, naming(file.path):
-        warn_about(file)
+        for words in warnings_of(file):
+            warn(words)
         if key is not None:
             _print_value(file, key, as_json=as_json)
             return

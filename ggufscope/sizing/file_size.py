@@ -162,10 +162,10 @@ def file_sizes(
     file: GGUFFile, presets: Sequence[str] = (), options: PlanOptions = DEFAULTS
 ) -> PresetSizes:
     """Size the files that ``quantize`` would write of a file, header and all."""
-    from ggufscope.recipes.request import Request, prepare
+    from ggufscope.recipes.request import Request, outlook
 
     bare = preset_sizes(file.tensors.values(), file.metadata, presets, options)
-    prepared = prepare(Request(file, [size.plan for size in bare.sizes]))
+    prepared = outlook(Request(file, [size.plan for size in bare.sizes]))
     weighed = zip(bare.sizes, prepared.targets, strict=True)
     return _sorted(
         [replace(size, file_nbytes=target.nbytes) for size, target in weighed], bare.refused

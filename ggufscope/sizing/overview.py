@@ -10,6 +10,7 @@ from typing import Any, Final
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import HyperparameterError, NotDerivable, naming
 from ggufscope.model.hparams import HParams, read_hparams, text_of
+from ggufscope.model.required import warnings_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
 from ggufscope.sizing.bare import parse_count
@@ -140,7 +141,7 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     sizes = file_sizes(file, question.presets, question.options)
     name = text_of(file.metadata, "general.name") or file.path.name
     found = _overview(name, file.metadata, sizes, itself, question, tensors)
-    return replace(found, warnings=(*file.warnings(), *found.warnings))
+    return replace(found, warnings=(*warnings_of(file), *found.warnings))
 
 
 def _overview(

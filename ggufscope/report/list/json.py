@@ -16,6 +16,7 @@ from ggufscope.model.anatomy.quantities import Quantity
 from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.inventory import Entry, Total, totals_by_group, totals_by_type
+from ggufscope.model.required import warnings_of
 from ggufscope.model.summary import Summary
 from ggufscope.report.as_json import dumps, finite, pick
 from ggufscope.report.list.metadata import text_pieces
@@ -97,7 +98,7 @@ def listing_json(
             "by_role": [_total(total) for total in totals_by_group(entries)],
         },
         "computed": _computed(anatomy),
-        "warnings": file.warnings(),
+        "warnings": warnings_of(file),
     }
 
 
