@@ -133,7 +133,7 @@ def test_a_quantized_file_is_asked_about_as_it_is(
 
 def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
-    assert told["schema"] == "ggufscope.size/2"
+    assert told["schema"] == "ggufscope.size/3"
     assert [run["context"] for run in told["memory"]] == [4096, 32768]
     holdings = {part["kind"]: part for part in told["memory"][1]["cache"]}
     assert holdings["sliding window"]["cells"] == 2 * 1536
