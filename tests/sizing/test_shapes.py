@@ -12,7 +12,8 @@ from ggufscope.errors import RecipeError, UnknownShape
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.plan import plan
 from ggufscope.sizing.file_size import preset_sizes
-from ggufscope.sizing.shapes import SHAPES, shape_named
+from ggufscope.sizing.names import shape_named
+from ggufscope.sizing.shapes import SHAPES
 from tests.recipes import golden
 from tests.recipes.test_sizes import TABLE
 from tests.shapes import WHOLES
