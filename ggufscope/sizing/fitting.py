@@ -109,6 +109,10 @@ def fit_table(
     def row(size: PresetSize) -> FitRow:
         needs = tuple(run.with_weights(size.nbytes) for run in runs)
         longest = longest_context(lambda c: needed(c, size.nbytes).high <= limit, most)
+        asked = (
+            context for context, need in zip(contexts, needs, strict=True) if need.high <= limit
+        )
+        longest = max(longest, *asked, 0)  # one of fewer cells than are looked for may fit
         return FitRow(size, needs, longest)
 
     rows = tuple(row(size) for size in sizes)

@@ -38,7 +38,8 @@ def shape_named(name: str) -> ModelShape:
     if len(found) == 1:
         return found[0]
     said = "could be several known shapes" if found else "is no file, no count and no known shape"
-    near = [shape.name for shape in found] or get_close_matches(_plain(name), SHAPES, _OFFERED)
+    bare = "-".join(word for word in _plain(name).split("-") if word not in _NO_MATTER)
+    near = [shape.name for shape in found] or get_close_matches(bare, SHAPES, _OFFERED)
     raise UnknownShape(
         f"{name!r:.80} {said}",
         hint=f"did you mean {_listed(near)}?"

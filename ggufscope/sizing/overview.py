@@ -114,9 +114,10 @@ def named(text: str) -> Path | ModelShape | int:
     count = parse_count(text)
     if count is not None:
         return count
+    if path.suffix.lower() == ".gguf" or text.startswith((".", "/", "~")):
+        return path
     owned = len(path.parts) == 2 and len(shapes_like(text)) == 1
-    written_as_path = path.suffix.lower() == ".gguf" or (len(path.parts) > 1 and not owned)
-    return path if written_as_path else shape_named(text)
+    return path if len(path.parts) > 1 and not owned else shape_named(text)
 
 
 def overview_of(model: Path | ModelShape, question: Question) -> Overview:

@@ -112,6 +112,8 @@ def _presets_split(runnable: list[SplitRow]) -> str:
     if whole is not None:
         return f"{whole.size.preset} fits on the GPU whole"
     most = max(runnable, key=lambda row: row.split.gpu_layers)
+    if not most.split.gpu_layers:
+        return f"no layer fits on the GPU; {most.size.preset} runs without it"
     return f"no preset fits on the GPU whole; {most.size.preset} has {_layers(most)} there"
 
 
