@@ -158,7 +158,7 @@ def test_a_16_bit_file_is_asked_about_first(
     )
     assert said("--fits", "2MiB", code=1) == (
         "The file as it is does not fit in 2 MiB: it needs 12.1 MiB. Nothing fits in 2 MiB with "
-        "256 tokens of context; the smallest, Q2_K, needs 6.74 MiB."
+        "256 tokens of context; the smallest, Q2_K, needs 6.73 MiB."
     )
     told = ask(sample, "--fits", "64MiB")
     aside = {each["preset"]: each["set_aside"] for each in told["presets"]}
