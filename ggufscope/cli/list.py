@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from typer import Option
 
 from ggufscope.cli.options import AsJson, Model, warn_about
-from ggufscope.errors import naming
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -56,6 +57,9 @@ def list_command(
     hf_names: Annotated[
         bool, Option("--hf-names", help="Hugging Face's name of each stored tensor.")
     ] = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
@@ -71,6 +75,14 @@ def list_command(
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
+    if markdown and key is not None:
+        raise BadUsage("--markdown is no form of --key", hint="a value is printed as it is")
+    if brief and (stored or computed or metadata or explain or hf_names or sort is not None):
+        raise BadUsage(
+            "--brief leaves out what another option asks for",
+            hint="it shows the model and its types; leave out --brief for more",
+        )
     matches = matcher(filter_) if filter_ is not None else None
     with open_gguf(model) as file, naming(file.path):
         warn_about(file)
@@ -94,7 +106,6 @@ def list_command(
 
             write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
             return
-        from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
 
         sections = Sections(
@@ -104,8 +115,9 @@ def list_command(
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
             hf_names=names,
+            brief=brief,
         )
-        show(make_console(), views(file, summary, entries, anatomy, sections))
+        print_views(views(file, summary, entries, anatomy, sections), markdown=markdown)
 
 
 _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
