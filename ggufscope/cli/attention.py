@@ -20,6 +20,7 @@ from ggufscope.cli.options import (
     check_results,
     warn_about,
 )
+from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def attention_command(
         Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
     ] = None,
     force: Force = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a prompt through a model and show what its tokens attend to.

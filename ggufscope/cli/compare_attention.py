@@ -24,6 +24,7 @@ from ggufscope.cli.options import (
     split_types,
     warn_about,
 )
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def compare_attention_command(
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
     ] = None,
     force: Force = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether the model still attends to the same things once it is quantized.
@@ -100,13 +104,19 @@ def compare_attention_command(
     from ggufscope.measure.verdict import parse_tolerances
     from ggufscope.model.summary import summarize
     from ggufscope.report.compare.page import comparison_page
-    from ggufscope.report.compare.text import Selection, place_to_show
+    from ggufscope.report.compare.text import (
+        Selection,
+        brief_views,
+        comparison_views,
+        place_to_show,
+    )
     from ggufscope.report.html import page_html
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import write_text
     from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     limits = parse_tolerances(tolerance or [])
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
@@ -143,8 +153,18 @@ def compare_attention_command(
             start = place_to_show(comparison, selection)
             page = comparison_page(subject, comparison, maps.runs, start)
             write_text(html, page_html(page), overwrite=force)
-        _print(subject, comparison, selection, maps, as_json=as_json)
-        if html is not None and not as_json:
+        if as_json:
+            from ggufscope.report.as_json import dumps
+            from ggufscope.report.compare.json import comparison_json
+
+            typer.echo(dumps(comparison_json(subject, comparison)))
+        elif brief:
+            print_views(brief_views(comparison), markdown=markdown)
+        elif markdown:
+            print_views(comparison_views(subject, comparison, selection), markdown=True)
+        else:
+            _print(subject, comparison, selection, maps)
+        if html is not None and not (as_json or markdown):
             typer.echo(f"page       {printable(str(html))}")
         for opened in (file, *others):
             opened.require_unchanged()
@@ -157,15 +177,7 @@ def _print(
     comparison: Comparison,
     selection: Selection,
     maps: KeptMaps,
-    *,
-    as_json: bool,
 ) -> None:
-    if as_json:
-        from ggufscope.report.as_json import dumps
-        from ggufscope.report.compare.json import comparison_json
-
-        typer.echo(dumps(comparison_json(subject, comparison)))
-        return
     from ggufscope.report.compare.text import comparison_views, map_views, place_to_show
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from typer import Argument, Option
 
 from ggufscope.cli.options import AsJson, warn
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def list_command(
     hf_names: Annotated[
         bool, Option("--hf-names", help="Hugging Face's name of each stored tensor.")
     ] = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
@@ -77,6 +81,14 @@ def list_command(
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
+    if markdown and key is not None:
+        raise BadUsage("--markdown is no form of --key", hint="a value is printed as it is")
+    if brief and (stored or computed or metadata or explain or hf_names or sort is not None):
+        raise BadUsage(
+            "--brief leaves out what another option asks for",
+            hint="it shows the model and its types; leave out --brief for more",
+        )
     matches = matcher(filter_) if filter_ is not None else None
     with _opened(model) as file, naming(file.path):
         for words in warnings_of(file):
@@ -101,7 +113,6 @@ def list_command(
 
             write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
             return
-        from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
 
         sections = Sections(
@@ -111,8 +122,9 @@ def list_command(
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
             hf_names=names,
+            brief=brief,
         )
-        show(make_console(), views(file, summary, entries, anatomy, sections))
+        print_views(views(file, summary, entries, anatomy, sections), markdown=markdown)
 
 
 _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Argument, Option
 
 from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
+from ggufscope.report.quiet import QUIET
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -95,8 +96,9 @@ def check_results(
 
 
 def warn(words: str) -> None:
-    """Print a warning on standard error."""
-    _complain("warning", words)
+    """Print a warning on standard error, unless only results are wanted."""
+    if not QUIET.get():
+        _complain("warning", words)
 
 
 def warn_about(file: GGUFFile) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ggufscope.cli.options import AsJson, Force, split_types, warn
 from ggufscope.cli.options import Model as Source
+from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import TypeRule
     from ggufscope.recipes.request import Request, Target
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
@@ -84,6 +85,8 @@ def quantize_command(
         typer.Option("--max-buffer-size", metavar="SIZE", help="Weights a thread holds at once."),
     ] = None,
     force: Force = False,
+    brief: Brief = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize a model: byte for byte the files that llama-quantize writes.
@@ -117,7 +120,7 @@ def quantize_command(
         overwrite=force,
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
-    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, as_json=as_json)
+    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, brief=brief, as_json=as_json)
 
 
 def dequantize_command(
@@ -127,6 +130,8 @@ def dequantize_command(
     dry_run: DryRun = False,
     threads: Threads = None,
     force: Force = False,
+    brief: Brief = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a quantized model back into F32, F16 or BF16 weights.
@@ -141,7 +146,7 @@ def dequantize_command(
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
     options = PlanOptions(allow_requantize=True)
     request = Request(source, {target: type_}, options=options, overwrite=force)
-    _carry_out(request, threads, dry_run=dry_run, as_json=as_json)
+    _carry_out(request, threads, dry_run=dry_run, brief=brief, as_json=as_json)
 
 
 def _carry_out(
@@ -150,17 +155,18 @@ def _carry_out(
     buffer_bytes: int | None = None,
     *,
     dry_run: bool,
+    brief: bool,
     as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.console import make_console, show
     from ggufscope.report.progress import steps_bar
     from ggufscope.report.quantize.json import targets_json
     from ggufscope.report.quantize.text import target_views
 
+    require_one_form(as_json=as_json, brief=brief)
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
@@ -176,7 +182,7 @@ def _carry_out(
         typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
     else:
         for target in targets:
-            show(make_console(), target_views(target))
+            print_views(target_views(target, brief=brief))
 
 
 def _targets(

@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
 from ggufscope.errors import BadUsage
 
@@ -68,6 +69,9 @@ def size_command(
     with_imatrix: Annotated[
         bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model weighs, in every preset, on disk and in memory.
@@ -83,6 +87,7 @@ def size_command(
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     subject = named(model)
     if isinstance(subject, int):
         asked = [context, fits, vram, ram, target_size, target_bpw, types, type_k, type_v]
@@ -91,7 +96,7 @@ def size_command(
                 f"{model} says how many weights, and nothing of layers and heads",
                 hint="for memory and presets give a GGUF file, or a name such as llama-3.1-8b",
             )
-        _print_count(subject, as_json=as_json)
+        _print_count(subject, as_json=as_json, markdown=markdown)
         return
     if ram is not None and vram is None:
         raise BadUsage("--ram goes with --vram", hint="without a GPU ask for --fits")
@@ -136,17 +141,15 @@ def size_command(
 
         write_json(overview_json(overview), sys.stdout)
     else:
-        from ggufscope.report.console import make_console, show
         from ggufscope.report.size.text import overview_views
 
-        show(make_console(), overview_views(overview))
+        print_views(overview_views(overview, brief=brief), markdown=markdown)
     if overview.nothing_fits:
         raise typer.Exit(ExitCode.NO)
 
 
-def _print_count(count: int, *, as_json: bool) -> None:
+def _print_count(count: int, *, as_json: bool, markdown: bool) -> None:
     from ggufscope.report.as_json import write_json
-    from ggufscope.report.console import make_console, show
     from ggufscope.report.size.json import bare_json
     from ggufscope.report.size.text import bare_views
     from ggufscope.sizing.bare import bare_sizes, example_plans
@@ -155,7 +158,7 @@ def _print_count(count: int, *, as_json: bool) -> None:
     if as_json:
         write_json(bare_json(sizes, examples), sys.stdout)
     else:
-        show(make_console(), bare_views(sizes, examples))
+        print_views(bare_views(sizes, examples), markdown=markdown)
 
 
 def _bits(bits: float | None) -> float | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ggufscope.report.console import make_console
+from ggufscope.report.quiet import QUIET
 from ggufscope.report.units import printable
 from ggufscope.threads import signals_held
 
@@ -16,7 +17,7 @@ from ggufscope.threads import signals_held
 def steps_bar(description: str) -> Iterator[Callable[..., None]]:
     """Return a function to be told (done, total) and, where it changes, what is under way.
 
-    Nothing is shown in a pipe.
+    Nothing is shown in a pipe, or where only results are wanted.
     """
     console = make_console(stderr=True)
     bar = Progress(
@@ -25,7 +26,7 @@ def steps_bar(description: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
         console=console,
-        disable=not console.is_terminal,
+        disable=QUIET.get() or not console.is_terminal,
         transient=True,
     )
     with signals_held():  # it draws in a thread of its own

@@ -15,7 +15,17 @@ from rich.table import Column, Table
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.differences import AttentionDifference, HeadDifference, LayerDifference
 from ggufscope.report.compare.words import MEANING, MODEL_HEAD, model_rows, verdict_words
-from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
+from ggufscope.report.console import (
+    GREEN,
+    RED,
+    cell,
+    facts,
+    left,
+    paragraph,
+    plain_table,
+    right,
+    title,
+)
 from ggufscope.report.heatmap import difference_map, heatmap
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import decimals, percent, small
@@ -76,6 +86,11 @@ def subject_facts(subject: Subject, comparison: Comparison) -> list[tuple[str, s
     ]
 
 
+def brief_views(comparison: Comparison) -> Iterator[RenderableType]:
+    """Return the verdicts alone."""
+    yield _verdicts(comparison)
+
+
 def comparison_views(
     subject: Subject, comparison: Comparison, selection: Selection
 ) -> Iterator[RenderableType]:
@@ -132,10 +147,10 @@ def _verdicts(comparison: Comparison) -> Table:
     for candidate in comparison.candidates:
         words = verdict_words(candidate)
         if candidate.verdict.matches:
-            verdict = cell("matches", "green")
+            verdict = cell("matches", GREEN)
             words = f"{percent(candidate.attention.total_variation)} of attention moved; {words}"
         else:
-            verdict = cell("DOES NOT MATCH", "red")
+            verdict = cell("DOES NOT MATCH", RED)
         table.add_row(cell(candidate.name), verdict, paragraph(words))
     return table
 
@@ -160,14 +175,7 @@ _HEADS: Final = (
 def _attention_table(name: str, rows: Sequence[Sequence[str]]) -> Table:
     """Return a table of up to eleven numbers a row, one blank between them: so 80 columns do."""
     heads = _HEADS[: max(map(len, rows), default=1) - 1]
-    table = Table(
-        Column(name, no_wrap=True),
-        *map(right, heads),
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = plain_table(left(name), *map(right, heads), gap=1)
     for row in rows:
         table.add_row(*map(cell, row))
     return table

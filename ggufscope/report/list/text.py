@@ -11,13 +11,13 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.model.anatomy.build import Anatomy
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.hparams import HParams
-from ggufscope.model.inventory import Entry
+from ggufscope.model.inventory import Entry, totals_by_type
 from ggufscope.model.summary import Summary
 from ggufscope.report.console import facts, hidden_rows, title
 from ggufscope.report.list.computed import computed_section, explain_view
 from ggufscope.report.list.metadata import metadata_view
 from ggufscope.report.list.names import names_section
-from ggufscope.report.list.stored import stored_section
+from ggufscope.report.list.stored import stored_section, totals_view
 from ggufscope.report.units import bits, count, size
 
 
@@ -33,6 +33,8 @@ class Sections:
     """Each stored tensor by itself, not folded over layers."""
     hf_names: Mapping[str, HFName] | None = None
     """Shown in place of roles and sizes where they are given."""
+    brief: bool = False
+    """The model and its types, no more."""
 
 
 def views(
@@ -46,6 +48,10 @@ def views(
     chosen = sections.stored or sections.computed or sections.metadata or sections.explain
     chosen = chosen or sections.hf_names is not None
     yield summary_view(file, summary)
+    if sections.brief:
+        yield ""
+        yield totals_view("by type", totals_by_type(entries))
+        return
     if sections.metadata:
         yield title(f"Metadata: {len(file.metadata)} keys")
         yield metadata_view(file.metadata)

@@ -9,6 +9,7 @@ from typing import Final
 from rich.console import RenderableType
 
 from ggufscope.blocks.error import WeightError
+from ggufscope.model.inventory import fold_alike
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.files import free_bytes
 from ggufscope.recipes.plan import Plan
@@ -23,38 +24,66 @@ from ggufscope.report.console import (
     paragraph,
     plain_table,
     right,
+    text,
     title,
-    words,
 )
-from ggufscope.report.units import bits, extents, percent, size
+from ggufscope.report.units import bits, extents, percent, size, spans
 
 WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def target_views(target: Target) -> Iterator[RenderableType]:
+def target_views(target: Target, *, brief: bool = False) -> Iterator[RenderableType]:
     """Return the views of what was prepared, or of what became of it."""
-    return _result_views(target) if isinstance(target, Result) else _plan_views(target)
+    if isinstance(target, Result):
+        yield from _result_views(target, brief=brief)
+        return
+    if not brief:
+        yield from _plan_views(target.plan)
+    yield facts(_target_facts(target))
 
 
-def _plan_views(target: Target) -> Iterator[RenderableType]:
-    """Yield the whole plan: each tensor's type, size and the rule that chose it."""
-    plan = target.plan
-    table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
-    for tensor in plan.tensors[:MOST_ROWS]:
-        types = f"{tensor.source.name} > {tensor.target.name}" if tensor.converted else "as it is"
+def _plan_views(plan: Plan) -> Iterator[RenderableType]:
+    """Yield the plan: types and sizes, those of layers alike as one, and the rules that chose."""
+    table = plain_table(
+        left("name"),
+        text("layers"),
+        right("shape"),
+        left("type"),
+        right("size"),
+        left("why"),
+    )
+    folds = fold_alike(
+        plan.tensors, lambda t: t.name, lambda t: (t.shape, t.source.name, t.target.name, t.rule)
+    )
+    rules: dict[str, int] = {}
+    for name, numbers, tensors in folds[:MOST_ROWS]:
+        first = tensors[0]
+        types = f"{first.source.name} > {first.target.name}" if first.converted else "as it is"
         table.add_row(
-            name_cell(tensor.name),
-            extents(tensor.shape),
+            name_cell(name),
+            paragraph(spans(numbers)),
+            extents(first.shape),
             types,
-            size(tensor.nbytes),
-            paragraph(tensor.rule),
+            size(sum(tensor.nbytes for tensor in tensors)),
+            f"[{rules.setdefault(_rule_words(first.rule, plan.preset), len(rules) + 1)}]",
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
-    yield from hidden_rows(len(plan.tensors), "tensors", "--json has them")
+    yield from hidden_rows(len(folds), "lines", "--json has every tensor")
     yield ""
-    yield facts(_target_facts(target))
+    for rule, number in rules.items():
+        yield paragraph(f"[{number}] {rule}", "dim")
+    yield ""
+
+
+def _rule_words(rule: str, preset: str) -> str:
+    """Return what a rule says, without the preset and the name, which stand beside it."""
+    own = rule.removeprefix(f"{preset}: ")
+    if own == rule:
+        return rule
+    name, _, condition = own.partition(", ")
+    return condition or f"{name}: its own type in {preset}"
 
 
 def _target_facts(target: Target) -> list[tuple[str, str]]:
@@ -73,7 +102,7 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     return rows
 
 
-def _result_views(result: Result) -> Iterator[RenderableType]:
+def _result_views(result: Result, *, brief: bool) -> Iterator[RenderableType]:
     """Yield sizes before and after, the types used, and what it cost."""
     plan = result.plan
     rows = [("wrote", ", ".join(str(path) for path in result.paths))]
@@ -82,14 +111,17 @@ def _result_views(result: Result) -> Iterator[RenderableType]:
         ("bits", f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight")
     )
     rows.append(("types", _types(plan)))
+    worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
+    if brief and worst:
+        name, cost = worst[0]
+        rows.append(("cost", f"{percent(cost.relative)} of the weights at most, in {name}"))
     yield facts(rows)
-    if not result.costs:
+    if brief or not worst:
         return
     yield ""
     yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
     yield _cost_table("role", [*result.costs_by_role.items()])
     yield ""
-    worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
     yield _cost_table("tensor", worst[:WORST])
     if len(worst) > WORST:
         yield paragraph(f"... and {len(worst) - WORST} tensors that lost less", "dim")

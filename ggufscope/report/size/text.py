@@ -18,14 +18,21 @@ from ggufscope.sizing.here import Here
 from ggufscope.sizing.overview import Overview
 
 
-def overview_views(overview: Overview) -> Iterator[RenderableType]:
-    """Show all that is to be printed of one model, in order."""
+def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[RenderableType]:
+    """Show all that is to be printed of one model, in order; in brief, the answers.
+
+    Where nothing was asked for, in brief, the model.
+    """
     answers = list(answer_lines(overview))
     for answer in answers:
         yield paragraph(answer, "bold")
+    if brief and answers:
+        return
     if answers:
         yield ""
     yield model_view(overview)
+    if brief:
+        return
     asks_memory = bool(overview.fits or overview.splits)
     if overview.targets or not asks_memory:
         yield from presets_section(overview)
