@@ -39,6 +39,8 @@ Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbe
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""
 
+_STYLES: Final = {"error": "bold red", "warning": "bold yellow"}
+
 _OUTPUT_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EROFS, errno.EDQUOT}
 )
@@ -96,7 +98,7 @@ def check_results(
 
 def warn(words: str) -> None:
     """Print a warning on standard error."""
-    _complain("warning", words)
+    complain("warning", words)
 
 
 def warn_about(file: GGUFFile) -> None:
@@ -117,23 +119,36 @@ def failure(error: BaseException) -> int:
             hint="write to another place, or make room there",
         )
     if isinstance(error, GGUFScopeError):
-        _complain("error", error.message)
+        complain("error", error.message)
         if error.hint:
-            _complain("hint", error.hint)
+            complain("hint", error.hint)
         return ExitCode.FAILED
     if os.environ.get("GGUFSCOPE_DEBUG"):
         with suppress(OSError, ValueError):
             sys.stderr.write("".join(traceback.format_exception(error)))
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({Path(frame[0].filename).name}, line {frame[0].lineno})" if frame else ""
-    _complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
-    _complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
+    complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
+    complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
     return ExitCode.DEFECT
 
 
-def _complain(kind: str, words: str) -> None:
+def complain(kind: str, words: str) -> None:
+    """Print an error, a warning or a hint on standard error.
+
+    On a terminal it is wrapped at words, and its kind in colour; in a pipe it is one line.
+    """
     from ggufscope.report.units import printable
 
+    shown = printable(words, most=LONGEST_LINE)
     with suppress(OSError, ValueError):  # with nowhere to say it the exit code still tells
-        sys.stderr.write(f"{kind}: {printable(words, most=LONGEST_LINE)}\n")
+        if sys.stderr.isatty():
+            from rich.text import Text
+
+            from ggufscope.report.console import make_console
+
+            line = Text.assemble((f"{kind}:", _STYLES.get(kind, "bold")), " ", shown)
+            make_console(stderr=True).print(line)
+        else:
+            sys.stderr.write(f"{kind}: {shown}\n")
         sys.stderr.flush()

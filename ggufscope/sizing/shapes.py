@@ -12,6 +12,7 @@ from typing import Final
 
 from ggufscope.errors import UnknownShape
 from ggufscope.sizing.model_shape import ModelShape
+from ggufscope.spelling import did_you_mean
 
 _ATTENTION: Final = "attn_norm attn_q attn_k attn_v attn_output"
 _LATENT: Final = (
@@ -168,6 +169,10 @@ def shape_named(name: str) -> ModelShape:
     if shape is None:
         raise UnknownShape(
             f"{name!r} is no file, no parameter count and no known shape",
-            hint=f"give a GGUF file, a count such as 7B, or one of {', '.join(SHAPES)}",
+            hint=did_you_mean(
+                name,
+                SHAPES,
+                f"give a GGUF file, a count such as 7B, or one of {', '.join(SHAPES)}",
+            ),
         )
     return shape

@@ -1,0 +1,84 @@
+"""Errors as people meet them, replayed at 80 columns: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.program import refused, run
+
+
+def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
+    done = run("list", sample, "--filter", "atn_q")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {sample}: no name matches 'atn_q'\nhint: ")
+    done = run("list", sample, "--filter", "atn_q", "--json")
+    assert done.returncode == 1
+    assert '"tensors": []' in done.stdout
+    assert run("list", sample, "--filter", "kq_soft_max", "--stored").returncode == 1
+    assert run("list", sample, "--filter", "kq_soft_max").returncode == 0
+
+
+def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
+    rules = ("--tensor-type", "fnn_down=q6_k", "--tensor-type", "attn_v=q6_k")
+    done = run("quantize", sample, "Q4_K_M", *rules, "--dry-run")
+    assert done.returncode == 0
+    said = "warning: no tensor has a name that --tensor-type 'fnn_down' is found in\n"
+    assert done.stderr == said
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["quantize", "MODEL", "q4km"], "Q4_K_M"),
+        (["quantize", "MODEL", "Q4_KM"], "Q4_K_M"),
+        (["quantize", "MODEL", "Q8_0", "--tensor-type", "ffn=q4k"], "Q4_K"),
+        (["quantize", "MODEL", "Q8_0", "--output-tensor-type", "q6"], "Q6_K"),
+        (["quantize", "MODEL", "Q8_0", "--dryrun"], "--dry-run"),
+        (["quantize", "MODEL", "Q8_0", "--tensr-type", "a=b"], "--tensor-type or --tensor-type-file"),
+        (["size", "MODEL", "--type-k", "q8"], "Q8_0"),
+        (["size", "MODEL", "--types", "q4km"], "Q4_K_M"),
+        (["size", "qwen-2.5-7b"], "qwen2.5-7b"),
+        (["list", "MODEL", "--key", "llama.attention.headcount"], "llama.attention.head_count"),
+        (["list", "MODEL", "--metdata"], "--metadata"),
+        (["compare", "MODEL"], "compare-attention"),
+        (["compare-attention", "MODEL", "--recipe", "q4km"], "Q4_K_M"),
+        (["compare-attention", "MODEL", "--types", "q4k"], "Q4_K"),
+    ],
+)
+def test_what_is_misspelt_is_offered_rightly(words: list[str], meant: str, sample: Path) -> None:
+    done = run(*(sample if word == "MODEL" else word for word in words))
+    refused(done)
+    assert done.stderr.splitlines()[1] == f"hint: did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (["quantize", "MODEL", "new/deep/out.gguf", "Q8_0"], "new/deep/out.gguf"),
+        (["quantize", "MODEL", "--types", "Q8_0,Q4_0", "-o", "new"], "new/stories-Q4_0.gguf"),
+        (["attention", "MODEL", "--html", "new/page.html"], "new/page.html"),
+        (["attention", "MODEL", "--save", "new/all.npz"], "new/all.npz"),
+    ],
+)
+def test_a_missing_folder_is_made(
+    words: list[str], made: str, sample: Path, tmp_path: Path
+) -> None:
+    done = run(*(sample if word == "MODEL" else word for word in words), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / made).is_file()
+
+
+def test_a_run_that_fails_leaves_no_folder(sample: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    target = there / "new" / "deep" / "out.gguf"
+    refused(run("quantize", sample, target, "IQ2_XS"), "without an importance matrix")
+    assert run("quantize", sample, target, "Q8_0", "--dry-run").returncode == 0
+    damaged = tmp_path / "nan.gguf"
+    damaged.write_bytes(sample.read_bytes()[:-2] + b"\x00\x7e")  # the last weight is no number
+    refused(run("quantize", damaged, target, "Q4_K_M"))
+    assert list(there.iterdir()) == []
+    (there / "new").write_text("a file")
+    refused(run("quantize", sample, target, "Q8_0"), "cannot be written")
