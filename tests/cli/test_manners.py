@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
         (["quantize", "MODEL", "Q8_0", "--tensor-type", "ffn=q4k"], "Q4_K"),
         (["quantize", "MODEL", "Q8_0", "--output-tensor-type", "q6"], "Q6_K"),
         (["quantize", "MODEL", "Q8_0", "--dryrun"], "--dry-run"),
-        (["quantize", "MODEL", "Q8_0", "--tensr-type", "a=b"], "--tensor-type or --tensor-type-file"),
+        (
+            ["quantize", "MODEL", "Q8_0", "--tensr-type", "a=b"],
+            "--tensor-type or --tensor-type-file",
+        ),
         (["size", "MODEL", "--type-k", "q8"], "Q8_0"),
         (["size", "MODEL", "--types", "q4km"], "Q4_K_M"),
         (["size", "qwen-2.5-7b"], "qwen2.5-7b"),
@@ -82,3 +86,20 @@ def test_a_run_that_fails_leaves_no_folder(sample: Path, tmp_path: Path) -> None
     assert list(there.iterdir()) == []
     (there / "new").write_text("a file")
     refused(run("quantize", sample, target, "Q8_0"), "cannot be written")
+
+
+def test_a_download_that_ended_early_is_damage_and_no_limit_of_ours(
+    sample: Path, tmp_path: Path
+) -> None:
+    whole, path = sample.read_bytes(), tmp_path / "part.gguf"
+    for nbytes in (10, 100, 5000, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:nbytes])
+        done = run("size", path)
+        refused(done)
+        assert "this program reads" not in done.stderr
+        assert "download" in done.stderr.splitlines()[1]
+    for at in (8, 16):  # the number of tensors, and of metadata pairs
+        path.write_bytes(whole[:at] + struct.pack("<Q", 10**9) + whole[at + 8 :])
+        done = run("list", path)
+        refused(done, "claims 1000000000")
+        assert "hint: the file is cut short or damaged: download it again" in done.stderr
