@@ -20,7 +20,7 @@ from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.list import list_command
-from ggufscope.cli.options import ExitCode, failure
+from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
 from ggufscope.errors import BadUsage, OutputLost
@@ -85,7 +85,7 @@ def main() -> None:
     try:
         code = _run() if sys.stdout is not None else failure(_CLOSED)
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        code = interrupted()
     _let_go_of_output()
     sys.exit(code)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ggufscope.cli.options import (
+    CHECKING,
     DEFAULT_PROMPT,
     AsJson,
     ExitCode,
@@ -102,7 +103,7 @@ def compare_attention_command(
     from ggufscope.report.compare.page import comparison_page
     from ggufscope.report.compare.text import Selection, place_to_show
     from ggufscope.report.html import page_html
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.saving import write_text
     from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
@@ -130,10 +131,11 @@ def compare_attention_command(
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
         else:
             maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs))
-        with steps_bar("checking weights") as advance:
+        with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
-                require_finite_weights(opened, advance)
-        with steps_bar("layers") as advance:
+                share = CHECKING / (1 + len(others))
+                require_finite_weights(opened, bar.phase("checking weights", share))
+            advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
                 file, text.ids, candidates, tolerances=limits, keep=maps.keep, progress=advance
             )

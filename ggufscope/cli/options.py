@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 
+CHECKING: Final = 0.05
+"""The share of a run that a look through all weights takes, about."""
+
 Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split model.")]
 Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
 AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
@@ -133,6 +136,17 @@ def failure(error: BaseException) -> int:
     return ExitCode.DEFECT
 
 
+def interrupted() -> int:
+    """Say what Ctrl-C made the command remove, if anything; return the exit code."""
+    partial = sys.modules.get("ggufscope.container.partial")
+    names = [str(path) for path in dict.fromkeys(partial.REMOVED)] if partial else []
+    if names:
+        files = "file of" if len(names) == 1 else "files of"
+        verb = "was" if len(names) == 1 else "were"
+        complain("interrupted", f"the temporary {files} {', '.join(names)} {verb} removed")
+    return ExitCode.INTERRUPTED
+
+
 def complain(kind: str, words: str) -> None:
     """Print an error, a warning or a hint on standard error.
 
@@ -145,10 +159,10 @@ def complain(kind: str, words: str) -> None:
         if sys.stderr.isatty():
             from rich.text import Text
 
-            from ggufscope.report.console import make_console
+            from ggufscope.report.console import make_console, show
 
             line = Text.assemble((f"{kind}:", _STYLES.get(kind, "bold")), " ", shown)
-            make_console(stderr=True).print(line)
+            show(make_console(stderr=True), [line])
         else:
             sys.stderr.write(f"{kind}: {shown}\n")
         sys.stderr.flush()

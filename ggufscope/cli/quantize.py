@@ -157,14 +157,15 @@ def _carry_out(
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.quantize.json import targets_json
     from ggufscope.report.quantize.text import target_views
 
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
-        with steps_bar("") as advance:
+        with CommandBar(prepared.source.path.name) as bar:
+            advance = bar.phase("quantizing")
             targets = run(
                 prepared,
                 threads=threads,

@@ -120,7 +120,7 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
             files = target_files(file, made, path, written, request.split_max_size)
             targets[path] = Target(made, tuple(files))
         for pattern in _unmatched(request.options, targets.values()):
-            warn(f"no tensor has a name that --tensor-type {pattern!r:.60} is found in")
+            warn(f"no tensor has a name that --tensor-type {pattern!r} is found in")
         return Prepared(file, tuple(targets.values()), request.overwrite)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
 import pytest
 
-from tests.program import refused, run
+from tests.program import on_a_terminal, refused, run
 
 
 def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
@@ -103,3 +104,63 @@ def test_a_download_that_ended_early_is_damage_and_no_limit_of_ours(
         done = run("list", path)
         refused(done, "claims 1000000000")
         assert "hint: the file is cut short or damaged: download it again" in done.stderr
+
+
+ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["size", "no-such-model"], b"\x1b[1;31merror:\x1b[0m "),  # a hint of many words
+        (["list", "MODEL", "--no-such-option-at-all" * 5], b"\x1b[1;31merror:\x1b[0m "),
+        (["quantize", "MODEL", "no-such-preset"], b"\x1b[1;31merror:\x1b[0m "),
+        (["attention", "no such file " * 20], b"\x1b[1;31merror:\x1b[0m "),
+        (
+            ["quantize", "MODEL", "Q8_0", "--dry-run", "--tensor-type", f"{'x ' * 30}=q8_0"],
+            b"\x1b[1;33mwarning:\x1b[0m ",
+        ),
+    ],
+)
+def test_on_a_terminal_errors_are_wrapped_and_coloured(
+    words: list[str], kind: bytes, sample: Path
+) -> None:
+    arguments = [sample if word == "MODEL" else word for word in words]
+    _, said = on_a_terminal(*arguments)
+    assert kind in said
+    lines = ESCAPE.sub(b"", said).decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line.endswith(" ") for line in lines[:2])
+    _, plain = on_a_terminal(*arguments, NO_COLOR="1")
+    assert not re.search(rb"\x1b\[[0-9;]*3[0-9]", plain)
+    in_a_pipe = run(*arguments).stderr
+    assert max(map(len, in_a_pipe.splitlines())) > 80
+    assert "\x1b" not in in_a_pipe
+
+
+@pytest.mark.parametrize(
+    ("words", "phases"),
+    [
+        (["quantize", "MODEL", "out.gguf", "Q4_K_M"], ["quantizing"]),
+        (["attention", "MODEL"], ["running"]),
+        (["attention", "MODEL", "--verify"], ["running"]),
+        (["compare-attention", "MODEL", "--types", "Q8_0"], ["comparing"]),
+    ],
+)
+def test_one_bar_from_start_to_end_and_the_time_it_took(
+    words: list[str], phases: list[str], sample: Path, tmp_path: Path
+) -> None:
+    places = {"MODEL": sample, "out.gguf": tmp_path / "out.gguf"}
+    code, said = on_a_terminal(*(places.get(word, word) for word in words))
+    assert code == 0
+    shown = ESCAPE.sub(b"", said).decode()
+    bar, done, result = shown.partition("stories-f16.gguf: done in ")
+    assert done
+    percents = list(map(int, re.findall(r"(\d+)%", bar)))
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    for phase in phases:
+        assert f"stories-f16.gguf: {phase}" in bar
+    assert re.search(r" [\d.]+ ([KM]iB|layers)/s", bar)
+    assert re.match(r"[\d.]+ s\r?\n", result)
+    assert "done in" not in result
