@@ -12,6 +12,7 @@ from ggufscope.cli.options import (
     CHECKING,
     DEFAULT_PROMPT,
     AsJson,
+    Context,
     ExitCode,
     Force,
     Ids,
@@ -35,6 +36,7 @@ def attention_command(
     prompt: Text = None,
     prompt_file: TextFile = None,
     ids: Ids = None,
+    context: Context = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
     verify: Annotated[
@@ -76,13 +78,16 @@ def attention_command(
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
-        runnable = Transformer.of(file)
+        runnable = Transformer.of(file, context=context)
         spotlight = Spotlight(runnable, layer, head, most=None if as_json else TERMINAL_TOKENS)
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
-        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
+        subject = Subject(
+            *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
+            runnable.long_rope,
+        )
         with CommandBar(file.path.name) as bar:
             require_finite_weights(file, bar.phase("checking weights", CHECKING))
             if verify:

@@ -13,6 +13,7 @@ from ggufscope.cli.options import (
     CHECKING,
     DEFAULT_PROMPT,
     AsJson,
+    Context,
     ExitCode,
     Force,
     Ids,
@@ -67,6 +68,7 @@ def compare_attention_command(
     prompt: Text = None,
     prompt_file: TextFile = None,
     ids: Ids = None,
+    context: Context = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Show this layer; the verdict is about all.")
     ] = None,
@@ -116,7 +118,7 @@ def compare_attention_command(
         check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
             warn_about(opened)
-        runnable = Transformer.of(file)
+        runnable = Transformer.of(file, context=context)
         heads = [runnable.block(n).heads.count for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
         candidates = choose(
@@ -137,9 +139,16 @@ def compare_attention_command(
                 require_finite_weights(opened, bar.phase("checking weights", share))
             advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
-                file, text.ids, candidates, tolerances=limits, keep=maps.keep, progress=advance
+                *(file, text.ids, candidates),
+                context=context,
+                tolerances=limits,
+                keep=maps.keep,
+                progress=advance,
             )
-        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
+        subject = Subject(
+            *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
+            runnable.long_rope,
+        )
         selection = Selection(layer, head)
         if html is not None:
             start = place_to_show(comparison, selection)

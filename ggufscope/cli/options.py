@@ -38,6 +38,10 @@ Text = Annotated[
 ]
 TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
+Context = Annotated[
+    int | None,
+    Option("--context", "-c", min=1, max=2**31, metavar="N", help="Tokens it is set up for."),
+]
 
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""

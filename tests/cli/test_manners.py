@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from pathlib import Path
 
 import pytest
 
+from tests.models.families import SMALL, write
 from tests.program import on_a_terminal, refused, run
 
 
@@ -164,3 +166,20 @@ def test_one_bar_from_start_to_end_and_the_time_it_took(
     assert re.search(r" [\d.]+ ([KM]iB|layers)/s", bar)
     assert re.match(r"[\d.]+ s\r?\n", result)
     assert "done in" not in result
+
+
+def test_a_context_chooses_the_factors_of_longrope(tmp_path: Path) -> None:
+    path = write(tmp_path / "phi3-long.gguf", SMALL["phi3-long"])
+    ids = ("--ids", "1,5,9,2")
+    shown = {}
+    for context, which, than in (("17", "long", "more"), ("16", "short", "no more")):
+        words = ("attention", path, *ids, "--context", context)
+        shown[which] = run(*words).stdout
+        assert f"LongRoPE's {which} factors, for {than} than 16 tokens" in shown[which]
+        assert json.loads(run(*words, "--json").stdout)["long_rope"] == which
+        compared = run("compare-attention", path, *ids, "--context", context, "--types", "Q8_0")
+        assert f"LongRoPE's {which} factors" in compared.stdout
+    assert "LongRoPE's long factors" in run("attention", path, *ids).stdout
+    rows = {which: text.split("rope ")[1].splitlines()[1:] for which, text in shown.items()}
+    assert rows["long"] != rows["short"]
+    refused(run("attention", path, *ids, "--context", "3"), "more than the model's context of 3")
