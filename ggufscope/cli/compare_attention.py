@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import (
     CHECKING,
     DEFAULT_PROMPT,
@@ -52,11 +53,17 @@ def compare_attention_command(
             "--types",
             metavar="T1,T2,...",
             help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
+            autocompletion=completion.types,
         ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", metavar="PRESET", help="A mixture such as Q4_K_M, in memory."),
+        typer.Option(
+            "--recipe",
+            metavar="PRESET",
+            help="A mixture such as Q4_K_M, in memory.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Argument, Option
 
+from ggufscope.cli import completion
 from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
 
 if TYPE_CHECKING:
@@ -28,10 +29,22 @@ Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split mode
 Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
 AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
 TypeK = Annotated[
-    str | None, Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
+    str | None,
+    Option(
+        "--type-k",
+        metavar="TYPE",
+        help="The type of keys in the cache.",
+        autocompletion=completion.cache_types,
+    ),
 ]
 TypeV = Annotated[
-    str | None, Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
+    str | None,
+    Option(
+        "--type-v",
+        metavar="TYPE",
+        help="The type of values in the cache.",
+        autocompletion=completion.cache_types,
+    ),
 ]
 Text = Annotated[
     str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.models.families import SMALL, write
-from tests.program import on_a_terminal, refused, run
+from tests.program import environment, on_a_terminal, refused, run
 
 
 def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
@@ -183,3 +183,28 @@ def test_a_context_chooses_the_factors_of_longrope(tmp_path: Path) -> None:
     rows = {which: text.split("rope ")[1].splitlines()[1:] for which, text in shown.items()}
     assert rows["long"] != rows["short"]
     refused(run("attention", path, *ids, "--context", "3"), "more than the model's context of 3")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("quantize m.gguf q4_k", ["q4_k_s", "q4_k_m"]),
+        ("quantize m.gguf --types Q8_0,q6", ["Q8_0,q6_k"]),
+        ("quantize m.gguf --output-tensor-type q8", ["q8_0"]),
+        ("compare-attention m.gguf --recipe Q5_K", ["Q5_K_S", "Q5_K_M"]),
+        ("compare-attention m.gguf --types I8", [""]),
+        ("size m.gguf --type-k IQ", ["IQ4_NL"]),
+        ("size mixtral", ["mixtral-8x7b"]),
+        ("comp", ["compare-attention"]),
+        ("list m.gguf --so", ["--sort"]),
+    ],
+)
+def test_the_tab_key_offers_what_fits(words: str, offered: list[str]) -> None:
+    line = f"ggufscope {words}"
+    asked = {"_GGUFSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    done = run(env=environment(**asked, COMP_CWORD=str(line.count(" "))), before=NAMED)
+    assert done.stdout.rstrip("\n").split("\n") == offered
+    assert done.stderr == ""
+
+
+NAMED = "import sys\nsys.argv[0] = 'ggufscope'"
