@@ -46,7 +46,7 @@ def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
         ),
         (["size", "MODEL", "--type-k", "q8"], "Q8_0"),
         (["size", "MODEL", "--types", "q4km"], "Q4_K_M"),
-        (["size", "qwen-2.5-7b"], "qwen2.5-7b"),
+        (["size", "lama-3.1-8b"], "llama-3.1-8b"),
         (["list", "MODEL", "--key", "llama.attention.headcount"], "llama.attention.head_count"),
         (["list", "MODEL", "--metdata"], "--metadata"),
         (["compare", "MODEL"], "compare-attention"),
