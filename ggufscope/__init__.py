@@ -13,8 +13,6 @@
 # where a stranger's model may lie, is still first on Python's path.
 TYPE_CHECKING = False  # as type checkers know it from `typing`
 if TYPE_CHECKING:
-    from typing import Any
-
     from ggufscope.blocks.codec import dequantize as dequantize
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
@@ -50,8 +48,8 @@ if TYPE_CHECKING:
     from ggufscope.sizing.budget import memory_of as memory_of
     from ggufscope.sizing.file_size import preset_sizes as preset_sizes
     from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
+    from ggufscope.sizing.names import shape_named as shape_named
     from ggufscope.sizing.settings import RunSettings as RunSettings
-    from ggufscope.sizing.shapes import shape_named as shape_named
 
 __version__ = "0.1.0"
 
@@ -91,18 +89,20 @@ _HOMES = {
     "read_hparams": "model.hparams",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
-    "shape_named": "sizing.shapes",
+    "shape_named": "sizing.names",
     "summarize": "model.summary",
 }
 
 __all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for
 
 
-def __getattr__(name: str) -> "Any":
-    """Import a public name when it is first used, so that ``ggufscope --help`` waits for none."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
 
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
-    return getattr(import_module(f"ggufscope.{home}"), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: ``ggufscope --help`` waits for none."""
+        from importlib import import_module
+
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
+        return getattr(import_module(f"ggufscope.{home}"), name)

@@ -16,7 +16,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
     for name in ggufscope.__all__:
         assert getattr(ggufscope, name).__doc__, name
     with pytest.raises(AttributeError, match="nonsense"):
-        _ = ggufscope.nonsense
+        getattr(ggufscope, "nonsense")  # noqa: B009  # a name that type checkers refuse
 
 
 def test_type_checkers_and_python_see_the_same_names() -> None:
@@ -26,6 +26,30 @@ def test_type_checkers_and_python_see_the_same_names() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(ggufscope.__file__).parent / "py.typed").is_file()
+
+
+USER = """
+import numpy as np
+import ggufscope
+
+with ggufscope.open_gguf("model.gguf") as file:
+    shape: tuple[int, ...] = file.tensor("output.weight").shape
+    weights: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.asarray(file.tensor("x"))
+    plan: ggufscope.Plan = ggufscope.plan(file.tensors.values(), file.metadata, "Q4_K_M")
+    for target in ggufscope.prepare(ggufscope.Request(file, ["Q8_0", plan])).targets:
+        print(target.paths, target.nbytes + shape[0], plan.bits_per_weight.as_integer_ratio())
+print(ggufscope.nonsense)
+"""
+
+
+@pytest.mark.slow
+def test_a_users_program_is_checked_strictly(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(USER)
+    command = [sys.executable, "-m", "mypy", "--strict", "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (wrong, found) = done.stdout.splitlines()
+    assert "nonsense" in wrong
+    assert found.startswith("Found 1 error in 1 file")
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from typer import Option
+from typer import Argument, Option
 
-from ggufscope.cli.options import AsJson, Model, warn_about
+from ggufscope.cli.options import AsJson, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import BadUsage, naming
 
@@ -30,7 +32,9 @@ class Sort(StrEnum):
 
 
 def list_command(
-    model: Model,
+    model: Annotated[
+        Path, Argument(help="A GGUF file, any shard of a split model, or a known shape.")
+    ],
     stored: Annotated[bool, Option("--stored", help="Only what is in the file.")] = False,
     computed: Annotated[bool, Option("--computed", help="Only what is made at run time.")] = False,
     metadata: Annotated[
@@ -67,11 +71,13 @@ def list_command(
     The file holds W_q, W_k, W_v and W_o. Attention weights (kq_soft_max) are
     not in it: they are computed anew for each text, and so in the second table.
 
+    A known name (llama-3.1-8b) shows what its file would have.
+
     For example: ggufscope list model.gguf --layer 0 --explain
     """
-    from ggufscope.container.file import open_gguf
     from ggufscope.model.anatomy.build import anatomy_of
     from ggufscope.model.inventory import entries_of
+    from ggufscope.model.required import warnings_of
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
 
@@ -84,8 +90,9 @@ def list_command(
             hint="it shows the model and its types; leave out --brief for more",
         )
     matches = matcher(filter_) if filter_ is not None else None
-    with open_gguf(model) as file, naming(file.path):
-        warn_about(file)
+    with _opened(model) as file, naming(file.path):
+        for words in warnings_of(file):
+            warn(words)
         if key is not None:
             _print_value(file, key, as_json=as_json)
             return
@@ -126,6 +133,22 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
     Sort.SIZE: lambda entry: -entry.tensor.nbytes,
     Sort.TYPE: lambda entry: (entry.tensor.type.name, entry.tensor.name),
 }
+
+
+def _opened(model: Path) -> GGUFFile:
+    from ggufscope.container.file import open_gguf
+
+    if os.path.lexists(model):
+        return open_gguf(model)
+    from ggufscope.sizing.overview import named
+
+    found = named(str(model))
+    if isinstance(found, int):
+        raise BadUsage(
+            f"{model} says how many weights, and nothing of tensors",
+            hint="give a GGUF file, or a name such as llama-3.1-8b",
+        )
+    return open_gguf(found) if isinstance(found, Path) else found.as_file()
 
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from ggufscope.cli.sizes import parse_size, parse_size_if
 from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
+HERE: Final = "here"
+"""What stands for this machine's memory, in place of a size."""
 
 
 def size_command(
@@ -44,7 +46,7 @@ def size_command(
     ] = False,
     fits: Annotated[
         list[str] | None,
-        Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
+        Option("--fits", metavar="SIZE", help="Does it fit? `here`: in what this machine has."),
     ] = None,
     vram: Annotated[
         str | None, Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
@@ -75,11 +77,13 @@ def size_command(
     """Show what a model weighs, in every preset, on disk and in memory.
 
     Only the header is read; for a name or a count, nothing is. Exit code 1
-    where the answer to --fits, --vram or a target is that nothing does.
+    where a file as it is does not fit; for a name or a target, where no preset
+    does.
 
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
     from ggufscope.recipes.options import PlanOptions
+    from ggufscope.sizing.here import this_machine
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type
 
@@ -96,6 +100,17 @@ def size_command(
         return
     if ram is not None and vram is None:
         raise BadUsage("--ram goes with --vram", hint="without a GPU ask for --fits")
+    limits = [parse_size(each, "--fits", "a memory") for each in fits or [] if each != HERE]
+    on_gpu = parse_size_if(vram, "--vram", "the GPU's memory")
+    in_ram = parse_size_if(ram, "--ram", "the host's memory")
+    here = this_machine() if HERE in (fits or []) else None
+    if here is not None:
+        if on_gpu is None and here.gpu is not None:
+            on_gpu = here.gpu.free
+        if on_gpu is None:
+            limits.append(here.free)
+        elif in_ram is None:
+            in_ram = here.free
     question = Question(
         _contexts(context or []),
         RunSettings(
@@ -108,13 +123,14 @@ def size_command(
             swa_full=swa_full,
             flash_attention=not no_flash_attention,
         ),
-        limits=tuple(parse_size(text, "--fits", "a memory") for text in fits or []),
-        vram=parse_size_if(vram, "--vram", "the GPU's memory"),
-        ram=parse_size_if(ram, "--ram", "the host's memory"),
+        limits=tuple(limits),
+        vram=on_gpu,
+        ram=in_ram,
         target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
+        here=here,
     )
     overview = overview_of(subject, question)
     for words in overview.warnings:

@@ -109,6 +109,24 @@ class LocalFile:
             pass
 
 
+class NoFile(LocalFile):
+    """What stands for the file of a model that is known by its shape alone."""
+
+    def __init__(self, name: str, size: int, assumes: str = "") -> None:
+        """Take the model's name, what its file would have in bytes, and what was settled for it."""
+        self.path = Path(name)
+        self._map = None
+        self.closed = False
+        self.identity = Identity(0, 0, size, 0)
+        self.assumes = assumes
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """Raise ``SourceNotFound``: there are no bytes."""
+        raise SourceNotFound(
+            f"{self.name} is a known shape, and has no weights here", hint="give a GGUF file"
+        )
+
+
 def read_into(
     path: Path | str, identity: Identity, offset: int, buffer: memoryview, what: str
 ) -> None:

@@ -7,7 +7,7 @@ of the weights (as stored, as some plan leaves them) go through the layers side 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
 from ggufscope.threads import one_pass
+
+_POSITIONS: Final = "position_embd.weight"
+"""A vector is added for each position where there is this; it is required, or has no place."""
 
 
 class Transformer:
@@ -46,7 +49,7 @@ class Transformer:
         self.hparams = read_hparams(metadata)
         self.graph = graph_of(self.hparams.architecture)
         require_numbers(self.hparams, self.graph)
-        require_tensors(weights, self.hparams, self.graph)
+        require_tensors(weights, self.hparams)
         self.weights = weights
         self.family = FAMILIES[self.hparams.architecture]
         self._context = context or self.hparams.context_length or 0
@@ -70,12 +73,9 @@ class Transformer:
     @property
     def n_context(self) -> int | None:
         """How many tokens a text may have; None where the file does not say."""
-        learned = self.graph.learned_positions
-        return (
-            self.weights.shape("position_embd.weight")[0]
-            if learned
-            else self.hparams.context_length
-        )
+        if _POSITIONS in self.weights:
+            return self.weights.shape(_POSITIONS)[0]
+        return self.hparams.context_length
 
     def with_weights(self, weights: Weights) -> Transformer:
         """Return the same model with another view of its weights."""
@@ -124,9 +124,9 @@ class Transformer:
         trace.put("embd", None, x)
         if self.graph.scaled_embedding:
             x = x * np.float32(np.sqrt(np.float32(x.shape[1])))
-        if self.graph.learned_positions:
+        if _POSITIONS in self.weights:
             start = cache.length() if cache is not None else 0
-            x = x + self.weights.matrix("position_embd.weight").rows(start, start + len(ids))
+            x = x + self.weights.matrix(_POSITIONS).rows(start, start + len(ids))
         return x
 
     def layer(

@@ -19,8 +19,9 @@ from typing import Any
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
-from ggufscope.errors import BadUsage, naming
+from ggufscope.errors import BadUsage, NotWhole, naming
 from ggufscope.model.hparams import architecture_of
+from ggufscope.model.required import flaws_of, in_words
 from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
@@ -35,7 +36,7 @@ class Request:
     source: str | os.PathLike[str] | GGUFFile
     targets: Mapping[Any, str | Plan] | Sequence[str | Plan]
     """Path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source. A list of
-    presets has its targets named after the source."""
+    presets, or one preset, has its targets named after the source."""
     options: PlanOptions = DEFAULTS
     """For the presets; a ``Plan`` has its own."""
     overrides: Mapping[str, Value] = field(default_factory=dict)
@@ -95,8 +96,31 @@ class Prepared:
 def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
     """Plan each target, name it and lay out its files; ``warn`` is told what is odd in the source.
 
-    Raises what ``open_gguf`` and ``plan`` raise, and ``BadUsage`` for two targets of one name.
+    Raises what ``open_gguf`` and ``plan`` raise, ``BadUsage`` for two targets of one name, and
+    ``NotWhole``.
     """
+    prepared = outlook(request, warn)
+    with naming(prepared.source.path):
+        require_whole(prepared.source, request.overrides)
+    return prepared
+
+
+def require_whole(source: GGUFFile, overrides: Mapping[str, Value]) -> None:
+    """Raise ``NotWhole`` where tensors are missing or misshapen, by the metadata as overridden too.
+
+    llama-quantize makes files of such models that llama.cpp cannot load.
+    """
+    shapes = {tensor.name: tensor.shape for tensor in source.tensors.values()}
+    flaws = flaws_of(shapes, source.metadata)
+    if flaws and (not overrides or flaws_of(shapes, overridden(source.metadata, overrides))):
+        raise NotWhole(
+            in_words(flaws),
+            hint="llama.cpp would not load it either: download it again, or convert it anew",
+        )
+
+
+def outlook(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
+    """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
     with naming(file.path):
@@ -104,7 +128,7 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
             warn(words)
         tensors, targets = file.tensors.values(), {}
         metadata = overridden(file.metadata, request.overrides)
-        asked = request.targets
+        asked = [request.targets] if isinstance(request.targets, str) else request.targets
         pairs = asked.items() if isinstance(asked, Mapping) else ((None, each) for each in asked)
         for path, made in pairs:
             if isinstance(made, str):

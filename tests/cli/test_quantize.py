@@ -39,6 +39,7 @@ def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.usefixtures("slices_allowed")
 @pytest.mark.parametrize(
     "case", golden.load("options"), ids=lambda case: " ".join([case["model"], *case["arguments"]])
 )

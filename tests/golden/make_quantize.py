@@ -82,6 +82,8 @@ def _every_preset(
         if run.refused:
             dry = program.run(name, preset, [*arguments, "--dry-run"])
             types = None if dry.refused else fold(dry.listed())
+            if dry.refused:  # where both are, the choice of types fails, before any tensor is made
+                entries[preset]["refused"] = dry.refused
         else:
             for (tensor, type_), digest in run.tensors().items():
                 known = digests.setdefault(tensor, {}).setdefault(type_, digest)

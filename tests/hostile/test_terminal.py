@@ -51,19 +51,19 @@ def on_a_terminal(*arguments: object, before: str = "") -> tuple[int, bytes]:
 
 
 def named(path: Path, name: str) -> Path:
-    """A model with a tensor of such a name."""
+    """A model with a tensor of such a name, of an architecture whose tensors are not checked."""
     shapes = {"token_embd.weight": (40, 32), name: (64, 32), "output_norm.weight": (32,)}
-    return write_recipe(path, Recipe("llama", {"block_count": 1}, shapes))
+    return write_recipe(path, Recipe("olmo", {"block_count": 1}, shapes))
 
 
 SLOWLY = """
 import time
-import ggufscope.recipes.apply as apply
-enter = apply._Books.enter
-def slowly(self, *words):
-    enter(self, *words)
+from ggufscope.container.writer import GGUFWriter
+mark_written = GGUFWriter.mark_written
+def slowly(*words):
+    mark_written(*words)
     time.sleep(0.15)
-apply._Books.enter = slowly
+GGUFWriter.mark_written = slowly
 """
 
 

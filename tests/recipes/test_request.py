@@ -26,6 +26,7 @@ from tests.slices import write_slice
 OVERRIDDEN = [case for case in golden.load("options") if "--override-kv" in case["arguments"]]
 
 
+@pytest.mark.usefixtures("slices_allowed")
 @pytest.mark.parametrize("case", OVERRIDDEN, ids=lambda case: case["arguments"][-1])
 def test_what_is_overridden_changes_types_as_in_llama_quantize(case: Any, tmp_path: Path) -> None:
     source = write_slice(tmp_path / "source.gguf", case["model"])
@@ -159,3 +160,8 @@ def test_long_values_are_not_printed_in_full(ask: Callable[[str], object]) -> No
     with pytest.raises(errors.RecipeError) as caught:
         ask("x" * 10**6)
     assert len(caught.value.message) < 200
+
+
+def test_one_preset_needs_no_list(sample: Path) -> None:
+    (target,) = prepare(Request(sample, "Q8_0")).targets
+    assert target.paths == (sample.with_name("stories-Q8_0.gguf"),)

@@ -75,8 +75,11 @@ def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
     named = f"{summary.name}, " if summary.name else ""
     architecture = f"architecture {summary.architecture or 'not said'}"
     recipe = f"{summary.file_type}, " if summary.file_type else ""
+    where = f"{file.path.name}: {size(file.nbytes)}{shards}, {version}"
+    if file.no_file is not None:
+        where = f"known shape, no file: {size(file.nbytes)} as a converter would write it"
     rows = [
-        ("file", f"{file.path.name}: {size(file.nbytes)}{shards}, {version}"),
+        ("file", where),
         ("model", f"{named}{architecture}, {count(summary.n_elements)} parameters"),
         ("stored as", f"{recipe}{bits(summary.bits_per_weight)} bits per weight"),
     ]
@@ -85,6 +88,8 @@ def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
     if summary.tokenizer:
         entries = f", {summary.vocab_size:,} entries" if summary.vocab_size else ""
         rows.append(("tokenizer", f"{summary.tokenizer}{entries}"))
+    if file.no_file is not None and file.no_file.assumes:
+        rows.append(("taken", file.no_file.assumes))
     return facts(rows)
 
 
