@@ -21,6 +21,7 @@ from ggufscope.report import console
 from tests.models.makers import Recipe, Shapes, raw_gguf, tensor, write_recipe
 from tests.program import environment, words_of
 from tests.report.test_console import PALETTE
+from tests.shapes import WHOLES, write_hollow
 
 Run = Callable[..., str]
 
@@ -106,15 +107,12 @@ def test_a_plan_is_folded_over_layers_with_a_legend_of_reasons(run: Run, sample:
 
 
 def test_a_deep_plan_is_as_short(run: Run, tmp_path: Path) -> None:
-    shapes: Shapes = {"token_embd.weight": (64, 256), "output_norm.weight": (256,)}
-    for n in range(32):
-        shapes |= {f"blk.{n}.{stem}.weight": (256, 256) for stem in ("attn_v", "ffn_down")}
-    hparams = {"block_count": 32, "attention.head_count": 4, "attention.head_count_kv": 4}
-    path = write_recipe(tmp_path / "deep.gguf", Recipe("llama", hparams, shapes))
-    printed = run("quantize", path, "Q4_K_M", "--dry-run", "--allow-requantize")
+    path = write_hollow(tmp_path / "deep.gguf", WHOLES["Llama-2-7B"]())
+    printed = run("quantize", path, "Q4_K_M", "--dry-run")
     names = [line.split()[0] for line in printed.splitlines() if ".weight" in line]
-    assert len(names) == 6  # of 66 tensors
+    assert len(names) == 14  # of 291 tensors
     assert "0-3, 6, 9, 12" in printed
+    _fits(printed[: printed.index("\nfile ")], 80)
 
 
 def _colours(*arguments: object, **more: str) -> set[str]:
