@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,30 @@ def run(
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     whole = {**piped, "env": environment(), "timeout": 120, **options}
     return subprocess.run(words, text=True, errors="backslashreplace", check=False, **whole)
+
+
+def on_a_terminal(*arguments: object, before: str = "", **more: str) -> tuple[int, bytes]:
+    """Run the program with a terminal for its output; the exit code, and all it printed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words_of(*arguments, before=before),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color", **more),
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 1 << 16)
+        except OSError:  # what Linux says where there is nobody at the other end any more
+            part = b""
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    return process.wait(), said
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import (
+    CHECKING,
     DEFAULT_PROMPT,
     AsJson,
+    Context,
     ExitCode,
     Force,
     Ids,
@@ -51,11 +54,17 @@ def compare_attention_command(
             "--types",
             metavar="T1,T2,...",
             help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
+            autocompletion=completion.types,
         ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", metavar="PRESET", help="A mixture such as Q4_K_M, in memory."),
+        typer.Option(
+            "--recipe",
+            metavar="PRESET",
+            help="A mixture such as Q4_K_M, in memory.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
@@ -67,6 +76,7 @@ def compare_attention_command(
     prompt: Text = None,
     prompt_file: TextFile = None,
     ids: Ids = None,
+    context: Context = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Show this layer; the verdict is about all.")
     ] = None,
@@ -111,7 +121,7 @@ def compare_attention_command(
         place_to_show,
     )
     from ggufscope.report.html import page_html
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.saving import write_text
     from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
@@ -125,7 +135,7 @@ def compare_attention_command(
         check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
             warn_about(opened)
-        runnable = Transformer.of(file)
+        runnable = Transformer.of(file, context=context)
         heads = [runnable.block(n).heads.count for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
         candidates = choose(
@@ -140,14 +150,22 @@ def compare_attention_command(
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
         else:
             maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs))
-        with steps_bar("checking weights") as advance:
+        with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
-                require_finite_weights(opened, advance)
-        with steps_bar("layers") as advance:
+                share = CHECKING / (1 + len(others))
+                require_finite_weights(opened, bar.phase("checking weights", share))
+            advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
-                file, text.ids, candidates, tolerances=limits, keep=maps.keep, progress=advance
+                *(file, text.ids, candidates),
+                context=context,
+                tolerances=limits,
+                keep=maps.keep,
+                progress=advance,
             )
-        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
+        subject = Subject(
+            *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
+            runnable.long_rope,
+        )
         selection = Selection(layer, head)
         if html is not None:
             start = place_to_show(comparison, selection)

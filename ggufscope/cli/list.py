@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
-from ggufscope.cli.options import AsJson, warn
+from ggufscope.cli.options import AsJson, ExitCode, complain, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import BadUsage, naming
 
@@ -107,11 +107,21 @@ def list_command(
             from ggufscope.model.hf_names import hf_names as names_of
 
             names = names_of(summary.architecture, shapes)
+        unmatched = filter_ is not None and not entries
+        if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
+            complain("error", f"{file.path}: no name matches {filter_!r}")
+            complain("hint", "without --filter all names are shown")
+            if not as_json:
+                raise Exit(ExitCode.NO)  # as grep does
+        else:
+            unmatched = False
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
+            if unmatched:
+                raise Exit(ExitCode.NO)
             return
         from ggufscope.report.list.text import Sections, views
 
@@ -155,11 +165,13 @@ def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
     from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
+    from ggufscope.spelling import did_you_mean
 
     value = file.metadata.typed.get(key)
     if value is None:
         raise NotInModel(
-            f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
+            f"{file.path} has no metadata key {key!r}",
+            hint=did_you_mean(key, file.metadata, "`--metadata` shows all of them"),
         )
     if as_json:
         write_key(key, value, sys.stdout)

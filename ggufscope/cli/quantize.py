@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, Force, split_types, warn
 from ggufscope.cli.options import Model as Source
 from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
@@ -33,11 +34,21 @@ LONGEST_RULES: Final = 1 << 24
 def quantize_command(
     source: Source,
     target_and_type: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET] TYPE", help="Q4_K_M, Q8_0, ...")
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET] TYPE",
+            help="Q4_K_M, Q8_0, ...",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", "--types", metavar="T1,T2,...", help="Several types, one reading."),
+        typer.Option(
+            *("--type", "--types"),
+            metavar="T1,T2,...",
+            help="Several types, one reading.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("-o", "--output-dir", help="Where the targets go.")
@@ -51,10 +62,20 @@ def quantize_command(
     ] = False,
     pure: Annotated[bool, typer.Option("--pure", help="One type for every tensor.")] = False,
     output_tensor_type: Annotated[
-        str | None, typer.Option("--output-tensor-type", help="The type of output.weight.")
+        str | None,
+        typer.Option(
+            "--output-tensor-type",
+            help="The type of output.weight.",
+            autocompletion=completion.types,
+        ),
     ] = None,
     token_embedding_type: Annotated[
-        str | None, typer.Option("--token-embedding-type", help="The type of token_embd.weight.")
+        str | None,
+        typer.Option(
+            "--token-embedding-type",
+            help="The type of token_embd.weight.",
+            autocompletion=completion.types,
+        ),
     ] = None,
     tensor_type: Annotated[
         list[str] | None,
@@ -162,7 +183,7 @@ def _carry_out(
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.quantize.json import targets_json
     from ggufscope.report.quantize.text import target_views
 
@@ -170,7 +191,8 @@ def _carry_out(
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
-        with steps_bar("") as advance:
+        with CommandBar(prepared.source.path.name) as bar:
+            advance = bar.phase("quantizing")
             targets = run(
                 prepared,
                 threads=threads,

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 from typer import Argument, Option
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
@@ -21,7 +22,11 @@ HERE: Final = "here"
 
 def size_command(
     model: Annotated[
-        str, Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
+        str,
+        Argument(
+            help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).",
+            autocompletion=completion.shapes,
+        ),
     ],
     context: Annotated[
         list[str] | None,
@@ -64,7 +69,12 @@ def size_command(
     ] = None,
     types: Annotated[
         list[str] | None,
-        Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
+        Option(
+            *("--type", "--types"),
+            metavar="T1,T2,...",
+            help="Only these presets.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     with_imatrix: Annotated[
         bool, Option("--with-imatrix", help="Count on an importance matrix.")

@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
+from ggufscope.container.foreign import hint_for_folder
 from ggufscope.errors import FileClosed, NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
 
 _FLAGS = (
@@ -196,9 +197,7 @@ def _open(path: Path) -> FileIO:
 
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        models = sorted(path.glob("*.gguf"))
-        hint = f"name one of its files, such as {models[0]}" if models else "name a .gguf file"
-        raise NotAFile(f"{path} is a directory", hint=hint)
+        raise NotAFile(f"{path} is a directory", hint=hint_for_folder(path))
     if not stat.S_ISREG(status.st_mode):
         raise NotAFile(
             f"{path} is not a regular file", hint="save the stream to a file and name that"

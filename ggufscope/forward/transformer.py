@@ -43,7 +43,7 @@ class Transformer:
         """Take a model's metadata and a view of its weights.
 
         ``context``: for how many tokens the model is set up, by default all that it was trained
-        for, as llama.cpp does. It matters to LongRoPE alone, which has other factors for contexts
+        for, as llama.cpp does. No text may be longer; and LongRoPE has other factors for contexts
         beyond the original one.
         """
         self.hparams = read_hparams(metadata)
@@ -52,7 +52,7 @@ class Transformer:
         require_tensors(weights, self.hparams)
         self.weights = weights
         self.family = FAMILIES[self.hparams.architecture]
-        self._context = context or self.hparams.context_length or 0
+        self._context = context
         self._factors = self._rope_factors()
 
     @classmethod
@@ -74,8 +74,16 @@ class Transformer:
     def n_context(self) -> int | None:
         """How many tokens a text may have; None where the file does not say."""
         if _POSITIONS in self.weights:
-            return self.weights.shape(_POSITIONS)[0]
-        return self.hparams.context_length
+            trained = self.weights.shape(_POSITIONS)[0]
+            return min(self._context or trained, trained)
+        return self._context or self.hparams.context_length
+
+    @property
+    def long_rope(self) -> str | None:
+        """Which of LongRoPE's factors it runs with, ``"long"`` or ``"short"``; None without it."""
+        original = self.hparams.rope_scaling_original_context_length or 0
+        which = "long" if (self.n_context or 0) > original else "short"
+        return which if f"rope_factors_{which}.weight" in self.weights else None
 
     def with_weights(self, weights: Weights) -> Transformer:
         """Return the same model with another view of its weights."""
@@ -203,9 +211,7 @@ class Transformer:
 
     def _rope_factors(self) -> Floats | None:
         """Return the divisors of the angles: llama 3's, LongRoPE's for this context, or None."""
-        original = self.hparams.rope_scaling_original_context_length or 0
-        long = "rope_factors_long" if self._context > original else "rope_factors_short"
-        for stem in ("rope_freqs", long):
+        for stem in ("rope_freqs", f"rope_factors_{self.long_rope}"):
             if f"{stem}.weight" in self.weights:
                 return self.weights.vector(f"{stem}.weight")
         return None

@@ -57,6 +57,7 @@ def compare(
     ids: Sequence[int],
     candidates: Sequence[Candidate | str],
     *,
+    context: int | None = None,
     tolerances: Tolerances | None = None,
     keep: Keep | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -64,19 +65,20 @@ def compare(
     """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
-    (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
+    (``"Q4_K_M"``). ``context`` is that of ``Transformer``. ``tolerances`` go before those that each
+    candidate's types have by default.
     ``progress`` is told how many steps of how many are done.
     Raises, before it reads a weight, what ``Transformer`` and ``require_runnable`` raise; then
     ``NonFiniteWeight``, naming tensor and row.
     """
     held = LayerWeights(StoredWeights(file))
-    reference = Transformer(file.metadata, held)
+    reference = Transformer(file.metadata, held, context=context)
     reference.require_runnable(ids)
     require_memory_for(
         reference.hparams, len(ids), matrices=1, logits=True, runs=len(candidates) + 1
     )
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
-    runs = [_Run.of(candidate, reference, held) for candidate in made]
+    runs = [_Run.of(candidate, reference, held, context) for candidate in made]
     steps = reference.n_layers + 1
     with one_pass():
         x = reference.embed(ids)
@@ -121,10 +123,12 @@ class _Run:
     layers: list[LayerDifference] = field(default_factory=list)
 
     @classmethod
-    def of(cls, candidate: Candidate, reference: Transformer, held: LayerWeights) -> _Run:
+    def of(
+        cls, candidate: Candidate, reference: Transformer, held: LayerWeights, context: int | None
+    ) -> _Run:
         if candidate.file is not None:
             weights = MeasuredWeights(StoredWeights(candidate.file), held)
-            model = Transformer(candidate.file.metadata, weights)
+            model = Transformer(candidate.file.metadata, weights, context=context)
         else:
             weights = MeasuredWeights(PlannedWeights(held, candidate.types), held)
             model = reference.with_weights(weights)

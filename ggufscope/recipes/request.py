@@ -12,7 +12,7 @@ Nothing here opens a tensor or makes a file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class Prepared:
 
 
 def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
-    """Plan each target, name it and lay out its files; ``warn`` is told what is odd in the source.
+    """Plan each target, name it and lay out its files; ``warn`` is told what is odd.
 
     Raises what ``open_gguf`` and ``plan`` raise, ``BadUsage`` for two targets of one name, and
     ``NotWhole``.
@@ -143,4 +143,14 @@ def outlook(request: Request, warn: Callable[[str], object] = lambda _: None) ->
             )
             files = target_files(file, made, path, written, request.split_max_size)
             targets[path] = Target(made, tuple(files))
+        for pattern in _unmatched(request.options, targets.values()):
+            warn(f"no tensor has a name that --tensor-type {pattern!r} is found in")
         return Prepared(file, tuple(targets.values()), request.overwrite)
+
+
+def _unmatched(options: PlanOptions, targets: Iterable[Target]) -> list[str]:
+    """Return the patterns of rules by hand that name no tensor: misspelt, most of the time."""
+    names = {tensor.name for target in targets for tensor in target.plan.tensors}
+    return [
+        rule.pattern.pattern for rule in options.tensor_types if not any(map(rule.names, names))
+    ]

@@ -55,7 +55,7 @@ def model_facts(subject: Subject) -> list[tuple[str, str]]:
     rows = [("model", f"{subject.file_name}: {words}")]
     if summary.hparams:
         rows.append(("attention", f"{summary.hparams.block_count} layers; {summary.attention}"))
-    return rows
+    return rows + subject.rope_facts
 
 
 def views(

@@ -83,6 +83,7 @@ def subject_facts(subject: Subject, comparison: Comparison) -> list[tuple[str, s
         ("model", f"{subject.file_name}: {name}, {len(layers)} layers of {heads} heads"),
         ("prompt", f"{said}{subject.counted}"),
         ("reference", f"its own weights ({', '.join(comparison.types)}) in FP32"),
+        *subject.rope_facts,
     ]
 
 
