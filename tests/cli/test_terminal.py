@@ -18,9 +18,10 @@ from markdown_it import MarkdownIt
 from ggufscope import __version__
 from ggufscope.cli import app
 from ggufscope.report import console
-from tests.models.makers import Recipe, raw_gguf, tensor, write_recipe
+from tests.models.makers import Recipe, Shapes, raw_gguf, tensor, write_recipe
 from tests.program import environment, words_of
 from tests.report.test_console import PALETTE
+from tests.shapes import WHOLES, write_hollow
 
 Run = Callable[..., str]
 
@@ -106,15 +107,12 @@ def test_a_plan_is_folded_over_layers_with_a_legend_of_reasons(run: Run, sample:
 
 
 def test_a_deep_plan_is_as_short(run: Run, tmp_path: Path) -> None:
-    shapes = {"token_embd.weight": (64, 256), "output_norm.weight": (256,)}
-    for n in range(32):
-        shapes |= {f"blk.{n}.{stem}.weight": (256, 256) for stem in ("attn_v", "ffn_down")}
-    hparams = {"block_count": 32, "attention.head_count": 4, "attention.head_count_kv": 4}
-    path = write_recipe(tmp_path / "deep.gguf", Recipe("llama", hparams, shapes))
-    printed = run("quantize", path, "Q4_K_M", "--dry-run", "--allow-requantize")
+    path = write_hollow(tmp_path / "deep.gguf", WHOLES["Llama-2-7B"]())
+    printed = run("quantize", path, "Q4_K_M", "--dry-run")
     names = [line.split()[0] for line in printed.splitlines() if ".weight" in line]
-    assert len(names) == 6  # of 66 tensors
+    assert len(names) == 14  # of 291 tensors
     assert "0-3, 6, 9, 12" in printed
+    _fits(printed[: printed.index("\nfile ")], 80)
 
 
 def _colours(*arguments: object, **more: str) -> set[str]:
@@ -196,7 +194,7 @@ def test_forms_that_exclude_each_other(
 def test_quiet_silences_warnings_and_the_bar_but_no_error(tmp_path: Path, sample: Path) -> None:
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(raw_gguf([], [tensor("odd", (4,), 250, 0)], bytes(64)))
-    for words, warned in (((), True), (("-q",), False), (("--quiet",), False)):
+    for words, warned in (([], True), (["-q"], False), (["--quiet"], False)):
         done = subprocess.run(
             words_of("list", odd, *words), capture_output=True, text=True, env=environment()
         )
@@ -208,13 +206,13 @@ def test_quiet_silences_warnings_and_the_bar_but_no_error(tmp_path: Path, sample
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    for words, drawn in ((("compare-attention", sample), True), (("attention", sample), True)):
-        assert _on_stderr(*words) is drawn
-        assert _on_stderr(*words, "-q") is not drawn
+    for command in ("compare-attention", "attention"):
+        assert _draws_a_bar(command, sample)
+        assert not _draws_a_bar(command, sample, "-q")
 
 
-def _on_stderr(*arguments: object) -> bool:
-    """Whether anything is drawn on standard error, a terminal."""
+def _draws_a_bar(*arguments: object) -> bool:
+    """Whether anything is drawn on standard error where that is a terminal."""
     ours, theirs = pty.openpty()
     env = environment(TERM="xterm-256color")
     process = subprocess.Popen(
@@ -263,7 +261,7 @@ def test_markdown_has_the_tables_of_the_text(
 
 def test_a_strangers_names_stay_within_their_cells(run: Run, tmp_path: Path) -> None:
     evil = "a|b`c\n# d <b> [e](https://evil.example) @f"
-    shapes = {"token_embd.weight": (40, 32), f"{evil}.weight": (64, 32)}
+    shapes: Shapes = {"token_embd.weight": (40, 32), f"{evil}.weight": (64, 32)}
     recipe = Recipe("llama", {"block_count": 1}, shapes)
     path = write_recipe(tmp_path / "evil|`x.gguf", recipe)
     printed = run("list", path, "--stored", "--sort", "file", "--markdown")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from rich.console import RenderableType
 from rich.text import Text
 
 from ggufscope import __version__
@@ -120,7 +121,13 @@ def test_the_shape_of_a_report() -> None:
     table = plain_table(left("name"), right("size"))
     table.add_row(Text("layers 0-3", "bold color(30)"))
     table.add_row(Text("  attn_q.weight"), "32 MiB")
-    views = [facts([("model", "Stories")]), title("Stored"), table, "", paragraph("Done.", "dim")]
+    views: list[RenderableType] = [
+        facts([("model", "Stories")]),
+        title("Stored"),
+        table,
+        "",
+        paragraph("Done.", "dim"),
+    ]
     assert "".join(report(views, "ggufscope list 'a`b.gguf'")) == (
         "- **model**: Stories\n\n"
         "## Stored\n\n"
