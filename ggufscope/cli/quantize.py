@@ -197,8 +197,7 @@ def _carry_out(
     if as_json:
         typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
     else:
-        for target in targets:
-            show(make_console(), target_views(target))
+        show(make_console(), target_views(targets))
 
 
 def _targets(

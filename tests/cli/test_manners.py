@@ -86,6 +86,7 @@ def test_a_run_that_fails_leaves_no_folder(sample: Path, tmp_path: Path) -> None
     damaged = tmp_path / "nan.gguf"
     damaged.write_bytes(sample.read_bytes()[:-2] + b"\x00\x7e")  # the last weight is no number
     refused(run("quantize", damaged, target, "Q4_K_M"))
+    refused(run("quantize", damaged, "--types", "Q8_0,Q4_K_M", "-o", target.parent))
     assert list(there.iterdir()) == []
     (there / "new").write_text("a file")
     refused(run("quantize", sample, target, "Q8_0"), "cannot be written")
