@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +53,8 @@ def run(
 
 def on_a_terminal(*arguments: object, before: str = "", **more: str) -> tuple[int, bytes]:
     """Run the program with a terminal for its output; the exit code, and all it printed."""
+    import pty  # which Windows does not have
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         words_of(*arguments, before=before),

@@ -203,8 +203,7 @@ def _carry_out(
     if as_json:
         typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
     else:
-        for target in targets:
-            print_views(target_views(target, brief=brief))
+        print_views(target_views(targets, brief=brief))
 
 
 def _targets(

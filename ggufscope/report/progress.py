@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -61,13 +61,13 @@ class CommandBar:
         """
         before, began = self._done, time.monotonic()
         self._done += share
-        self._show(before, words)
+        self._show(before, words, self._file)
 
         def advance(done: int, total: int, under_way: str = "") -> None:
             seconds = max(time.monotonic() - began, 1e-6)
             rate = f"{small(done / seconds)} {unit}/s" if unit else f"{size(int(done / seconds))}/s"
-            parts = [words, rate, *([printable(under_way)] if under_way else [])]
-            self._show(before + share * done / max(total, 1), *parts)
+            what = f"{self._file}: {printable(under_way)}" if under_way else self._file
+            self._show(before + share * done / max(total, 1), words, rate, what)
 
         return advance
 
@@ -80,10 +80,8 @@ class CommandBar:
             took = f"{self._file}: done in {elapsed(time.monotonic() - self._began)}"
             self._console.print(took, style="dim")
 
-    def _show(self, completed: float, *words: Any) -> None:
-        self._bar.update(
-            self._task, completed=completed, description=f"{self._file}: {', '.join(words)}"
-        )
+    def _show(self, completed: float, *words: str) -> None:
+        self._bar.update(self._task, completed=completed, description=", ".join(words))
 
 
 def elapsed(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.console import RenderableType
 
-from ggufscope.blocks.error import WeightError
+from ggufscope.blocks.error import NO_ERROR
 from ggufscope.model.inventory import fold_alike
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.files import free_bytes
@@ -29,18 +29,31 @@ from ggufscope.report.console import (
 )
 from ggufscope.report.units import bits, extents, percent, size, spans
 
-WORST: Final = 8
+WORST: Final = 5
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def target_views(target: Target, *, brief: bool = False) -> Iterator[RenderableType]:
-    """Return the views of what was prepared, or of what became of it."""
-    if isinstance(target, Result):
-        yield from _result_views(target, brief=brief)
-        return
-    if not brief:
-        yield from _plan_views(target.plan)
-    yield facts(_target_facts(target))
+def target_views(targets: Sequence[Target], *, brief: bool = False) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of it: what it cost comes last."""
+    results = [target for target in targets if isinstance(target, Result)]
+    for number, target in enumerate(targets):
+        if isinstance(target, Result):
+            if number:
+                yield ""
+            yield facts(_result_facts(target, brief=brief))
+            continue
+        if not brief:
+            yield from _plan_views(target.plan)
+        yield facts(_target_facts(target))
+        yield ""
+    lossy = [result for result in results if result.costs and not brief]
+    if lossy:
+        yield ""
+        yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
+    for number, result in enumerate(lossy):
+        if number:
+            yield ""
+        yield _costs(result)
 
 
 def _plan_views(plan: Plan) -> Iterator[RenderableType]:
@@ -102,36 +115,33 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     return rows
 
 
-def _result_views(result: Result, *, brief: bool) -> Iterator[RenderableType]:
-    """Yield sizes before and after, the types used, and what it cost."""
+def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
+    """Return sizes before and after and the types used; in brief the worst cost, too."""
     plan = result.plan
-    rows = [("wrote", ", ".join(str(path) for path in result.paths))]
-    rows.append(("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"))
-    rows.append(
-        ("bits", f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight")
-    )
-    rows.append(("types", _types(plan)))
-    worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
-    if brief and worst:
-        name, cost = worst[0]
+    bits_now = f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight"
+    rows = [
+        ("wrote", ", ".join(str(path) for path in result.paths)),
+        ("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"),
+        ("bits", bits_now),
+        ("types", _types(plan)),
+    ]
+    if brief and result.costs:
+        name, cost = max(result.costs.items(), key=lambda item: item[1].relative)
         rows.append(("cost", f"{percent(cost.relative)} of the weights at most, in {name}"))
-    yield facts(rows)
-    if brief or not worst:
-        return
-    yield ""
-    yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
-    yield _cost_table("role", [*result.costs_by_role.items()])
-    yield ""
-    yield _cost_table("tensor", worst[:WORST])
-    if len(worst) > WORST:
-        yield paragraph(f"... and {len(worst) - WORST} tensors that lost less", "dim")
-    yield ""
+    return rows
 
 
-def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> RenderableType:
-    table = plain_table(left(head), right("relative error"))
-    for name, cost in costs:
+def _costs(result: Result) -> RenderableType:
+    """Return what tensors lost: the worst few, and all together."""
+    table = plain_table(left(result.plan.preset), right("relative error"))
+    worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
+    for name, cost in worst[:WORST]:
         table.add_row(cell(name), percent(cost.relative))
+    if len(worst) > WORST:
+        table.add_row(f"... {len(worst) - WORST} that lost less", "")
+    table.add_row(
+        f"all {len(worst)} tensors", percent(sum(result.costs.values(), NO_ERROR).relative)
+    )
     return table
 
 
