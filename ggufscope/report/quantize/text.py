@@ -86,7 +86,7 @@ def _result_views(result: Result) -> Iterator[RenderableType]:
     if not result.costs:
         return
     yield ""
-    yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
+    yield paragraph(f"What it cost: root mean square error, relative to {_source(plan)}", "bold")
     yield _cost_table("role", [*result.costs_by_role.items()])
     yield ""
     worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
@@ -101,6 +101,13 @@ def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> Renderab
     for name, cost in costs:
         table.add_row(cell(name), percent(cost.relative))
     return table
+
+
+def _source(plan: Plan) -> str:
+    """Say what the errors are against: a source that is quantized has lost something before."""
+    types = Counter(each.source.name for each in plan.tensors if each.converted)
+    ((type_, _),) = types.most_common(1)
+    return "the weights" if type_ in {"F32", "F16", "BF16"} else f"the {type_} source"
 
 
 def _types(plan: Plan) -> str:
