@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.models.families import V, Small, write
+from tests.models.families import Small, V, write
 
 E, HEADS, KV, SIZE = 256, 8, 2, 32
 

@@ -32,9 +32,11 @@ WORST: Final = 8
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def target_views(target: Target) -> Iterator[RenderableType]:
-    """Return the views of what was prepared, or of what became of it."""
-    return _result_views(target) if isinstance(target, Result) else _plan_views(target)
+def target_views(target: Target, file_type: str | None = None) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of a source of ``file_type``."""
+    if isinstance(target, Result):
+        return _result_views(target, file_type)
+    return _plan_views(target)
 
 
 def _plan_views(target: Target) -> Iterator[RenderableType]:
@@ -73,7 +75,7 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     return rows
 
 
-def _result_views(result: Result) -> Iterator[RenderableType]:
+def _result_views(result: Result, file_type: str | None) -> Iterator[RenderableType]:
     """Yield sizes before and after, the types used, and what it cost."""
     plan = result.plan
     rows = [("wrote", ", ".join(str(path) for path in result.paths))]
@@ -86,7 +88,10 @@ def _result_views(result: Result) -> Iterator[RenderableType]:
     if not result.costs:
         return
     yield ""
-    yield paragraph(f"What it cost: root mean square error, relative to {_source(plan)}", "bold")
+    # A source that is quantized has lost something before, which these numbers leave out.
+    quantized = file_type not in {None, "F32", "F16", "BF16"}
+    against = f"against the {file_type} source" if quantized else "relative to the weights"
+    yield paragraph(f"What it cost: root mean square error, {against}", "bold")
     yield _cost_table("role", [*result.costs_by_role.items()])
     yield ""
     worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
@@ -101,13 +106,6 @@ def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> Renderab
     for name, cost in costs:
         table.add_row(cell(name), percent(cost.relative))
     return table
-
-
-def _source(plan: Plan) -> str:
-    """Say what the errors are against: a source that is quantized has lost something before."""
-    types = Counter(each.source.name for each in plan.tensors if each.converted)
-    ((type_, _),) = types.most_common(1)
-    return "the weights" if type_ in {"F32", "F16", "BF16"} else f"the {type_} source"
 
 
 def _types(plan: Plan) -> str:
