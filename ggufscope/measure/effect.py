@@ -12,6 +12,7 @@ IQ2_XXS 0.81, IQ1_S 2.2. Llama 2 7B: Q8_0 0.0004, Q6_K 0.0021, Q4_K_M 0.0127, Q2
 divergences of the sample are a hundredth of these. So the limits of the attention are set by how
 much of it moved there, on prompts of 7 to 64 tokens: Q8_0 0.09 to 0.16%, Q6_K 0.3 to 0.5%, Q5_K 0.6
 to 1.0%, Q4_K 1.2 to 2.1%, Q4_0 1.5 to 2.6%, Q3_K 2.6 to 4.6%, Q2_K 5.1 to 9.2%.
+Random weights, which tests use, amplify: of a model of 32 layers Q8_0 moves 5.0%, at 0.011 nats.
 """
 
 from __future__ import annotations
