@@ -1,4 +1,4 @@
-"""``ggufscope compare-attention``: whether quantized attention still matches FP32."""
+"""``ggufscope compare-attention``: what quantizing did to a model, and whether it is well made."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ if TYPE_CHECKING:
     from ggufscope.measure.maps import KeptMaps
     from ggufscope.report.compare.text import Selection
     from ggufscope.report.subject import Subject
+
+
+class By(StrEnum):
+    """What a table has a row for."""
+
+    LAYER = "layer"
+    HEAD = "head"
+
+
+class Require(StrEnum):
+    """The largest effect that will do."""
+
+    NEGLIGIBLE = "negligible"
+    SMALL = "small"
+    VISIBLE = "visible"
 
 
 class Only(StrEnum):
@@ -85,7 +100,14 @@ def compare_attention_command(
     ] = None,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option("--tolerance", metavar="METRIC=LIMIT", help="Instead of a type's own limit."),
+        typer.Option("--tolerance", metavar="METRIC=LIMIT", help="A limit on one metric."),
+    ] = None,
+    require: Annotated[
+        Require | None,
+        typer.Option("--require", help="The largest effect that will do."),
+    ] = None,
+    by: Annotated[
+        list[By] | None, typer.Option("--by", help="Show every layer, or the heads that moved.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
@@ -96,13 +118,14 @@ def compare_attention_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the model still attends to the same things once it is quantized.
+    """Tell what quantizing does to a model, and whether a quantized file is well made.
 
     The reference is the model's own weights in FP32. Against it run, on one
     prompt, Q8_0, Q4_K and Q2_K made of them in memory, or what you ask for.
-    Exit code 0: every candidate is within its tolerances. 1: one is not.
+    A file is also held to what quantizing the reference to its types gives.
+    Exit code 1: a file is not well made, or beyond --require or --tolerance.
 
-    For example: ggufscope compare-attention model-f16.gguf --recipe Q4_K_M
+    For example: ggufscope compare-attention model-f16.gguf --against q4.gguf
     """
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
@@ -159,6 +182,7 @@ def compare_attention_command(
                 *(file, text.ids, candidates),
                 context=context,
                 tolerances=limits,
+                require=require,
                 keep=maps.keep,
                 progress=advance,
             )
@@ -166,7 +190,7 @@ def compare_attention_command(
             *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
             runnable.long_rope,
         )
-        selection = Selection(layer, head)
+        selection = Selection(layer, head, By.LAYER in (by or ()), By.HEAD in (by or ()))
         if html is not None:
             start = place_to_show(comparison, selection)
             page = comparison_page(subject, comparison, maps.runs, start)
@@ -186,7 +210,7 @@ def compare_attention_command(
             typer.echo(f"page       {printable(str(html))}")
         for opened in (file, *others):
             opened.require_unchanged()
-    if not comparison.matches:
+    if not comparison.accepted:
         raise typer.Exit(ExitCode.NO)
 
 
@@ -196,19 +220,26 @@ def _print(
     selection: Selection,
     maps: KeptMaps,
 ) -> None:
-    from ggufscope.report.compare.text import comparison_views, map_views, place_to_show
+    from ggufscope.report.compare.text import (
+        answer_view,
+        comparison_views,
+        map_views,
+        place_to_show,
+    )
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
 
     console = make_console()
     show(console, comparison_views(subject, comparison, selection))
-    number, layer, head = place_to_show(comparison, selection)
-    views = map_views(
-        ("FP32", comparison.candidates[number].name),
-        (layer, head),
-        (maps.runs[0][layer][head], maps.runs[number + 1][layer][head]),
-        subject.tokens,
-        width=map_width(console),
-        shades=shades_for(console),
-    )
-    show(console, views)
+    if selection.maps:
+        number, layer, head = place_to_show(comparison, selection)
+        views = map_views(
+            ("FP32", comparison.candidates[number].name),
+            (layer, head),
+            (maps.runs[0][layer][head], maps.runs[number + 1][layer][head]),
+            subject.tokens,
+            width=map_width(console),
+            shades=shades_for(console),
+        )
+        show(console, views)
+    show(console, ["", answer_view(comparison)])

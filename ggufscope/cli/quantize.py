@@ -180,6 +180,7 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
+    from ggufscope.model.file_types import file_type_name
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
@@ -203,7 +204,8 @@ def _carry_out(
     if as_json:
         typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
     else:
-        print_views(target_views(targets, brief=brief))
+        file_type = file_type_name(prepared.source.metadata.get("general.file_type"))
+        print_views(target_views(targets, file_type, brief=brief))
 
 
 def _targets(

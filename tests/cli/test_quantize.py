@@ -205,3 +205,13 @@ def test_a_pipe_shows_no_bar(sample: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "What it cost" in done.stdout
+
+
+def test_the_cost_of_quantizing_again_is_against_the_source(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once = tmp_path / "once.gguf"
+    assert run("quantize", sample, once, "Q4_K_M") == 0
+    assert "error, relative to the weights" in capsys.readouterr().out
+    assert run("quantize", "--allow-requantize", once, tmp_path / "again.gguf", "Q8_0") == 0
+    assert "error, against the Q4_K_M source" in capsys.readouterr().out

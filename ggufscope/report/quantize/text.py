@@ -33,8 +33,13 @@ WORST: Final = 5
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def target_views(targets: Sequence[Target], *, brief: bool = False) -> Iterator[RenderableType]:
-    """Return the views of what was prepared, or of what became of it: what it cost comes last."""
+def target_views(
+    targets: Sequence[Target], file_type: str | None = None, *, brief: bool = False
+) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of a source of ``file_type``.
+
+    What it cost comes last.
+    """
     results = [target for target in targets if isinstance(target, Result)]
     for number, target in enumerate(targets):
         if isinstance(target, Result):
@@ -48,8 +53,11 @@ def target_views(targets: Sequence[Target], *, brief: bool = False) -> Iterator[
         yield ""
     lossy = [result for result in results if result.costs and not brief]
     if lossy:
+        # A source that is quantized has lost something before, which these numbers leave out.
+        quantized = file_type not in {None, "F32", "F16", "BF16"}
+        against = f"against the {file_type} source" if quantized else "relative to the weights"
         yield ""
-        yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
+        yield paragraph(f"What it cost: root mean square error, {against}", "bold")
     for number, result in enumerate(lossy):
         if number:
             yield ""
