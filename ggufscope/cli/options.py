@@ -60,8 +60,6 @@ Context = Annotated[
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""
 
-_STYLES: Final = {"error": "bold red", "warning": "bold yellow"}
-
 _OUTPUT_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EROFS, errno.EDQUOT}
 )
@@ -178,9 +176,10 @@ def complain(kind: str, words: str) -> None:
         if sys.stderr.isatty():
             from rich.text import Text
 
-            from ggufscope.report.console import make_console, show
+            from ggufscope.report.console import ORANGE, RED, make_console, show
 
-            line = Text.assemble((f"{kind}:", _STYLES.get(kind, "bold")), " ", shown)
+            colour = {"error": RED, "warning": ORANGE}.get(kind, "")
+            line = Text.assemble((f"{kind}:", f"bold {colour}".rstrip()), " ", shown)
             show(make_console(stderr=True), [line])
         else:
             sys.stderr.write(f"{kind}: {shown}\n")

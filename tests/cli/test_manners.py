@@ -120,13 +120,13 @@ ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        (["size", "no-such-model"], b"\x1b[1;31merror:\x1b[0m "),  # a hint of many words
-        (["list", "MODEL", "--no-such-option-at-all" * 5], b"\x1b[1;31merror:\x1b[0m "),
-        (["quantize", "MODEL", "no-such-preset"], b"\x1b[1;31merror:\x1b[0m "),
-        (["attention", "no such file " * 20], b"\x1b[1;31merror:\x1b[0m "),
+        (["size", "no-such-model"], b"\x1b[1;38;5;160merror:\x1b[0m "),  # a hint of many words
+        (["list", "MODEL", "--no-such-option-at-all" * 5], b"\x1b[1;38;5;160merror:\x1b[0m "),
+        (["quantize", "MODEL", "no-such-preset"], b"\x1b[1;38;5;160merror:\x1b[0m "),
+        (["attention", "no such file " * 20], b"\x1b[1;38;5;160merror:\x1b[0m "),
         (
             ["quantize", "MODEL", "Q8_0", "--dry-run", "--tensor-type", f"{'x ' * 30}=q8_0"],
-            b"\x1b[1;33mwarning:\x1b[0m ",
+            b"\x1b[1;38;5;130mwarning:\x1b[0m ",
         ),
     ],
 )
