@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -120,12 +120,26 @@ class _Checked:
     name: str
     type: str
     reference_type: str
-    rows: Doubles
+    matrix: bool
+    """Whether it has more than one row."""
+    rows: npt.NDArray[np.floating]
     """(R, 5)."""
     same: Flags
     """(R,): rows that are just what plain quantization gives."""
     parts: list[tuple[Part, Doubles]]
     through: tuple[str, ...] = ()
+
+    def packed(self) -> _Checked:
+        """Return the same in little memory: row by row only where a row is not plain."""
+        if not self.same.all():
+            return replace(self, rows=self.rows.astype(np.float32))
+        return replace(self, rows=self.whole[None], same=self.same[:1], parts=[])
+
+    @property
+    def whole(self) -> Doubles:
+        """(5,): the sums over all rows."""
+        total: Doubles = self.rows.sum(axis=0, dtype=np.float64)
+        return total
 
     @property
     def compared(self) -> Flags:
@@ -177,18 +191,18 @@ class Inspection:
             (part, sums[part.start : part.stop].sum(axis=0)) for part in parts if not columns
         ]
         by_part += zip(columns, np.sum([tile[2] for tile in tiles], axis=0), strict=True)
-        found = _Checked(name, type_, reference_type, sums, same, by_part)
+        found = _Checked(name, type_, reference_type, rows > 1, sums, same, by_part)
         if not same.all() and reference_type in {"F32", *_ROUNDING}:
             found.through = _middle(reference, matrix, type_, np.flatnonzero(~same))
-        self._checked.append(found)
+        self._checked.append(found.packed())
 
     def result(self) -> Making:
         """Return what was found; call it when all layers were looked at."""
         in_layers = [each for each in self._checked if role_of(each.name).layer is not None]
-        tensors = Counter(each.type for each in in_layers if len(each.rows) > 1)
-        plain = Counter(each.type for each in in_layers if len(each.rows) > 1 and each.same.all())
+        tensors = Counter(each.type for each in in_layers if each.matrix)
+        plain = Counter(each.type for each in in_layers if each.matrix and each.same.all())
         known = {type_ for type_, count in tensors.items() if 2 * plain[type_] >= count}
-        ratios = [_ratio(each.rows.sum(axis=0)) for each in self._checked]
+        ratios = [_ratio(each.whole) for each in self._checked]
         return Making(
             tensors=len(self._checked),
             identical=sum(bool(each.same.all()) for each in self._checked),
@@ -254,7 +268,7 @@ def _faults(of: _Checked, is_plain: bool) -> list[Fault]:
     differing = ~of.same & of.compared
     touched = [part for part, _ in of.parts if _is_touched(part, differing)]
     few = touched if 0 < 2 * len(touched) <= len(of.parts) else []
-    whole = of.rows.sum(axis=0)
+    whole = of.whole
     if of.through:
         said = [_fault(of, part, sums, _TWICE) for part, sums in of.parts if part in few]
         return said or [_fault(of, None, whole, _TWICE)]
@@ -289,7 +303,11 @@ def _faults_of_rows(of: _Checked, differing: Flags, is_plain: bool, floor: float
         gain = of.rows[:, 3] / of.rows[:, 4]
         error = of.rows[:, 1] / of.rows[:, 0]
     rows = np.flatnonzero(differing & (gain < _FOREIGN) & (error > 1)).tolist()
-    if not rows and is_plain and _reason(of.rows[differing].sum(axis=0), PLAIN, floor):
+    if (
+        not rows
+        and is_plain
+        and _reason(of.rows[differing].sum(axis=0, dtype=np.float64), PLAIN, floor)
+    ):
         rows = np.flatnonzero(differing).tolist()
     found = []
     for row in rows[:1]:

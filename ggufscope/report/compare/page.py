@@ -70,7 +70,7 @@ def comparison_page(
         title=f"{name}: does quantized attention still match?",
         lead="Every head of the model in FP32 and of each candidate, on one prompt: which tokens "
         "each token attends to, and what changed. "
-        f"{original_words(subject.file_name, comparison)} Effect, {scale_words()}.",
+        f"Effect, {scale_words()}. {original_words(subject.file_name, comparison)}".rstrip(),
         facts=subject_facts(subject, comparison),
         tokens=subject.tokens,
         runs=[reference, *runs],
