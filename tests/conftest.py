@@ -31,12 +31,3 @@ def sample() -> Path:
     path = Path(__file__).parent.parent / "samples" / "stories-f16.gguf"
     assert path.is_file(), "samples/stories-f16.gguf is missing: it is part of the repository"
     return path
-
-
-@pytest.fixture
-def slices_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let slices be quantized, which real llama-quantize does and this program refuses.
-
-    A slice has a few rows of each matrix: to `quantize` it is a model that is not whole.
-    """
-    monkeypatch.setattr("ggufscope.recipes.request.require_whole", lambda *_: None)

@@ -11,13 +11,15 @@ from ggufscope.errors import UnfinishedFile
 _END: Final = 4096
 """Bytes of a tensor that are looked at first: of a file that is sound these are all."""
 _SLAB: Final = 1 << 20
+_ALONE: Final = 1 << 20
+"""Bytes that a single tensor has at least, to prove anything: a small one may well be zero."""
 
 
 def require_finished(file: GGUFFile) -> None:
     """Raise ``UnfinishedFile`` where all tensors from one on are zero, a matrix among them.
 
-    A bias or a norm may be all zero, so vectors alone prove nothing. Of a file that is sound no
-    more than the end of the last tensor is read, or of the last few.
+    A bias or a norm may be all zero, so vectors alone prove nothing, nor does one small matrix. Of
+    a file that is sound no more than the end of the last tensor is read, or of the last few.
     """
     for shard in file.shards:
         tensors = [t for t in file.tensors.values() if t.shard is shard and t.nbytes]
@@ -25,8 +27,10 @@ def require_finished(file: GGUFFile) -> None:
         zero = 0
         while zero < len(tensors) and _is_zero(tensors[-1 - zero]):
             zero += 1
-        if any(len(tensor.shape) > 1 for tensor in tensors[len(tensors) - zero :]):
-            first = tensors[-zero].name
+        tail = tensors[len(tensors) - zero :]
+        proven = zero > 1 or sum(tensor.nbytes for tensor in tail) >= _ALONE
+        if proven and any(len(tensor.shape) > 1 for tensor in tail):
+            first = tail[0].name
             raise UnfinishedFile(
                 f"{shard.source.name}: every tensor from {first!r} on is zero, {zero} of "
                 f"{len(tensors)}: an unfinished download?",

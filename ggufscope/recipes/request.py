@@ -28,6 +28,9 @@ from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import Plan, plan
 
+Warn = Callable[[str], object]
+"""What is told of what is odd."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -93,7 +96,7 @@ class Prepared:
         check_targets(self.source, self.files, overwrite=self.overwrite)
 
 
-def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
+def prepare(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Plan each target, name it and lay out its files; ``warn`` is told what is odd.
 
     Raises what ``open_gguf`` and ``plan`` raise, ``BadUsage`` for two targets of one name, and
@@ -101,25 +104,31 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
     """
     prepared = outlook(request, warn)
     with naming(prepared.source.path):
-        require_whole(prepared.source, request.overrides)
+        require_whole(prepared.source, request.overrides, warn)
     return prepared
 
 
-def require_whole(source: GGUFFile, overrides: Mapping[str, Value]) -> None:
+def require_whole(source: GGUFFile, overrides: Mapping[str, Value], warn: Warn) -> None:
     """Raise ``NotWhole`` where tensors are missing or misshapen, by the metadata as overridden too.
 
-    llama-quantize makes files of such models that llama.cpp cannot load.
+    llama-quantize makes files of such models that llama.cpp cannot load. Where more is wrong than
+    right nothing was lost on the way: it is a part of a model, or a slice, as they are made for
+    tests. Then ``warn`` is told.
     """
     shapes = {tensor.name: tensor.shape for tensor in source.tensors.values()}
     flaws = flaws_of(shapes, source.metadata)
-    if flaws and (not overrides or flaws_of(shapes, overridden(source.metadata, overrides))):
-        raise NotWhole(
-            in_words(flaws),
-            hint="llama.cpp would not load it either: download it again, or convert it anew",
-        )
+    if not flaws or (overrides and not flaws_of(shapes, overridden(source.metadata, overrides))):
+        return
+    if 2 * len(flaws) > len(shapes):
+        warn(f"{source.path}: {in_words(flaws)}. llama.cpp will not load what is made of it")
+        return
+    raise NotWhole(
+        in_words(flaws),
+        hint="llama.cpp would not load it either: download it again, or convert it anew",
+    )
 
 
-def outlook(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
+def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)

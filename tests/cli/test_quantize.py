@@ -39,7 +39,6 @@ def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.usefixtures("slices_allowed")
 @pytest.mark.parametrize(
     "case", golden.load("options"), ids=lambda case: " ".join([case["model"], *case["arguments"]])
 )
@@ -62,11 +61,13 @@ def test_llama_quantizes_options_do_what_they_do_there(
     output = capsys.readouterr()
     if "refused" in case:
         assert code == 2
-        assert output.err.startswith("error: ")
+        assert "error: " in output.err
         assert "\nhint: " in output.err
         assert not target.exists()
     else:
-        assert (code, output.err) == (0, "")
+        assert code == 0
+        # A slice has a few rows of each matrix: that is said of those architectures that run here.
+        assert all("the model is not whole" in line for line in output.err.splitlines())
         written = sorted(tmp_path.glob("out*"))
         digests = case["sha256"] if split else [case["sha256"]]
         assert [_sha(path) for path in written] == digests

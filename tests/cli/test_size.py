@@ -59,7 +59,6 @@ def test_a_count_gives_the_table_of_the_documents(
     assert "Presets mix types: in llama-2-7b Q4_K_M has 4.84 bits, Q2_K 3.01." in text
 
 
-@pytest.mark.usefixtures("slices_allowed")
 @pytest.mark.parametrize("kind", ["llama-gqa", "llama-ragged", "mixtral", "gemma2", "deepseek2"])
 def test_every_preset_weighs_what_quantize_and_llama_quantize_write(
     kind: str, ask: Callable[..., Any], run: Run, tmp_path: Path, capsys: Any

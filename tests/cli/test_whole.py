@@ -13,6 +13,7 @@ from ggufscope.container.file import open_gguf
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.metadata import parse_overrides
 from ggufscope.recipes.request import Request
+from tests import slices
 from tests.container.test_unfinished import cut_off
 from tests.models.families import SMALL, write
 from tests.program import refused, run
@@ -58,6 +59,14 @@ def test_so_does_the_library(part: Path, tmp_path: Path) -> None:
     assert "llama.cpp would not load it either" in caught.value.hint
     with pytest.raises(errors.NotWhole):
         prepare(Request(part, ["Q8_0"]))
+
+
+def test_a_slice_of_a_model_is_quantized_and_warned_of(tmp_path: Path) -> None:
+    path = slices.write_slice(tmp_path / "slice.gguf", "llama-mha")
+    done = run("quantize", path, tmp_path / "out.gguf", "Q8_0")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"warning: {path}: the model is not whole: blk.0.attn_k.weight")
+    assert done.stderr.endswith("llama.cpp will not load what is made of it\n")
 
 
 @pytest.mark.parametrize("command", ["attention", "compare-attention"])

@@ -67,7 +67,6 @@ def _assert_written(source: Path, data: Any, tmp_path: Path) -> tuple[int, int]:
     return len(targets), refused
 
 
-@pytest.mark.usefixtures("slices_allowed")
 def test_every_preset_of_every_slice(slice_of: Any, tmp_path: Path) -> None:
     source, data = slice_of
     written, refused = _assert_written(source, data, tmp_path)

@@ -26,7 +26,6 @@ from tests.slices import write_slice
 OVERRIDDEN = [case for case in golden.load("options") if "--override-kv" in case["arguments"]]
 
 
-@pytest.mark.usefixtures("slices_allowed")
 @pytest.mark.parametrize("case", OVERRIDDEN, ids=lambda case: case["arguments"][-1])
 def test_what_is_overridden_changes_types_as_in_llama_quantize(case: Any, tmp_path: Path) -> None:
     source = write_slice(tmp_path / "source.gguf", case["model"])

@@ -133,12 +133,11 @@ def _model(
     path: Path, rows: np.ndarray, alignment: int = 32, also: tuple[int, ...] | None = None
 ) -> Path:
     number = Value.of(ValueType.UINT32, 1)
-    # Of olmo's tensors it is not known here which are required: a model of one or two goes through.
     metadata = {
-        "general.architecture": Value.of(ValueType.STRING, "olmo"),
+        "general.architecture": Value.of(ValueType.STRING, "llama"),
         "general.alignment": Value.of(ValueType.UINT32, alignment),
-        **{f"olmo.{key}": number for key in ("block_count", "attention.head_count")},
-        "olmo.embedding_length": number,
+        **{f"llama.{key}": number for key in ("block_count", "attention.head_count")},
+        "llama.embedding_length": number,
     }
     contents = {"blk.0.attn_q.weight": rows}
     if also is not None:
