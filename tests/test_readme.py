@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = [shown for document in REPLAYED for shown in shown_in(document)]
 (INSTALL, TEST) = re.findall(r"^```sh\n(python3 -m venv .*)\n```$", README, re.MULTILINE)
 
+
 def _name(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
 
