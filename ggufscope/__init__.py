@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from ggufscope.sizing.budget import memory_of as memory_of
     from ggufscope.sizing.file_size import preset_sizes as preset_sizes
     from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
+    from ggufscope.sizing.names import shape_named as shape_named
     from ggufscope.sizing.settings import RunSettings as RunSettings
-    from ggufscope.sizing.shapes import shape_named as shape_named
 
 __version__ = "0.1.0"
 
@@ -89,7 +89,7 @@ _HOMES = {
     "read_hparams": "model.hparams",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
-    "shape_named": "sizing.shapes",
+    "shape_named": "sizing.names",
     "summarize": "model.summary",
 }
 

@@ -4,7 +4,7 @@
 
     GGUFScopeError
     ├── SourceError           the bytes cannot be had
-    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed
+    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile
     ├── FormatError           the file says something that cannot be true
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
@@ -27,7 +27,7 @@
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
     │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
-    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible
+    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
@@ -84,6 +84,10 @@ class SourceChanged(SourceError):
 
 class FileClosed(SourceError):
     """A model was used after it was closed."""
+
+
+class UnfinishedFile(SourceError):
+    """The last tensors are all zero: room was made for the file, and not all of it came."""
 
 
 class FormatError(GGUFScopeError):
@@ -336,6 +340,10 @@ class AlreadyQuantized(RecipeError):
 
 class NotConvertible(RecipeError):
     """A tensor's type cannot be decoded, or the type it is to become cannot be made."""
+
+
+class NotWhole(RecipeError):
+    """A tensor that the architecture needs is missing, or has another shape than it needs."""
 
 
 class SizingError(GGUFScopeError):

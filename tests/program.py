@@ -53,6 +53,32 @@ def run(
     return subprocess.run(words, text=True, errors="backslashreplace", check=False, **whole)
 
 
+def on_a_terminal(*arguments: object, before: str = "", **more: str) -> tuple[int, bytes]:
+    """Run the program with a terminal for its output; the exit code, and all it printed."""
+    import pty  # which Windows does not have
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words_of(*arguments, before=before),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color", **more),
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 1 << 16)
+        except OSError:  # what Linux says where there is nobody at the other end any more
+            part = b""
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    return process.wait(), said
+
+
 def environment(**more: str) -> dict[str, str]:
     """What a shell at 80 columns would give it."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **more}

@@ -9,12 +9,14 @@ Follows the ``block_*`` structs of ggml's ``ggml-common.h`` and the type numbers
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from ggufscope.errors import UnknownType
+from ggufscope.spelling import did_you_mean
 
 SUPER: Final = 256
 """Weights in a super-block (ggml's ``QK_K``)."""
@@ -145,6 +147,9 @@ REMOVED: Final[dict[int, str]] = {
 }
 """Numbers that ggml once gave to a type and has retired; they are never used again."""
 
+NOT_CONVERTIBLE: Final = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
+"""Types that llama.cpp has no quantizer and no way back for."""
+
 _BY_NUMBER: Final = {layout.number: layout for layout in _LAYOUTS}
 
 
@@ -153,12 +158,15 @@ def layout_numbered(number: int) -> Layout | ForeignType:
     return _BY_NUMBER.get(number) or ForeignType(REMOVED.get(number, f"type {number}"), number)
 
 
-def layout_named(name: str) -> Layout:
+def layout_named(name: str, offered: Collection[str] = ()) -> Layout:
     """Return the type of this name, in any case (``"Q4_K"``, ``"q4_k"``).
 
-    Raises ``UnknownType`` for a name that ggml does not have.
+    Raises ``UnknownType`` for a name that ggml does not have; its hint is of the types ``offered``,
+    by default those of weights.
     """
     layout = LAYOUTS.get(name.upper())
     if layout is None:
-        raise UnknownType(f"unknown ggml type {name!r}", hint=f"the types are {', '.join(LAYOUTS)}")
+        names = offered or [each for each in LAYOUTS if each not in NOT_CONVERTIBLE]
+        hint = did_you_mean(name, names, f"the types are {', '.join(names)}")
+        raise UnknownType(f"unknown ggml type {name!r:.60}", hint=hint)
     return layout

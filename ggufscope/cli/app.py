@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -20,10 +21,11 @@ from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.list import list_command
-from ggufscope.cli.options import ExitCode, failure
+from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
 from ggufscope.errors import BadUsage, OutputLost
+from ggufscope.spelling import MOST, did_you_mean
 
 _UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 """What typer raises for words on the command line that it cannot use; it has no public name."""
@@ -59,7 +61,7 @@ class EngineName(StrEnum):
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[bool, typer.Option("-V", "--version", help="Show the version.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="With --version: what converts weights.")
     ] = False,
@@ -97,7 +99,7 @@ def main() -> None:
     try:
         code = _run() if sys.stdout is not None else failure(_CLOSED)
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        code = interrupted()
     _let_go_of_output()
     sys.exit(code)
 
@@ -126,7 +128,16 @@ def _as_usage(error: BaseException) -> BadUsage:
     words = getattr(error, "format_message", error.__str__)()
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "ggufscope"
-    return BadUsage(words[:1].lower() + words[1:].rstrip("."), hint=f"try `{command} --help`")
+    hint = f"try `{command} --help`"
+    option = getattr(error, "option_name", "")
+    if option and hasattr(error, "possibilities"):  # typer offers them within the message
+        words = f"no such option: {option}"
+        names = [name for each in context.command.params for name in each.opts] if context else []
+        alike = " or ".join((getattr(error, "possibilities", None) or [])[:MOST])
+        hint = did_you_mean(option, names, f"did you mean {alike}?" if alike else hint)
+    elif context is not None and (missing := re.match("No such command '(.*)'", words)):
+        hint = did_you_mean(missing[1], context.command.list_commands(context), hint)
+    return BadUsage(words[:1].lower() + words[1:].rstrip("."), hint=hint)
 
 
 def _let_go_of_output() -> None:

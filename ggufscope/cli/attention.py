@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ggufscope.cli.options import (
+    CHECKING,
     DEFAULT_PROMPT,
     AsJson,
+    Context,
     ExitCode,
     Force,
     Ids,
@@ -20,11 +22,13 @@ from ggufscope.cli.options import (
     check_results,
     warn_about,
 )
+from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.watching import Map, Spotlight
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.subject import Subject
 
 
@@ -33,6 +37,7 @@ def attention_command(
     prompt: Text = None,
     prompt_file: TextFile = None,
     ids: Ids = None,
+    context: Context = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
     verify: Annotated[
@@ -45,6 +50,7 @@ def attention_command(
         Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
     ] = None,
     force: Force = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a prompt through a model and show what its tokens attend to.
@@ -61,7 +67,7 @@ def attention_command(
     from ggufscope.measure.maps import TERMINAL_TOKENS
     from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.subject import Subject
 
     if verify and (html or save or layer is not None or head is not None):
@@ -74,32 +80,35 @@ def attention_command(
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
-        runnable = Transformer.of(file)
+        runnable = Transformer.of(file, context=context)
         spotlight = Spotlight(runnable, layer, head, most=None if as_json else TERMINAL_TOKENS)
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
-        with steps_bar("checking weights") as advance:
-            require_finite_weights(file, advance)
-        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
-        if verify:
-            _verify(runnable, subject, as_json=as_json)
-        else:
-            _show(runnable, subject, spotlight, html, save, force=force, as_json=as_json)
+        subject = Subject(
+            *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
+            runnable.long_rope,
+        )
+        with CommandBar(file.path.name) as bar:
+            require_finite_weights(file, bar.phase("checking weights", CHECKING))
+            if verify:
+                _verify(runnable, subject, bar, as_json=as_json)
+            else:
+                _show(runnable, subject, spotlight, html, save, bar, force=force, as_json=as_json)
         file.require_unchanged()
 
 
-def _verify(model: Transformer, subject: Subject, *, as_json: bool) -> None:
+def _verify(model: Transformer, subject: Subject, bar: CommandBar, *, as_json: bool) -> None:
     from ggufscope.measure.verify import verify
     from ggufscope.report.as_json import dumps
     from ggufscope.report.attention.json import verify_json
     from ggufscope.report.attention.text import head_views, verify_views
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.progress import steps_bar
 
-    with steps_bar("layers") as advance:
-        findings = verify(model, subject.ids, lambda done: advance(done, model.n_layers + 1))
+    advance = bar.phase("running", 1 - CHECKING, "layers")
+    findings = verify(model, subject.ids, lambda done: advance(done, model.n_layers + 1))
+    bar.end()
     if as_json:
         typer.echo(dumps(verify_json(findings, subject)))
     else:
@@ -115,6 +124,7 @@ def _show(
     spotlight: Spotlight,
     html: Path | None,
     save: Path | None,
+    bar: CommandBar,
     *,
     force: bool,
     as_json: bool,
@@ -130,7 +140,6 @@ def _show(
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
     from ggufscope.report.html import page_html
-    from ggufscope.report.progress import steps_bar
     from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
@@ -145,7 +154,7 @@ def _show(
             def keep(layer: int, weights: Map) -> None:
                 arrays.add(f"kq_soft_max-{layer}", weights)
 
-        advance = stack.enter_context(steps_bar("layers"))
+        advance = bar.phase("running", 1 - CHECKING, "layers")
         steps = model.n_layers + 1
         watched = watch(
             model,
@@ -159,6 +168,7 @@ def _show(
     if html is not None:
         page = attention_page(watched, spotlight, subject, maps.maps)
         write_text(html, page_html(page), overwrite=force)
+    bar.end()
     if as_json:
         typer.echo(dumps(result_json(watched, spotlight, subject)))
         return

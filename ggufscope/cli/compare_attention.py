@@ -1,4 +1,4 @@
-"""``ggufscope compare-attention``: whether quantized attention still matches FP32."""
+"""``ggufscope compare-attention``: what quantizing did to a model, and whether it is well made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import (
+    CHECKING,
     DEFAULT_PROMPT,
     AsJson,
+    Context,
     ExitCode,
     Force,
     Ids,
@@ -24,6 +27,7 @@ from ggufscope.cli.options import (
     split_types,
     warn_about,
 )
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -31,6 +35,21 @@ if TYPE_CHECKING:
     from ggufscope.measure.maps import KeptMaps
     from ggufscope.report.compare.text import Selection
     from ggufscope.report.subject import Subject
+
+
+class By(StrEnum):
+    """What a table has a row for."""
+
+    LAYER = "layer"
+    HEAD = "head"
+
+
+class Require(StrEnum):
+    """The largest effect that will do."""
+
+    NEGLIGIBLE = "negligible"
+    SMALL = "small"
+    VISIBLE = "visible"
 
 
 class Only(StrEnum):
@@ -50,11 +69,17 @@ def compare_attention_command(
             "--types",
             metavar="T1,T2,...",
             help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
+            autocompletion=completion.types,
         ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", metavar="PRESET", help="A mixture such as Q4_K_M, in memory."),
+        typer.Option(
+            "--recipe",
+            metavar="PRESET",
+            help="A mixture such as Q4_K_M, in memory.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
@@ -66,6 +91,7 @@ def compare_attention_command(
     prompt: Text = None,
     prompt_file: TextFile = None,
     ids: Ids = None,
+    context: Context = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Show this layer; the verdict is about all.")
     ] = None,
@@ -74,21 +100,32 @@ def compare_attention_command(
     ] = None,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option("--tolerance", metavar="METRIC=LIMIT", help="Instead of a type's own limit."),
+        typer.Option("--tolerance", metavar="METRIC=LIMIT", help="A limit on one metric."),
+    ] = None,
+    require: Annotated[
+        Require | None,
+        typer.Option("--require", help="The largest effect that will do."),
+    ] = None,
+    by: Annotated[
+        list[By] | None, typer.Option("--by", help="Show every layer, or the heads that moved.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
     ] = None,
     force: Force = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the model still attends to the same things once it is quantized.
+    """Tell what quantizing does to a model, and whether a quantized file is well made.
 
     The reference is the model's own weights in FP32. Against it run, on one
     prompt, Q8_0, Q4_K and Q2_K made of them in memory, or what you ask for.
-    Exit code 0: every candidate is within its tolerances. 1: one is not.
+    A file is also held to what quantizing the reference to its types gives.
+    Exit code 1: a file is not well made, or beyond --require or --tolerance.
 
-    For example: ggufscope compare-attention model-f16.gguf --recipe Q4_K_M
+    For example: ggufscope compare-attention model-f16.gguf --against q4.gguf
     """
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
@@ -100,13 +137,19 @@ def compare_attention_command(
     from ggufscope.measure.verdict import parse_tolerances
     from ggufscope.model.summary import summarize
     from ggufscope.report.compare.page import comparison_page
-    from ggufscope.report.compare.text import Selection, place_to_show
+    from ggufscope.report.compare.text import (
+        Selection,
+        brief_views,
+        comparison_views,
+        place_to_show,
+    )
     from ggufscope.report.html import page_html
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.saving import write_text
     from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     limits = parse_tolerances(tolerance or [])
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
@@ -115,7 +158,7 @@ def compare_attention_command(
         check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
             warn_about(opened)
-        runnable = Transformer.of(file)
+        runnable = Transformer.of(file, context=context)
         heads = [runnable.block(n).heads.count for n in range(runnable.n_layers)]
         require_layer(runnable.n_layers, heads, layer, head)
         candidates = choose(
@@ -130,25 +173,44 @@ def compare_attention_command(
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
         else:
             maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs))
-        with steps_bar("checking weights") as advance:
+        with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
-                require_finite_weights(opened, advance)
-        with steps_bar("layers") as advance:
+                share = CHECKING / (1 + len(others))
+                require_finite_weights(opened, bar.phase("checking weights", share))
+            advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
-                file, text.ids, candidates, tolerances=limits, keep=maps.keep, progress=advance
+                *(file, text.ids, candidates),
+                context=context,
+                tolerances=limits,
+                require=require,
+                keep=maps.keep,
+                progress=advance,
             )
-        subject = Subject(file.path, summarize(file), text.text, text.ids, text.tokens, text.label)
-        selection = Selection(layer, head)
+        subject = Subject(
+            *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
+            runnable.long_rope,
+        )
+        selection = Selection(layer, head, By.LAYER in (by or ()), By.HEAD in (by or ()))
         if html is not None:
             start = place_to_show(comparison, selection)
             page = comparison_page(subject, comparison, maps.runs, start)
             write_text(html, page_html(page), overwrite=force)
-        _print(subject, comparison, selection, maps, as_json=as_json)
-        if html is not None and not as_json:
+        if as_json:
+            from ggufscope.report.as_json import dumps
+            from ggufscope.report.compare.json import comparison_json
+
+            typer.echo(dumps(comparison_json(subject, comparison)))
+        elif brief:
+            print_views(brief_views(comparison), markdown=markdown)
+        elif markdown:
+            print_views(comparison_views(subject, comparison, selection), markdown=True)
+        else:
+            _print(subject, comparison, selection, maps)
+        if html is not None and not (as_json or markdown):
             typer.echo(f"page       {printable(str(html))}")
         for opened in (file, *others):
             opened.require_unchanged()
-    if not comparison.matches:
+    if not comparison.accepted:
         raise typer.Exit(ExitCode.NO)
 
 
@@ -157,28 +219,27 @@ def _print(
     comparison: Comparison,
     selection: Selection,
     maps: KeptMaps,
-    *,
-    as_json: bool,
 ) -> None:
-    if as_json:
-        from ggufscope.report.as_json import dumps
-        from ggufscope.report.compare.json import comparison_json
-
-        typer.echo(dumps(comparison_json(subject, comparison)))
-        return
-    from ggufscope.report.compare.text import comparison_views, map_views, place_to_show
+    from ggufscope.report.compare.text import (
+        answer_view,
+        comparison_views,
+        map_views,
+        place_to_show,
+    )
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
 
     console = make_console()
     show(console, comparison_views(subject, comparison, selection))
-    number, layer, head = place_to_show(comparison, selection)
-    views = map_views(
-        ("FP32", comparison.candidates[number].name),
-        (layer, head),
-        (maps.runs[0][layer][head], maps.runs[number + 1][layer][head]),
-        subject.tokens,
-        width=map_width(console),
-        shades=shades_for(console),
-    )
-    show(console, views)
+    if selection.maps:
+        number, layer, head = place_to_show(comparison, selection)
+        views = map_views(
+            ("FP32", comparison.candidates[number].name),
+            (layer, head),
+            (maps.runs[0][layer][head], maps.runs[number + 1][layer][head]),
+            subject.tokens,
+            width=map_width(console),
+            shades=shades_for(console),
+        )
+        show(console, views)
+    show(console, ["", answer_view(comparison)])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from typer import Option
+from typer import Argument, Exit, Option
 
-from ggufscope.cli.options import AsJson, Model, warn_about
-from ggufscope.errors import naming
+from ggufscope.cli.options import AsJson, ExitCode, complain, warn
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -29,7 +32,9 @@ class Sort(StrEnum):
 
 
 def list_command(
-    model: Model,
+    model: Annotated[
+        Path, Argument(help="A GGUF file, any shard of a split model, or a known shape.")
+    ],
     stored: Annotated[bool, Option("--stored", help="Only what is in the file.")] = False,
     computed: Annotated[bool, Option("--computed", help="Only what is made at run time.")] = False,
     metadata: Annotated[
@@ -56,6 +61,9 @@ def list_command(
     hf_names: Annotated[
         bool, Option("--hf-names", help="Hugging Face's name of each stored tensor.")
     ] = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is stored in a model, and apart from it what is only computed.
@@ -63,17 +71,28 @@ def list_command(
     The file holds W_q, W_k, W_v and W_o. Attention weights (kq_soft_max) are
     not in it: they are computed anew for each text, and so in the second table.
 
+    A known name (llama-3.1-8b) shows what its file would have.
+
     For example: ggufscope list model.gguf --layer 0 --explain
     """
-    from ggufscope.container.file import open_gguf
     from ggufscope.model.anatomy.build import anatomy_of
     from ggufscope.model.inventory import entries_of
+    from ggufscope.model.required import warnings_of
     from ggufscope.model.selection import matcher, select_anatomy, select_entries
     from ggufscope.model.summary import summarize
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
+    if markdown and key is not None:
+        raise BadUsage("--markdown is no form of --key", hint="a value is printed as it is")
+    if brief and (stored or computed or metadata or explain or hf_names or sort is not None):
+        raise BadUsage(
+            "--brief leaves out what another option asks for",
+            hint="it shows the model and its types; leave out --brief for more",
+        )
     matches = matcher(filter_) if filter_ is not None else None
-    with open_gguf(model) as file, naming(file.path):
-        warn_about(file)
+    with _opened(model) as file, naming(file.path):
+        for words in warnings_of(file):
+            warn(words)
         if key is not None:
             _print_value(file, key, as_json=as_json)
             return
@@ -88,13 +107,22 @@ def list_command(
             from ggufscope.model.hf_names import hf_names as names_of
 
             names = names_of(summary.architecture, shapes)
+        unmatched = filter_ is not None and not entries
+        if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
+            complain("error", f"{file.path}: no name matches {filter_!r}")
+            complain("hint", "without --filter all names are shown")
+            if not as_json:
+                raise Exit(ExitCode.NO)  # as grep does
+        else:
+            unmatched = False
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
+            if unmatched:
+                raise Exit(ExitCode.NO)
             return
-        from ggufscope.report.console import make_console, show
         from ggufscope.report.list.text import Sections, views
 
         sections = Sections(
@@ -104,8 +132,9 @@ def list_command(
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
             hf_names=names,
+            brief=brief,
         )
-        show(make_console(), views(file, summary, entries, anatomy, sections))
+        print_views(views(file, summary, entries, anatomy, sections), markdown=markdown)
 
 
 _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
@@ -116,15 +145,33 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
 }
 
 
+def _opened(model: Path) -> GGUFFile:
+    from ggufscope.container.file import open_gguf
+
+    if os.path.lexists(model):
+        return open_gguf(model)
+    from ggufscope.sizing.overview import named
+
+    found = named(str(model))
+    if isinstance(found, int):
+        raise BadUsage(
+            f"{model} says how many weights, and nothing of tensors",
+            hint="give a GGUF file, or a name such as llama-3.1-8b",
+        )
+    return open_gguf(found) if isinstance(found, Path) else found.as_file()
+
+
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
     from ggufscope.errors import NotInModel
     from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
+    from ggufscope.spelling import did_you_mean
 
     value = file.metadata.typed.get(key)
     if value is None:
         raise NotInModel(
-            f"{file.path} has no metadata key {key!r}", hint="`--metadata` shows all of them"
+            f"{file.path} has no metadata key {key!r}",
+            hint=did_you_mean(key, file.metadata, "`--metadata` shows all of them"),
         )
     if as_json:
         write_key(key, value, sys.stdout)

@@ -14,27 +14,48 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Argument, Option
 
+from ggufscope.cli import completion
 from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
+from ggufscope.report.quiet import QUIET
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 
+CHECKING: Final = 0.05
+"""The share of a run that a look through all weights takes, about."""
+
 Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split model.")]
 Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
 AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
 TypeK = Annotated[
-    str | None, Option("--type-k", metavar="TYPE", help="The type of keys in the cache.")
+    str | None,
+    Option(
+        "--type-k",
+        metavar="TYPE",
+        help="The type of keys in the cache.",
+        autocompletion=completion.cache_types,
+    ),
 ]
 TypeV = Annotated[
-    str | None, Option("--type-v", metavar="TYPE", help="The type of values in the cache.")
+    str | None,
+    Option(
+        "--type-v",
+        metavar="TYPE",
+        help="The type of values in the cache.",
+        autocompletion=completion.cache_types,
+    ),
 ]
 Text = Annotated[
     str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
 ]
 TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
+Context = Annotated[
+    int | None,
+    Option("--context", "-c", min=1, max=2**31, metavar="N", help="Tokens it is set up for."),
+]
 
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""
@@ -95,8 +116,9 @@ def check_results(
 
 
 def warn(words: str) -> None:
-    """Print a warning on standard error."""
-    _complain("warning", words)
+    """Print a warning on standard error, unless only results are wanted."""
+    if not QUIET.get():
+        complain("warning", words)
 
 
 def warn_about(file: GGUFFile) -> None:
@@ -117,23 +139,48 @@ def failure(error: BaseException) -> int:
             hint="write to another place, or make room there",
         )
     if isinstance(error, GGUFScopeError):
-        _complain("error", error.message)
+        complain("error", error.message)
         if error.hint:
-            _complain("hint", error.hint)
+            complain("hint", error.hint)
         return ExitCode.FAILED
     if os.environ.get("GGUFSCOPE_DEBUG"):
         with suppress(OSError, ValueError):
             sys.stderr.write("".join(traceback.format_exception(error)))
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({Path(frame[0].filename).name}, line {frame[0].lineno})" if frame else ""
-    _complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
-    _complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
+    complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
+    complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
     return ExitCode.DEFECT
 
 
-def _complain(kind: str, words: str) -> None:
+def interrupted() -> int:
+    """Say what Ctrl-C made the command remove, if anything; return the exit code."""
+    partial = sys.modules.get("ggufscope.container.partial")
+    names = [str(path) for path in dict.fromkeys(partial.REMOVED)] if partial else []
+    if names:
+        files = "file of" if len(names) == 1 else "files of"
+        verb = "was" if len(names) == 1 else "were"
+        complain("interrupted", f"the temporary {files} {', '.join(names)} {verb} removed")
+    return ExitCode.INTERRUPTED
+
+
+def complain(kind: str, words: str) -> None:
+    """Print an error, a warning or a hint on standard error.
+
+    On a terminal it is wrapped at words, and its kind in colour; in a pipe it is one line.
+    """
     from ggufscope.report.units import printable
 
+    shown = printable(words, most=LONGEST_LINE)
     with suppress(OSError, ValueError):  # with nowhere to say it the exit code still tells
-        sys.stderr.write(f"{kind}: {printable(words, most=LONGEST_LINE)}\n")
+        if sys.stderr.isatty():
+            from rich.text import Text
+
+            from ggufscope.report.console import ORANGE, RED, make_console, show
+
+            colour = {"error": RED, "warning": ORANGE}.get(kind, "")
+            line = Text.assemble((f"{kind}:", f"bold {colour}".rstrip()), " ", shown)
+            show(make_console(stderr=True), [line])
+        else:
+            sys.stderr.write(f"{kind}: {shown}\n")
         sys.stderr.flush()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, Force, split_types, warn
 from ggufscope.cli.options import Model as Source
+from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ggufscope.recipes.options import TypeRule
     from ggufscope.recipes.request import Request, Target
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the whole plan, write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
 _LONG_JOB: Final = 1 << 28
 """Bytes of a source from which on it is worth a line that compiled kernels would be faster."""
 
@@ -35,11 +37,21 @@ LONGEST_RULES: Final = 1 << 24
 def quantize_command(
     source: Source,
     target_and_type: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET] TYPE", help="Q4_K_M, Q8_0, ...")
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET] TYPE",
+            help="Q4_K_M, Q8_0, ...",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", "--types", metavar="T1,T2,...", help="Several types, one reading."),
+        typer.Option(
+            *("--type", "--types"),
+            metavar="T1,T2,...",
+            help="Several types, one reading.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("-o", "--output-dir", help="Where the targets go.")
@@ -53,10 +65,20 @@ def quantize_command(
     ] = False,
     pure: Annotated[bool, typer.Option("--pure", help="One type for every tensor.")] = False,
     output_tensor_type: Annotated[
-        str | None, typer.Option("--output-tensor-type", help="The type of output.weight.")
+        str | None,
+        typer.Option(
+            "--output-tensor-type",
+            help="The type of output.weight.",
+            autocompletion=completion.types,
+        ),
     ] = None,
     token_embedding_type: Annotated[
-        str | None, typer.Option("--token-embedding-type", help="The type of token_embd.weight.")
+        str | None,
+        typer.Option(
+            "--token-embedding-type",
+            help="The type of token_embd.weight.",
+            autocompletion=completion.types,
+        ),
     ] = None,
     tensor_type: Annotated[
         list[str] | None,
@@ -87,6 +109,8 @@ def quantize_command(
         typer.Option("--max-buffer-size", metavar="SIZE", help="Weights a thread holds at once."),
     ] = None,
     force: Force = False,
+    brief: Brief = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize a model: byte for byte the files that llama-quantize writes.
@@ -120,7 +144,7 @@ def quantize_command(
         overwrite=force,
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
-    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, as_json=as_json)
+    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, brief=brief, as_json=as_json)
 
 
 def dequantize_command(
@@ -130,6 +154,8 @@ def dequantize_command(
     dry_run: DryRun = False,
     threads: Threads = None,
     force: Force = False,
+    brief: Brief = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a quantized model back into F32, F16 or BF16 weights.
@@ -144,7 +170,7 @@ def dequantize_command(
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
     options = PlanOptions(allow_requantize=True)
     request = Request(source, {target: type_}, options=options, overwrite=force)
-    _carry_out(request, threads, dry_run=dry_run, as_json=as_json)
+    _carry_out(request, threads, dry_run=dry_run, brief=brief, as_json=as_json)
 
 
 def _carry_out(
@@ -153,25 +179,28 @@ def _carry_out(
     buffer_bytes: int | None = None,
     *,
     dry_run: bool,
+    brief: bool,
     as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
     from ggufscope.blocks.codec import missing_kernels
+    from ggufscope.model.file_types import file_type_name
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.console import make_console, show
-    from ggufscope.report.progress import steps_bar
+    from ggufscope.report.progress import CommandBar
     from ggufscope.report.quantize.json import targets_json
     from ggufscope.report.quantize.text import target_views
 
+    require_one_form(as_json=as_json, brief=brief)
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
         why = missing_kernels()
         if why and prepared.source.nbytes >= _LONG_JOB:
             warn(f"NumPy converts, several times slower than compiled kernels: {why}")
-        with steps_bar("") as advance:
+        with CommandBar(prepared.source.path.name) as bar:
+            advance = bar.phase("quantizing")
             targets = run(
                 prepared,
                 threads=threads,
@@ -182,8 +211,8 @@ def _carry_out(
     if as_json:
         typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
     else:
-        for target in targets:
-            show(make_console(), target_views(target))
+        file_type = file_type_name(prepared.source.metadata.get("general.file_type"))
+        print_views(target_views(targets, file_type, brief=brief))
 
 
 def _targets(

@@ -9,16 +9,24 @@ from typing import Annotated, Final
 import typer
 from typer import Argument, Option
 
+from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
+from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
 from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
+HERE: Final = "here"
+"""What stands for this machine's memory, in place of a size."""
 
 
 def size_command(
     model: Annotated[
-        str, Argument(help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).")
+        str,
+        Argument(
+            help="A GGUF file, a known shape (llama-3.1-8b), or a count (7B).",
+            autocompletion=completion.shapes,
+        ),
     ],
     context: Annotated[
         list[str] | None,
@@ -43,7 +51,7 @@ def size_command(
     ] = False,
     fits: Annotated[
         list[str] | None,
-        Option("--fits", metavar="SIZE", help="What fits in so much memory; several."),
+        Option("--fits", metavar="SIZE", help="Does it fit? `here`: in what this machine has."),
     ] = None,
     vram: Annotated[
         str | None, Option("--vram", metavar="SIZE", help="How many layers go on this GPU.")
@@ -61,24 +69,35 @@ def size_command(
     ] = None,
     types: Annotated[
         list[str] | None,
-        Option("--type", "--types", metavar="T1,T2,...", help="Only these presets."),
+        Option(
+            *("--type", "--types"),
+            metavar="T1,T2,...",
+            help="Only these presets.",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     with_imatrix: Annotated[
         bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
+    brief: Brief = False,
+    markdown: AsMarkdown = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model weighs, in every preset, on disk and in memory.
 
     Only the header is read; for a name or a count, nothing is. Exit code 1
-    where the answer to --fits, --vram or a target is that nothing does.
+    where a file as it is does not fit; for a name or a target, where no preset
+    does.
 
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
     from ggufscope.recipes.options import PlanOptions
+    from ggufscope.sizing.here import this_machine
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type
 
+    require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     subject = named(model)
     if isinstance(subject, int):
         asked = [context, fits, vram, ram, target_size, target_bpw, types, type_k, type_v]
@@ -87,10 +106,21 @@ def size_command(
                 f"{model} says how many weights, and nothing of layers and heads",
                 hint="for memory and presets give a GGUF file, or a name such as llama-3.1-8b",
             )
-        _print_count(subject, as_json=as_json)
+        _print_count(subject, as_json=as_json, markdown=markdown)
         return
     if ram is not None and vram is None:
         raise BadUsage("--ram goes with --vram", hint="without a GPU ask for --fits")
+    limits = [parse_size(each, "--fits", "a memory") for each in fits or [] if each != HERE]
+    on_gpu = parse_size_if(vram, "--vram", "the GPU's memory")
+    in_ram = parse_size_if(ram, "--ram", "the host's memory")
+    here = this_machine() if HERE in (fits or []) else None
+    if here is not None:
+        if on_gpu is None and here.gpu is not None:
+            on_gpu = here.gpu.free
+        if on_gpu is None:
+            limits.append(here.free)
+        elif in_ram is None:
+            in_ram = here.free
     question = Question(
         _contexts(context or []),
         RunSettings(
@@ -103,13 +133,14 @@ def size_command(
             swa_full=swa_full,
             flash_attention=not no_flash_attention,
         ),
-        limits=tuple(parse_size(text, "--fits", "a memory") for text in fits or []),
-        vram=parse_size_if(vram, "--vram", "the GPU's memory"),
-        ram=parse_size_if(ram, "--ram", "the host's memory"),
+        limits=tuple(limits),
+        vram=on_gpu,
+        ram=in_ram,
         target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
+        here=here,
     )
     overview = overview_of(subject, question)
     for words in overview.warnings:
@@ -120,17 +151,15 @@ def size_command(
 
         write_json(overview_json(overview), sys.stdout)
     else:
-        from ggufscope.report.console import make_console, show
         from ggufscope.report.size.text import overview_views
 
-        show(make_console(), overview_views(overview))
+        print_views(overview_views(overview, brief=brief), markdown=markdown)
     if overview.nothing_fits:
         raise typer.Exit(ExitCode.NO)
 
 
-def _print_count(count: int, *, as_json: bool) -> None:
+def _print_count(count: int, *, as_json: bool, markdown: bool) -> None:
     from ggufscope.report.as_json import write_json
-    from ggufscope.report.console import make_console, show
     from ggufscope.report.size.json import bare_json
     from ggufscope.report.size.text import bare_views
     from ggufscope.sizing.bare import bare_sizes, example_plans
@@ -139,7 +168,7 @@ def _print_count(count: int, *, as_json: bool) -> None:
     if as_json:
         write_json(bare_json(sizes, examples), sys.stdout)
     else:
-        show(make_console(), bare_views(sizes, examples))
+        print_views(bare_views(sizes, examples), markdown=markdown)
 
 
 def _bits(bits: float | None) -> float | None:

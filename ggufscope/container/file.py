@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
 from ggufscope.container.shards import check_shards, shard_count, sibling_paths
-from ggufscope.container.source import LocalFile
+from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
 
@@ -144,6 +144,12 @@ class GGUFFile:
     def path(self) -> Path:
         """The path of the first file."""
         return self._shards[0].source.path
+
+    @property
+    def no_file(self) -> NoFile | None:
+        """What stands for the file where there is none: the model is a known shape."""
+        source = self._shards[0].source
+        return source if isinstance(source, NoFile) else None
 
     @property
     def nbytes(self) -> int:

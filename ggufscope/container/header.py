@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout, layout_numbered
+from ggufscope.container.foreign import HEAD, foreign_format
 from ggufscope.container.tensor_info import (
     DAMAGED,
     MAX_DIMS,
@@ -32,7 +33,7 @@ from ggufscope.container.tensor_info import (
 )
 from ggufscope.container.value_types import Order, ValueType, value_type
 from ggufscope.container.values import Value
-from ggufscope.container.walk import MAX_KEY, Source, Walk
+from ggufscope.container.walk import CUT_SHORT, MAX_KEY, Source, Walk
 from ggufscope.errors import (
     BadAlignment,
     BeyondLimit,
@@ -146,9 +147,13 @@ def _begin(walk: Walk, file_size: int) -> int:
     walk.reach(min(len(MAGIC), file_size), "the magic")
     magic = bytes(walk.data[: len(MAGIC)])
     if magic != MAGIC:
+        walk.reach(min(HEAD, file_size), "the beginning")
+        known = foreign_format(bytes(walk.data[:HEAD]))
+        if known is not None:
+            raise NotGGUF(f"this is not a GGUF file: it is {known[0]}", hint=known[1])
         raise NotGGUF(
             f"this is not a GGUF file: it begins with {magic!r}, not {MAGIC!r}",
-            hint="llama.cpp's convert_hf_to_gguf.py makes one from a safetensors model",
+            hint="name a .gguf file; if this should be one, download it again",
         )
     walk.position = len(MAGIC)
     version = walk.number("I", "the version")
@@ -170,7 +175,7 @@ def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> in
         raise ImpossibleCount(
             f"the header claims {count} {of} (at byte {at}), for which a file of {file_size} bytes "
             "has no room",
-            hint=DAMAGED,
+            hint=CUT_SHORT,
         )
     if count > limit:
         raise BeyondLimit(

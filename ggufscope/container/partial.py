@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ggufscope.container.leftovers import directory_held, lock, remove_leftovers, temporary_name
-from ggufscope.container.target import check_target, refusals
+from ggufscope.container.target import check_target, make_folders, refusals
 from ggufscope.errors import TargetExists, TargetUnwritable
 
 _SAFELY: Final = (
@@ -75,12 +75,16 @@ class PartialFile:
         self._overwrite = overwrite
         self._file: io.FileIO | None = None
         self.path = temporary_name(self.target)
-        _LIVE[self.path] = os.getpid()
-        with self._refusals(), directory_held(self.target.parent):
-            remove_leftovers(self.target)
-            self._file = _create(self.path, self.target)
-            # The full length at once: what is not written, the padding, reads as zeros.
-            self._file.truncate(nbytes)
+        self._made: list[Path] = []
+        _LIVE[self.path] = os.getpid(), self._made
+        with self._refusals():
+            for folder in make_folders(self.target.parent):
+                self._made.append(folder)
+            with directory_held(self.target.parent):
+                remove_leftovers(self.target)
+                self._file = _create(self.path, self.target)
+                # The full length at once: what is not written, the padding, reads as zeros.
+                self._file.truncate(nbytes)
 
     @property
     def under_way(self) -> UnderWay:
@@ -108,13 +112,16 @@ class PartialFile:
                 self.path.replace(self.target)
             else:
                 self._place()
+            self._made.clear()
             self._close()
             _sync_directory(self.target.parent)
 
     def discard(self) -> None:
-        """Remove it, if it has not been committed."""
+        """Remove it, and the folders made for it, if it has not been committed."""
         if self._file is not None and self._is_there():
             self.path.unlink(missing_ok=True)
+            REMOVED.append(self.target)
+        _remove_folders(self._made)
         self._close()
 
     def _place(self) -> None:
@@ -183,17 +190,27 @@ def replacing(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
         partial.discard()
 
 
-_LIVE: Final[dict[Path, int]] = {}
-"""Files under way, noted before they are created, and the process that does it."""
+REMOVED: Final[list[Path]] = []
+"""The targets whose temporary files were removed: what an interrupted command has to say."""
+_LIVE: Final[dict[Path, tuple[int, list[Path]]]] = {}
+"""Files under way, noted before they are created: the process that does it, the folders it made."""
 
 
 @atexit.register
 def _remove_live() -> None:
     """Remove what a signal, between two instructions, kept from being removed where it was made."""
-    for path, process in _LIVE.items():
+    for path, (process, folders) in _LIVE.items():
         if process == os.getpid():  # and not a child of it
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+            _remove_folders(folders)
+
+
+def _remove_folders(made: list[Path]) -> None:
+    """Remove folders, the inmost first; one that something was put into stays."""
+    while made:
+        with suppress(OSError):
+            made.pop().rmdir()
 
 
 def _create(path: Path, target: Path) -> io.FileIO:

@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
+from ggufscope.container.foreign import hint_for_folder
 from ggufscope.errors import FileClosed, NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
 
 _FLAGS = (
@@ -109,6 +110,24 @@ class LocalFile:
             pass
 
 
+class NoFile(LocalFile):
+    """What stands for the file of a model that is known by its shape alone."""
+
+    def __init__(self, name: str, size: int, assumes: str = "") -> None:
+        """Take the model's name, what its file would have in bytes, and what was settled for it."""
+        self.path = Path(name)
+        self._map = None
+        self.closed = False
+        self.identity = Identity(0, 0, size, 0)
+        self.assumes = assumes
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """Raise ``SourceNotFound``: there are no bytes."""
+        raise SourceNotFound(
+            f"{self.name} is a known shape, and has no weights here", hint="give a GGUF file"
+        )
+
+
 def read_into(
     path: Path | str, identity: Identity, offset: int, buffer: memoryview, what: str
 ) -> None:
@@ -178,9 +197,7 @@ def _open(path: Path) -> FileIO:
 
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        models = sorted(path.glob("*.gguf"))
-        hint = f"name one of its files, such as {models[0]}" if models else "name a .gguf file"
-        raise NotAFile(f"{path} is a directory", hint=hint)
+        raise NotAFile(f"{path} is a directory", hint=hint_for_folder(path))
     if not stat.S_ISREG(status.st_mode):
         raise NotAFile(
             f"{path} is not a regular file", hint="save the stream to a file and name that"

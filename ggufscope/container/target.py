@@ -41,17 +41,32 @@ def _new_target(path: Path) -> Path:
         raise TargetNotAFile(
             f"{path} is a link to a file that is not there", hint="remove the link, or name a file"
         )
-    if not path.parent.is_dir():
+    folder = nearest_folder(path.parent)
+    if not folder.is_dir():
         raise TargetUnwritable(
-            f"{path} cannot be written: there is no directory {path.parent}",
-            hint="make the directory first",
+            f"{path} cannot be written: {folder} is not a directory", hint="choose another place"
         )
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise TargetUnwritable(
-            f"{path} cannot be written: the directory {path.parent} may not be changed",
+            f"{path} cannot be written: the directory {folder} may not be changed",
             hint="choose another place, or change the directory's permissions",
         )
     return path.parent.resolve() / path.name
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return a folder, or where it is not there, the nearest above it that is."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each) or not each.name)
+
+
+def make_folders(path: Path) -> Iterator[Path]:
+    """Make a folder and those above it that are not there; yield each that was made, in order."""
+    there = nearest_folder(path)
+    for folder in reversed([path, *path.parents]):
+        if folder != there and folder.is_relative_to(there):
+            with suppress(FileExistsError):  # another run made it meanwhile
+                folder.mkdir()
+                yield folder
 
 
 @contextmanager

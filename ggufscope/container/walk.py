@@ -29,7 +29,7 @@ ARRAY_HEAD: Final = struct.calcsize("<IQ")
 
 _FIRST_READ: Final = 1 << 18
 _LARGEST_READ: Final = 1 << 24
-_CUT_SHORT: Final = "the file is cut short or damaged: download it again"
+CUT_SHORT: Final = "the file is cut short or damaged: download it again"
 
 
 class Source(Protocol):
@@ -70,7 +70,7 @@ class Walk:
         if end > self._size or self._source is None or not isinstance(self.data, bytearray):
             raise Truncated(
                 f"{where} reaches to byte {end}, and the file ends at {self._size}",
-                hint=_CUT_SHORT,
+                hint=CUT_SHORT,
             )
         stop = min(max(end, len(self.data) + max(len(self.data), _FIRST_READ)), self._size)
         while len(self.data) < end:  # a little at a time, so that nothing large is held twice
@@ -151,7 +151,7 @@ class Walk:
             raise Truncated(
                 f"{where} claims {count} {what} (at byte {self.position}), for which a file of "
                 f"{self._size} bytes has no room",
-                hint=_CUT_SHORT,
+                hint=CUT_SHORT,
             )
         if before + count > limit:
             raise _beyond(f"{where} brings the {what} within arrays to {before + count}", limit)

@@ -7,7 +7,7 @@ of the weights (as stored, as some plan leaves them) go through the layers side 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
 from ggufscope.threads import one_pass
 
+_POSITIONS: Final = "position_embd.weight"
+"""A vector is added for each position where there is this; it is required, or has no place."""
+
 
 class Transformer:
     """A model, and a view of its weights.
@@ -40,16 +43,16 @@ class Transformer:
         """Take a model's metadata and a view of its weights.
 
         ``context``: for how many tokens the model is set up, by default all that it was trained
-        for, as llama.cpp does. It matters to LongRoPE alone, which has other factors for contexts
+        for, as llama.cpp does. No text may be longer; and LongRoPE has other factors for contexts
         beyond the original one.
         """
         self.hparams = read_hparams(metadata)
         self.graph = graph_of(self.hparams.architecture)
         require_numbers(self.hparams, self.graph)
-        require_tensors(weights, self.hparams, self.graph)
+        require_tensors(weights, self.hparams)
         self.weights = weights
         self.family = FAMILIES[self.hparams.architecture]
-        self._context = context or self.hparams.context_length or 0
+        self._context = context
         self._factors = self._rope_factors()
 
     @classmethod
@@ -70,12 +73,17 @@ class Transformer:
     @property
     def n_context(self) -> int | None:
         """How many tokens a text may have; None where the file does not say."""
-        learned = self.graph.learned_positions
-        return (
-            self.weights.shape("position_embd.weight")[0]
-            if learned
-            else self.hparams.context_length
-        )
+        if _POSITIONS in self.weights:
+            trained = self.weights.shape(_POSITIONS)[0]
+            return min(self._context or trained, trained)
+        return self._context or self.hparams.context_length
+
+    @property
+    def long_rope(self) -> str | None:
+        """Which of LongRoPE's factors it runs with, ``"long"`` or ``"short"``; None without it."""
+        original = self.hparams.rope_scaling_original_context_length or 0
+        which = "long" if (self.n_context or 0) > original else "short"
+        return which if f"rope_factors_{which}.weight" in self.weights else None
 
     def with_weights(self, weights: Weights) -> Transformer:
         """Return the same model with another view of its weights."""
@@ -124,9 +132,9 @@ class Transformer:
         trace.put("embd", None, x)
         if self.graph.scaled_embedding:
             x = x * np.float32(np.sqrt(np.float32(x.shape[1])))
-        if self.graph.learned_positions:
+        if _POSITIONS in self.weights:
             start = cache.length() if cache is not None else 0
-            x = x + self.weights.matrix("position_embd.weight").rows(start, start + len(ids))
+            x = x + self.weights.matrix(_POSITIONS).rows(start, start + len(ids))
         return x
 
     def layer(
@@ -203,9 +211,7 @@ class Transformer:
 
     def _rope_factors(self) -> Floats | None:
         """Return the divisors of the angles: llama 3's, LongRoPE's for this context, or None."""
-        original = self.hparams.rope_scaling_original_context_length or 0
-        long = "rope_factors_long" if self._context > original else "rope_factors_short"
-        for stem in ("rope_freqs", long):
+        for stem in ("rope_freqs", f"rope_factors_{self.long_rope}"):
             if f"{stem}.weight" in self.weights:
                 return self.weights.vector(f"{stem}.weight")
         return None

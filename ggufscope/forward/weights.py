@@ -20,6 +20,7 @@ from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
+from ggufscope.container.unfinished import require_finished
 from ggufscope.errors import NotConvertible, NotInModel, TypeDoesNotFit
 from ggufscope.recipes.plan import Plan
 
@@ -113,6 +114,8 @@ class StoredWeights:
     """
 
     def __init__(self, file: GGUFFile) -> None:
+        """Take an open file; raises ``UnfinishedFile`` where its end is zeros."""
+        require_finished(file)
         self._tensors = dict(file.tensors)
         self._path = file.path
 

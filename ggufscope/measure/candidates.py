@@ -47,14 +47,6 @@ class Candidate:
     cache_types: tuple[str, str] | None = None
     """Types of the K and V cache; float32 where None."""
 
-    def graded_by(self) -> set[str]:
-        """Return the types that its tolerances go by: all it is made of."""
-        types = set(self.types.values())
-        if self.file is not None:
-            matrices = (t for t in self.file.tensors.values() if len(t.shape) > 1)
-            types |= {t.type.name for t in matrices if isinstance(t.type, Layout)}
-        return types | {type_ for type_ in self.cache_types or () if type_ != "F32"}
-
 
 def of_types(file: GGUFFile, types: Iterable[str], part: Part = "all") -> list[Candidate]:
     """Return a candidate for each type: every eligible matrix of that type, as ``--pure`` makes it.

@@ -32,16 +32,17 @@ from ggufscope.forward.weights import (
     Weights,
 )
 from ggufscope.measure.candidates import Candidate, of_name
-from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.measure.comparison import CandidateDifference, Comparison, is_original
 from ggufscope.measure.differences import (
     LayerDifference,
     TensorDifference,
     compare_predictions,
     layer_difference,
 )
+from ggufscope.measure.effect import Level
+from ggufscope.measure.making import Inspection
 from ggufscope.measure.metrics.distributions import perplexity
 from ggufscope.measure.metrics.tensors import weight_error
-from ggufscope.measure.tolerances import default_tolerances
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.threads import in_parallel, one_pass
 
@@ -57,26 +58,38 @@ def compare(
     ids: Sequence[int],
     candidates: Sequence[Candidate | str],
     *,
+    context: int | None = None,
     tolerances: Tolerances | None = None,
+    require: Level | str | None = None,
     keep: Keep | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Comparison:
     """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
-    (``"Q4_K_M"``). ``tolerances`` go before those that each candidate's types have by default.
+    (``"Q4_K_M"``). ``context`` is that of ``Transformer``. A file is held to what quantizing the
+    model gives, unless that is quantized itself. ``tolerances`` and ``require``, the largest effect
+    that will do, are for the verdict.
     ``progress`` is told how many steps of how many are done.
     Raises, before it reads a weight, what ``Transformer`` and ``require_runnable`` raise; then
     ``NonFiniteWeight``, naming tensor and row.
     """
     held = LayerWeights(StoredWeights(file))
-    reference = Transformer(file.metadata, held)
+    reference = Transformer(file.metadata, held, context=context)
     reference.require_runnable(ids)
     require_memory_for(
         reference.hparams, len(ids), matrices=1, logits=True, runs=len(candidates) + 1
     )
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
-    runs = [_Run.of(candidate, reference, held) for candidate in made]
+    stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
+    types = dict(stored.most_common())
+    level = None if require is None else Level(require)
+    runs = [_Run.of(candidate, reference, held, context) for candidate in made]
+    if is_original(types):
+        for run in runs:
+            if run.candidate.file is not None:
+                run.inspection = Inspection.of(file, run.candidate.file)
+    inspections = [run.inspection for run in runs if run.inspection]
     steps = reference.n_layers + 1
     with one_pass():
         x = reference.embed(ids)
@@ -92,17 +105,19 @@ def compare(
             if keep:
                 for number, kept in enumerate((mine, *theirs)):
                     keep(number, layer, kept["kq_soft_max"])
+            for inspection in inspections:
+                inspection.look_at(layer, held)
             held.release()
             if progress:
                 progress(layer + 1, steps)
         logits = reference.logits(x)
-        found = tuple(run.finish(file, logits, ids, tolerances or {}) for run in runs)
+        for inspection in inspections:
+            inspection.look_at(None)
+        found = [run.finish(file, logits, ids, tolerances or {}, level) for run in runs]
         held.release()
     if progress:
         progress(steps, steps)
-    stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
-    types = dict(stored.most_common())
-    return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), found)
+    return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), tuple(found))
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:
@@ -119,12 +134,15 @@ class _Run:
     cache: KVCache | None
     x: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     layers: list[LayerDifference] = field(default_factory=list)
+    inspection: Inspection | None = None
 
     @classmethod
-    def of(cls, candidate: Candidate, reference: Transformer, held: LayerWeights) -> _Run:
+    def of(
+        cls, candidate: Candidate, reference: Transformer, held: LayerWeights, context: int | None
+    ) -> _Run:
         if candidate.file is not None:
             weights = MeasuredWeights(StoredWeights(candidate.file), held)
-            model = Transformer(candidate.file.metadata, weights)
+            model = Transformer(candidate.file.metadata, weights, context=context)
         else:
             weights = MeasuredWeights(PlannedWeights(held, candidate.types), held)
             model = reference.with_weights(weights)
@@ -141,23 +159,29 @@ class _Run:
         return mine
 
     def finish(
-        self, file: GGUFFile, logits: Array, ids: Sequence[int], tolerances: Tolerances
+        self,
+        file: GGUFFile,
+        logits: Array,
+        ids: Sequence[int],
+        tolerances: Tolerances,
+        required: Level | None,
     ) -> CandidateDifference:
         """Compare the logits, and judge."""
         prediction = compare_predictions(logits, self.model.logits(self.x), ids)
         candidate = self.candidate
-        limits = {**default_tolerances(candidate.graded_by()), **tolerances}
+        making = self.inspection.result() if self.inspection else None
         return CandidateDifference(
             name=candidate.name,
             types=_types(candidate),
             bits_per_weight=_bits_per_weight(file, candidate),
             cache_types=candidate.cache_types,
+            in_memory=candidate.file is None,
             layers=tuple(self.layers),
             other_tensors=tuple(self.weights.take_differences()),
             kl_divergence=prediction.kl_divergence,
             top1_agreement=prediction.top1_agreement,
             perplexity=prediction.perplexity,
-            verdict=judge(self.layers, prediction, limits),
+            verdict=judge(self.layers, prediction, tolerances, required, making),
         )
 
 

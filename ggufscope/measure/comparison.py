@@ -30,6 +30,8 @@ class CandidateDifference(Prediction):
     """Of all its tensors."""
     cache_types: tuple[str, str] | None
     """Types of the K and V cache where they are not float32."""
+    in_memory: bool
+    """Whether it was made here, and not read from a file."""
     layers: tuple[LayerDifference, ...]
     other_tensors: tuple[TensorDifference, ...]
     """Those that belong to no layer: embeddings and output."""
@@ -71,6 +73,12 @@ class CandidateDifference(Prediction):
         return order[:count]
 
 
+def is_original(types: Mapping[str, int]) -> bool:
+    """Return whether most matrices, counted by type, are of a type that is not quantized."""
+    plain = sum(types.get(type_, 0) for type_ in ("F64", "F32", "F16", "BF16"))
+    return 2 * plain >= sum(types.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A reference and its candidates on one prompt."""
@@ -83,13 +91,27 @@ class Comparison:
     candidates: tuple[CandidateDifference, ...]
 
     @property
-    def matches(self) -> bool:
-        """Whether all candidates do."""
-        return all(candidate.verdict.matches for candidate in self.candidates)
+    def accepted(self) -> bool:
+        """Whether all candidates will do."""
+        return all(candidate.verdict.accepted for candidate in self.candidates)
+
+    def perplexity_ratio(self, candidate: CandidateDifference) -> float | None:
+        """Return the candidate's perplexity over the reference's; None for a single token."""
+        if candidate.perplexity is None or not self.perplexity:
+            return None
+        return candidate.perplexity / self.perplexity
+
+    @property
+    def original(self) -> bool:
+        """Whether the reference is the original, as far as its types tell: most are not quantized.
+
+        A model may be trained with some of its matrices quantized, as gpt-oss is with its experts.
+        """
+        return is_original(self.types)
 
     @property
     def worst(self) -> int:
-        """The number of the first candidate that does not match, or else of the furthest one."""
-        out = (n for n, each in enumerate(self.candidates) if not each.verdict.matches)
+        """The number of the first candidate that will not do, or else of the furthest one."""
+        out = (n for n, each in enumerate(self.candidates) if not each.verdict.accepted)
         moved = [each.attention.total_variation for each in self.candidates]
         return next(out, max(range(len(moved)), key=moved.__getitem__))

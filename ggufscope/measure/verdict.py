@@ -1,20 +1,27 @@
-"""Does a candidate still match? And which layer and head leave their tolerances.
+"""What is said of a candidate: its effect, whether it is well made, and whether that will do.
 
-A tolerance is a limit on one metric. The verdict looks at every head, every layer and the model as
-a whole. Errors flow from layer to layer, so what names the place of a fault is the first layer that
-is out of tolerance, and there the head that is furthest out; what is furthest out of all is told
-as well.
+It will do where it is well made, and where its effect and its metrics keep to what was asked for.
+A tolerance is a limit on one metric, for every head, every layer and the model as a whole. Errors
+flow from layer to layer, so what names the place of a fault is the first layer that is out of
+tolerance, and there the head that is furthest out; what is furthest out of all is told as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 from typing import Final
 
 from ggufscope.errors import BadUsage
-from ggufscope.measure.differences import HeadDifference, LayerDifference, Prediction
+from ggufscope.measure.differences import (
+    HeadDifference,
+    LayerDifference,
+    Prediction,
+    average,
+)
+from ggufscope.measure.effect import Effect, Level, effect_of
+from ggufscope.measure.making import Making
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,7 @@ METRICS: Final[dict[str, Metric]] = {
         "same next token", of_model=lambda model: model.top1_agreement, at_least=True
     ),
 }
-"""By the names that ``--tolerance`` and ``--json`` use. The first four have defaults
-(``tolerances.py``)."""
+"""By the names that ``--tolerance`` and ``--json`` use."""
 
 Tolerances = Mapping[str, float]
 """Metric -> limit."""
@@ -127,9 +133,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a candidate matches, and where it is furthest from doing so."""
+    """The answers about a candidate, and what was asked of it."""
 
-    matches: bool
+    effect: Effect
+    making: Making | None
+    """None for what was made in memory, and where the reference is quantized itself."""
+    required: Level | None
+    """The largest effect that will do."""
     tolerances: Tolerances
     worst: Reading | None
     """What uses up most of its tolerance, or exceeds it most; None without any tolerance."""
@@ -138,13 +148,38 @@ class Verdict:
     heads_out: int
     """Heads out of tolerance in some metric, over all layers."""
 
+    @property
+    def well_made(self) -> bool | None:
+        """Whether quantizing the reference gives such weights; None where nothing tells."""
+        return self.making.well_made if self.making else None
 
-def judge(layers: Iterable[LayerDifference], model: Prediction, tolerances: Tolerances) -> Verdict:
-    """Hold a candidate to tolerances."""
+    @property
+    def within_requirement(self) -> bool:
+        """Whether the effect is no larger than what was asked for."""
+        return self.required is None or self.effect.level.rank <= self.required.rank
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it will do."""
+        asked = self.within_requirement and self.first is None
+        return asked and self.effect.is_number and self.well_made is not False
+
+
+def judge(
+    layers: Sequence[LayerDifference],
+    model: Prediction,
+    tolerances: Tolerances,
+    required: Level | None = None,
+    making: Making | None = None,
+) -> Verdict:
+    """Return what is to be said of a candidate."""
+    moved = average([head for layer in layers for head in layer.heads]).total_variation
     readings = list(_readings(layers, model, tolerances))
     out = [reading for reading in readings if not reading.within]
     return Verdict(
-        matches=not out,
+        effect=effect_of(model.mean_kl_divergence, moved, len(model.kl_divergence)),
+        making=making,
+        required=required,
         tolerances=dict(tolerances),
         worst=max(readings, key=lambda reading: reading.used, default=None),
         first=_first(out),

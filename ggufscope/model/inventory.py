@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ggufscope.container.file import Tensor
 from ggufscope.model.anatomy.build import LayerAnatomy
 from ggufscope.model.roles import Role, role_of, without_layer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +56,45 @@ def entries_of(tensors: Iterable[Tensor]) -> list[Entry]:
 
 
 def fold(entries: Sequence[Entry]) -> list[Fold]:
-    """Put tensors together that are the same in every layer: same stem, shape and type.
+    """Put tensors together that are the same in every layer: same stem, shape and type."""
+    groups = fold_alike(
+        entries, lambda entry: entry.tensor.name, lambda e: (e.tensor.shape, e.tensor.type)
+    )
+    return [
+        Fold(
+            name=name,
+            role=group[0].role,
+            first=group[0].tensor,
+            layers=layers,
+            n_elements=sum(entry.tensor.info.n_elements for entry in group),
+            nbytes=sum(entry.tensor.nbytes for entry in group),
+        )
+        for name, layers, group in groups
+    ]
 
-    In file order of the first of each name, so that a name in two types stands on two lines that
-    follow each other.
+
+def fold_alike(
+    items: Iterable[T], name_of: Callable[[T], str], alike: Callable[[T], object]
+) -> list[tuple[str, tuple[int, ...], list[T]]]:
+    """Put items together that are alike but for their layer: (name without it, layers, items).
+
+    In order of the first of each name, so that a name of which not all are alike stands on lines
+    that follow each other.
     """
-    groups: dict[tuple[object, ...], list[Entry]] = {}
+    groups: dict[tuple[bool, str, object], list[tuple[int, T]]] = {}
     names: dict[str, int] = {}
-    for entry in entries:
-        names.setdefault(_short_name(entry), len(names))
-        role, tensor = entry.role, entry.tensor
-        alike = (role.layer is None, _short_name(entry), tensor.shape, tensor.type)
-        groups.setdefault(alike, []).append(entry)
-    folds = [_fold(group) for group in groups.values()]
-    return sorted(folds, key=lambda fold: names[fold.name])
+    for item in items:
+        name = name_of(item)
+        layer = role_of(name).layer
+        short = name if layer is None else without_layer(name, layer)
+        names.setdefault(short, len(names))
+        of_layer = (-1 if layer is None else layer, item)
+        groups.setdefault((layer is None, short, alike(item)), []).append(of_layer)
+    folds = [
+        (short, () if whole else tuple(sorted(n for n, _ in group)), [item for _, item in group])
+        for (whole, short, _), group in groups.items()
+    ]
+    return sorted(folds, key=lambda each: names[each[0]])
 
 
 def totals_by_type(entries: Iterable[Entry]) -> list[Total]:
@@ -77,24 +105,6 @@ def totals_by_type(entries: Iterable[Entry]) -> list[Total]:
 def totals_by_group(entries: Iterable[Entry]) -> list[Total]:
     """Add the tensors up by what they are for, the heaviest first."""
     return _totals((entry.role.group, entry) for entry in entries)
-
-
-def _fold(group: Sequence[Entry]) -> Fold:
-    first = group[0]
-    layers = tuple(sorted(e.role.layer for e in group if e.role.layer is not None))
-    return Fold(
-        name=_short_name(first),
-        role=first.role,
-        first=first.tensor,
-        layers=layers,
-        n_elements=sum(entry.tensor.info.n_elements for entry in group),
-        nbytes=sum(entry.tensor.nbytes for entry in group),
-    )
-
-
-def _short_name(entry: Entry) -> str:
-    name, layer = entry.tensor.name, entry.role.layer
-    return name if layer is None else without_layer(name, layer)
 
 
 def _totals(named: Iterable[tuple[str, Entry]]) -> list[Total]:

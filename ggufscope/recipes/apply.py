@@ -19,6 +19,7 @@ from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.partial import UnderWay
+from ggufscope.container.unfinished import require_finished
 from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.errors import BadUsage, naming
@@ -128,15 +129,16 @@ def run(
     default: processes for a large model, threads for a small one. ``warn`` is told where fewer can
     be had. Each target is complete when it appears under its name, or it does not appear.
 
-    Raises what ``Prepared.require_runnable`` raises, ``NonFiniteWeight`` and ``SourceChanged`` for
-    what is wrong in the data, ``WorkersLost``, ``BadUsage`` for a number of threads that makes no
-    sense.
+    Raises what ``Prepared.require_runnable`` raises, ``UnfinishedFile``, ``NonFiniteWeight`` and
+    ``SourceChanged`` for what is wrong in the data, ``WorkersLost``, ``BadUsage`` for a number of
+    threads that makes no sense.
     """
     count = threads or processors()
     if not 0 < count <= MOST_WORKERS:
         raise BadUsage(f"{count} threads make no sense", hint=f"1 to {MOST_WORKERS} do")
     with naming(prepared.source.path), ExitStack() as stack:
         prepared.require_runnable()
+        require_finished(prepared.source)
         writers = {
             file.path: GGUFWriter(
                 file.path, file.metadata, _specs(file), overwrite=prepared.overwrite

@@ -11,7 +11,7 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.container.header import DEFAULT_ALIGNMENT
 from ggufscope.container.lengths import file_nbytes
 from ggufscope.container.shards import shard_name, stem_of_model
-from ggufscope.container.target import check_target
+from ggufscope.container.target import check_target, nearest_folder
 from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
 from ggufscope.errors import NoRoom, TargetTwice
@@ -138,8 +138,8 @@ def check_targets(source: GGUFFile, files: Iterable[TargetFile], *, overwrite: b
 
 
 def free_bytes(directory: Path) -> int | None:
-    """Return the bytes that are free in a directory, or None where it cannot be told."""
+    """Return the bytes that are free in a directory, there or to be made; None where unknown."""
     try:
-        return shutil.disk_usage(directory).free
+        return shutil.disk_usage(nearest_folder(directory)).free
     except OSError:
         return None

@@ -84,6 +84,16 @@ def split_keys(number: int, count: int, tensors: int) -> dict[str, Value]:
     }
 
 
+def importance_keys(name: str, dataset: str, entries: int = 0, chunks: int = 0) -> dict[str, Value]:
+    """Return what a quantized file says of the importance matrix it was made with."""
+    return {
+        "quantize.imatrix.file": Value.of(ValueType.STRING, name),
+        "quantize.imatrix.dataset": Value.of(ValueType.STRING, dataset),
+        "quantize.imatrix.entries_count": _u32(entries),
+        "quantize.imatrix.chunks_count": _u32(chunks),
+    }
+
+
 def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:
     """Read ``KEY=TYPE:VALUE`` as ``--override-kv`` takes it; types int, float, bool, str.
 

@@ -31,6 +31,7 @@ from ggufscope.recipes.rules import (
     first,
     grouped,
 )
+from ggufscope.spelling import did_you_mean
 
 LIFTED: Final = {"Q3_K": "Q5_K", "Q4_K": "Q5_K"}
 """What the 70B shape makes of its values' types, in the ordinary mixes."""
@@ -198,6 +199,7 @@ def mix_named(preset: str) -> Mix:
     mix = MIXES.get(ALIASES.get(name, name))
     if mix is None:
         raise UnknownPreset(
-            f"there is no preset {preset!r:.60}", hint=f"the presets are {', '.join(MIXES)}"
+            f"there is no preset {preset!r:.60}",
+            hint=did_you_mean(preset, [*MIXES, *ALIASES], f"the presets are {', '.join(MIXES)}"),
         )
     return mix

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ggufscope.blocks.layouts import ForeignType, Layout
+from ggufscope.blocks.layouts import NOT_CONVERTIBLE, ForeignType, Layout
 from ggufscope.errors import AlreadyQuantized, ImportanceNeeded, NotConvertible
 from ggufscope.model.file_types import guessed_file_type
 from ggufscope.recipes.categories import needs_importance
@@ -24,9 +24,6 @@ from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.order import pruned_names, written_order
 from ggufscope.recipes.rules import Mix
 from ggufscope.recipes.traits import traits_of
-
-_NOT_CONVERTIBLE: Final = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
-"""Types that llama.cpp has no quantizer and no way back for."""
 
 
 class TensorLike(Protocol):
@@ -158,7 +155,7 @@ def _require_convertible(tensor: PlannedTensor, options: PlanOptions) -> None:
             "one loss to another",
             hint="start from an F16, BF16 or F32 file, or ask for it with --allow-requantize",
         )
-    if not _NOT_CONVERTIBLE.isdisjoint((source.name, target.name)):
+    if not NOT_CONVERTIBLE.isdisjoint((source.name, target.name)):
         raise NotConvertible(
             f"tensor {tensor.name!r} cannot go from {source.name} to {target.name}",
             hint="choose another type for it, or leave it as it is",

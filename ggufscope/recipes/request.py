@@ -12,20 +12,24 @@ Nothing here opens a tensor or makes a file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
-from ggufscope.errors import BadUsage, naming
+from ggufscope.errors import BadUsage, NotWhole, naming
 from ggufscope.model.hparams import architecture_of
+from ggufscope.model.required import flaws_of, in_words
 from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import Plan, plan
+
+Warn = Callable[[str], object]
+"""What is told of what is odd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +96,40 @@ class Prepared:
         check_targets(self.source, self.files, overwrite=self.overwrite)
 
 
-def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) -> Prepared:
-    """Plan each target, name it and lay out its files; ``warn`` is told what is odd in the source.
+def prepare(request: Request, warn: Warn = lambda _: None) -> Prepared:
+    """Plan each target, name it and lay out its files; ``warn`` is told what is odd.
 
-    Raises what ``open_gguf`` and ``plan`` raise, and ``BadUsage`` for two targets of one name.
+    Raises what ``open_gguf`` and ``plan`` raise, ``BadUsage`` for two targets of one name, and
+    ``NotWhole``.
     """
+    prepared = outlook(request, warn)
+    with naming(prepared.source.path):
+        require_whole(prepared.source, request.overrides, warn)
+    return prepared
+
+
+def require_whole(source: GGUFFile, overrides: Mapping[str, Value], warn: Warn) -> None:
+    """Raise ``NotWhole`` where tensors are missing or misshapen, by the metadata as overridden too.
+
+    llama-quantize makes files of such models that llama.cpp cannot load. Where more is wrong than
+    right nothing was lost on the way: it is a part of a model, or a slice, as they are made for
+    tests. Then ``warn`` is told.
+    """
+    shapes = {tensor.name: tensor.shape for tensor in source.tensors.values()}
+    flaws = flaws_of(shapes, source.metadata)
+    if not flaws or (overrides and not flaws_of(shapes, overridden(source.metadata, overrides))):
+        return
+    if 2 * len(flaws) > len(shapes):
+        warn(f"{source.path}: {in_words(flaws)}. llama.cpp will not load what is made of it")
+        return
+    raise NotWhole(
+        in_words(flaws),
+        hint="llama.cpp would not load it either: download it again, or convert it anew",
+    )
+
+
+def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
+    """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
     with naming(file.path):
@@ -119,4 +152,14 @@ def prepare(request: Request, warn: Callable[[str], object] = lambda _: None) ->
             )
             files = target_files(file, made, path, written, request.split_max_size)
             targets[path] = Target(made, tuple(files))
+        for pattern in _unmatched(request.options, targets.values()):
+            warn(f"no tensor has a name that --tensor-type {pattern!r} is found in")
         return Prepared(file, tuple(targets.values()), request.overwrite)
+
+
+def _unmatched(options: PlanOptions, targets: Iterable[Target]) -> list[str]:
+    """Return the patterns of rules by hand that name no tensor: misspelt, most of the time."""
+    names = {tensor.name for target in targets for tensor in target.plan.tensors}
+    return [
+        rule.pattern.pattern for rule in options.tensor_types if not any(map(rule.names, names))
+    ]

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ggufscope.measure.maps import window
-from ggufscope.report.console import PIPE_WIDTH
+from ggufscope.report.console import BLUE, CYAN, GREEN, MAGENTA, ORANGE, PIPE_WIDTH, RED
 from ggufscope.report.units import decimals, printable
 
 Matrix = npt.NDArray[np.floating[Any]]
@@ -29,8 +29,8 @@ PLAIN_SHADES: Final = ".-+*#"
 """For an output that can write nothing but ASCII."""
 _UP_TO: Final = (0.005, 0.10, 0.35, 0.70, 1.0)
 """The share that each shade goes up to."""
-_STYLES: Final = ("dim", "blue", "cyan", "bright_cyan", "bold bright_white")
-_MORE, _LESS = "yellow", "magenta"
+_STYLES: Final = ("dim", BLUE, CYAN, f"bold {GREEN}", f"bold {RED}")
+_MORE, _LESS = ORANGE, MAGENTA
 _NO_NUMBER: Final = "?"
 
 _NUMBER: Final = 7

@@ -48,8 +48,10 @@ class PageRun:
     """Layer -> ``kq_soft_max`` (H, T, T), cut as ``maps.window`` cuts a long prompt."""
     scores: Sequence[PageScore] = ()
     """Of each candidate; of the run itself where there is only one."""
-    matches: bool | None = None
-    """The verdict on a candidate."""
+    accepted: bool | None = None
+    """Whether a candidate will do."""
+    level: str = ""
+    """How large its effect is, in a word."""
     verdict: str = ""
     """The verdict in words."""
     facts: Sequence[tuple[str, str]] = ()
@@ -178,8 +180,9 @@ def _cards(runs: Sequence[PageRun]) -> str:
     """Return one card a candidate, each the label of a radio button that chooses it."""
     cards = []
     for number, run in enumerate(runs[1:], 1):
-        kind = {True: "good", False: "bad", None: "open"}[run.matches]
-        word = {True: "✓ matches", False: "✗ does not match", None: ""}[run.matches]
+        kind = {True: "good", False: "bad", None: "open"}[run.accepted]
+        sign = {True: "✓ ", False: "✗ ", None: ""}[run.accepted]
+        word = f"{sign}{_text(run.level)}"
         checked = " checked" if number == 1 else ""
         cards.append(
             f'<label class="card {kind}"><span class="pick">'

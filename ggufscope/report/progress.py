@@ -1,43 +1,92 @@
-"""A bar on standard error while something long runs, with the time that is left."""
+"""A bar on standard error while a command runs: one from start to end, whatever the phase.
+
+It shows the phase, how fast it goes and the time that is left; afterwards, the time it took. Where
+standard error is not a terminal nothing is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ggufscope.report.console import make_console
-from ggufscope.report.units import printable
+from ggufscope.report.quiet import QUIET
+from ggufscope.report.units import printable, size, small
 from ggufscope.threads import signals_held
 
 
-@contextmanager
-def steps_bar(description: str) -> Iterator[Callable[..., None]]:
-    """Return a function to be told (done, total) and, where it changes, what is under way.
+class CommandBar:
+    """The bar of one command; a context manager, which ends it."""
 
-    Nothing is shown in a pipe.
-    """
-    console = make_console(stderr=True)
-    bar = Progress(
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f}%", markup=False),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with signals_held():  # it draws in a thread of its own
-        bar.start()
-    try:
-        task = bar.add_task(description, total=None)
+    def __init__(self, file: str) -> None:
+        """Take the name of the file that is worked on."""
+        self._file = printable(file)
+        self._console = make_console(stderr=True)
+        self._bar = Progress(
+            BarColumn(bar_width=12),
+            TextColumn("{task.percentage:>3.0f}%", markup=False),
+            TimeRemainingColumn(),
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            console=self._console,
+            disable=QUIET.get() or not self._console.is_terminal,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._bar.add_task(self._file, total=1.0)
+        self._done = 0.0  # by the phases before this one
+        self._said = False
+        self._began = time.monotonic()
 
-        def advance(done: int, total: int, under_way: str | None = None) -> None:
-            words = description if under_way is None else printable(under_way)
-            bar.update(task, completed=done, total=total, description=words)
+    def __enter__(self) -> Self:
+        with signals_held():  # it draws in a thread of its own
+            self._bar.start()
+        return self
 
-        yield advance
-    finally:
+    def __exit__(self, *failure: object) -> None:
+        self.end(said=failure[0] is None)
+
+    def phase(self, words: str, share: float = 1.0, unit: str = "") -> Callable[..., None]:
+        """Begin a phase that takes such a share of the whole; return what is told how far it is.
+
+        That takes (done, total) and, where it changes, what is under way. ``unit``: of the rate,
+        such as ``"layers"``; bytes by default.
+        """
+        before, began = self._done, time.monotonic()
+        self._done += share
+        self._show(before, words, self._file)
+
+        def advance(done: int, total: int, under_way: str = "") -> None:
+            seconds = max(time.monotonic() - began, 1e-6)
+            rate = f"{small(done / seconds)} {unit}/s" if unit else f"{size(int(done / seconds))}/s"
+            what = f"{self._file}: {printable(under_way)}" if under_way else self._file
+            self._show(before + share * done / max(total, 1), words, rate, what)
+
+        return advance
+
+    def end(self, *, said: bool = True) -> None:
+        """Take the bar away before the results are printed, and say how long it took."""
         with signals_held():
-            bar.stop()
+            self._bar.stop()
+        said, self._said = said and not self._said, True
+        if said and self._console.is_terminal and not QUIET.get():
+            took = f"{self._file}: done in {elapsed(time.monotonic() - self._began)}"
+            self._console.print(took, style="dim")
+
+    def _show(self, completed: float, *words: str) -> None:
+        self._bar.update(self._task, completed=completed, description=", ".join(words))
+
+
+def elapsed(seconds: float) -> str:
+    """Return a time with as many digits as matter: ``0.34 s``, ``12.5 s``, ``3 min 07 s``."""
+    if seconds < 60:
+        return f"{small(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"

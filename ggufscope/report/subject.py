@@ -22,11 +22,24 @@ class Subject:
     """A printable label of each."""
     label: Callable[[int], str]
     """The label of any token of the vocabulary."""
+    long_rope: str | None = None
+    """Which of LongRoPE's factors it ran with: ``"long"``, ``"short"``, None without LongRoPE."""
 
     @property
     def file_name(self) -> str:
         """The name of its file, without the folder."""
         return self.path.name
+
+    @property
+    def rope_facts(self) -> list[tuple[str, str]]:
+        """Which of LongRoPE's factors ran, and what chose them; nothing without LongRoPE."""
+        hparams = self.summary.hparams
+        if self.long_rope is None or hparams is None:
+            return []
+        than = "more" if self.long_rope == "long" else "no more"
+        limit = hparams.rope_scaling_original_context_length
+        words = f"for {than} than {limit} tokens; --context chooses"
+        return [("rope", f"LongRoPE's {self.long_rope} factors, {words}")]
 
     @property
     def counted(self) -> str:

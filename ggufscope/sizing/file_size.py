@@ -13,12 +13,18 @@ from ggufscope.blocks.layouts import Layout
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import RecipeError
 from ggufscope.model.hparams import architecture_of
+from ggufscope.recipes.metadata import importance_keys
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import Plan, PlannedTensor, Planner, TensorLike
 
 AS_IT_IS: Final = "COPY"
 """The preset that changes nothing."""
+NO_SMALLER: Final = "no smaller"
+"""Why a preset is set aside that makes no file smaller: F32 and BF16, say, of F16 weights."""
+
+USUAL_NAMES: Final = ("imatrix.gguf", "calibration_datav3.txt")
+"""An importance matrix, and the text that it was made of, where their names are not known."""
 
 _SET_ASIDE: Final = {
     **dict.fromkeys(("Q4_0", "Q4_1", "Q5_0", "Q5_1"), "older"),
@@ -34,6 +40,10 @@ def why_set_aside(preset: str, architecture: str | None) -> str:
     that were trained in them: quantizing another model so makes garbage of it.
     """
     return "" if architecture == "gpt-oss" and preset == "MXFP4_MOE" else _SET_ASIDE.get(preset, "")
+
+
+def _gains_nothing(made: Plan) -> bool:
+    return made.nbytes >= made.source_nbytes and any(t.converted for t in made.tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,7 @@ def preset_sizes(
         try:
             made = planner.plan(preset, options)
             aside = why_set_aside(made.preset, architecture_of(metadata))
+            aside = aside or (NO_SMALLER if _gains_nothing(made) else "")
             sizes.append(PresetSize(made, set_aside=aside))
         except RecipeError as error:
             if presets:
@@ -161,11 +172,16 @@ def preset_sizes(
 def file_sizes(
     file: GGUFFile, presets: Sequence[str] = (), options: PlanOptions = DEFAULTS
 ) -> PresetSizes:
-    """Size the files that ``quantize`` would write of a file, header and all."""
-    from ggufscope.recipes.request import Request, prepare
+    """Size the files that ``quantize`` would write of a file, header and all.
+
+    With an importance matrix the header names it, as llama-quantize does: here by usual names.
+    Longer ones, or whole paths, take a byte for each character more, padded to 32.
+    """
+    from ggufscope.recipes.request import Request, outlook
 
     bare = preset_sizes(file.tensors.values(), file.metadata, presets, options)
-    prepared = prepare(Request(file, [size.plan for size in bare.sizes]))
+    named = importance_keys(*USUAL_NAMES) if options.importance else {}
+    prepared = outlook(Request(file, [size.plan for size in bare.sizes], overrides=named))
     weighed = zip(bare.sizes, prepared.targets, strict=True)
     return _sorted(
         [replace(size, file_nbytes=target.nbytes) for size, target in weighed], bare.refused

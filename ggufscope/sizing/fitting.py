@@ -74,14 +74,18 @@ class FitTable:
         """Return the smallest proposed preset, which is the last to be given up."""
         return next((row for row in reversed(self.rows) if row.size.proposed), None)
 
+    def missed(self) -> list[int]:
+        """Return the columns of the contexts with which the file as it is does not fit."""
+        needs = self.itself.needs if self.itself else ()
+        return [i for i, need in enumerate(needs) if fit(need, self.limit) is not Fit.YES]
+
     @property
     def any_fits(self) -> bool:
-        """Whether some preset fits with one of the contexts that were asked about."""
+        """Whether the file as it is fits with one of the contexts; of a shape, some preset."""
         columns = range(len(self.contexts))
-        as_it_is = self.itself is not None and any(
-            fit(need, self.limit) is Fit.YES for need in self.itself.needs
-        )
-        return as_it_is or any(self.best(column) for column in columns)
+        if self.itself is not None:
+            return len(self.missed()) < len(columns)
+        return any(self.best(column) for column in columns)
 
 
 def fit_table(
@@ -105,6 +109,10 @@ def fit_table(
     def row(size: PresetSize) -> FitRow:
         needs = tuple(run.with_weights(size.nbytes) for run in runs)
         longest = longest_context(lambda c: needed(c, size.nbytes).high <= limit, most)
+        asked = (
+            context for context, need in zip(contexts, needs, strict=True) if need.high <= limit
+        )
+        longest = max(longest, *asked, 0)  # one of fewer cells than are looked for may fit
         return FitRow(size, needs, longest)
 
     rows = tuple(row(size) for size in sizes)

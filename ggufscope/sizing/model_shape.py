@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, islice
 from math import prod
 from typing import Any, Final
 
-from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.blocks.layouts import LAYOUTS
+from ggufscope.container.file import GGUFFile, Shard
+from ggufscope.container.header import DEFAULT_ALIGNMENT, Header, Metadata
+from ggufscope.container.source import NoFile
+from ggufscope.container.tensor_info import TensorInfo, padded
+from ggufscope.container.value_types import ValueType
+from ggufscope.container.values import Value
 from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.anatomy.symbols import layer_dims, measure
 from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
@@ -39,20 +46,6 @@ _AXES: Final = {
 _FUSED_UP: Final = ["F+F", "E"]
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeTensor:
-    """A tensor that is known by name and shape alone."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: Layout
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of data."""
-        return self.type.row_bytes(prod(self.shape))
-
-
 @dataclass(frozen=True)
 class ModelShape:
     """A model that everyone knows, without its weights."""
@@ -74,17 +67,30 @@ class ModelShape:
         return {"general.architecture": self.architecture, "general.name": self.name, **own}
 
     @cached_property
-    def tensors(self) -> tuple[ShapeTensor, ...]:
+    def tensors(self) -> tuple[TensorInfo, ...]:
         """Every tensor of its file, in F16 and F32."""
-        found = [self._tensor("", word, 0, self.outside) for word in self.outside.split()]
-        number = 0
-        for count, words in self.layers:
-            for layer in range(number, number + count):
-                found += [
-                    self._tensor(f"blk.{layer}.", word, layer, words) for word in words.split()
-                ]
-            number += count
+        places = [("", 0, self.outside)]
+        numbers = count()
+        for many, words in self.layers:
+            layers = islice(numbers, many)
+            places += [(f"blk.{layer}.", layer, words) for layer in layers]
+        found: list[TensorInfo] = []
+        end = 0
+        for place, layer, words in places:
+            for word in words.split():
+                found.append(self._tensor(place, word, layer, words, end))
+                end = padded(end + found[-1].nbytes, DEFAULT_ALIGNMENT)
         return tuple(found)
+
+    def as_file(self) -> GGUFFile:
+        """Return what the header of its file says; there are no weights to read."""
+        values = {
+            key: Value.of(ValueType.STRING if isinstance(data, str) else ValueType.UINT32, data)
+            for key, data in self.metadata.items()
+        }
+        header = Header(3, "<", Metadata(values), self.tensors, DEFAULT_ALIGNMENT, 0)
+        size = padded(header.data_end, DEFAULT_ALIGNMENT)
+        return GGUFFile((Shard(NoFile(self.name, size, self.assumes), header),))
 
     @property
     def n_elements(self) -> int:
@@ -95,7 +101,7 @@ class ModelShape:
     def _read(self) -> HParams:
         return read_hparams(self.metadata)
 
-    def _tensor(self, place: str, word: str, layer: int, words: str) -> ShapeTensor:
+    def _tensor(self, place: str, word: str, layer: int, words: str, offset: int) -> TensorInfo:
         stem, dot, suffix = word.partition(".")
         fused = stem == "ffn_up" and "ffn_gate" not in words
         axes = _FUSED_UP if fused else _AXES[stem].split()
@@ -107,4 +113,5 @@ class ModelShape:
             shape = (shape[0] // 2,)
         name = f"{place}{stem}.{suffix if dot else 'weight'}"
         kept = why_kept(name, shape, self.architecture)
-        return ShapeTensor(name, shape, LAYOUTS["F32" if kept else "F16"])
+        layout = LAYOUTS["F32" if kept else "F16"]
+        return TensorInfo(name, shape[::-1], layout, offset, layout.row_bytes(prod(shape)))

@@ -57,18 +57,25 @@ class SplitTable:
     rows: tuple[SplitRow, ...]
 
     @property
+    def itself(self) -> SplitRow | None:
+        """The file as it is; None for a shape."""
+        return next((row for row in self.rows if row.size.preset == AS_IT_IS), None)
+
+    @property
     def runnable(self) -> list[SplitRow]:
-        """What fits and is proposed, the largest first; a quantized file stands for itself."""
-        fitting = [row for row in self.rows if row.fits is Fit.YES]
-        itself = [row for row in fitting if row.size.is_quantized and row.size.preset == AS_IT_IS]
-        return itself or [
-            row for row in fitting if row.size.proposed and row.size.preset != AS_IT_IS
+        """Presets that fit and are proposed, the largest first; none of a quantized file."""
+        if self.itself is not None and self.itself.size.is_quantized:
+            return []
+        return [
+            row
+            for row in self.rows
+            if row.fits is Fit.YES and row.size.proposed and row.size.preset != AS_IT_IS
         ]
 
     @property
     def any_fits(self) -> bool:
-        """Whether some preset, or the file as it is, fits in both memories."""
-        return any(row.fits is Fit.YES and row.size.proposed for row in self.rows)
+        """Whether the file as it is fits in both memories; of a shape, some preset."""
+        return self.itself.fits is Fit.YES if self.itself else bool(self.runnable)
 
 
 def split_table(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import HyperparameterError, NotDerivable, naming
 from ggufscope.model.hparams import HParams, read_hparams, text_of
+from ggufscope.model.required import warnings_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
 from ggufscope.sizing.bare import parse_count
@@ -23,10 +24,11 @@ from ggufscope.sizing.file_size import (
     preset_sizes,
 )
 from ggufscope.sizing.fitting import FitTable, fit_table
+from ggufscope.sizing.here import Here
 from ggufscope.sizing.model_shape import ModelShape
+from ggufscope.sizing.names import shape_named, shapes_like
 from ggufscope.sizing.offload import SplitTable, split_table
 from ggufscope.sizing.settings import RunSettings
-from ggufscope.sizing.shapes import SHAPES, shape_named
 from ggufscope.sizing.sharing import Sharing, sharings
 
 CONTEXTS: Final = (4096, 16384)
@@ -50,6 +52,8 @@ class Question:
     presets: tuple[str, ...] = ()
     """None named: all of them."""
     options: PlanOptions = DEFAULTS
+    here: Here | None = None
+    """This machine, where ``limits``, ``vram`` and ``ram`` are what it has free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Overview:
     fits: tuple[FitTable, ...] = ()
     splits: tuple[SplitTable, ...] = ()
     """One for each context."""
+    here: Here | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -89,7 +94,7 @@ class Overview:
 
     @property
     def nothing_fits(self) -> bool:
-        """Whether the answer to some question is no for every preset."""
+        """Whether the answer to some question is no: for a file, as it is; else for any preset."""
         fits = bool(self.fits) and not any(table.any_fits for table in self.fits)
         splits = bool(self.splits) and not any(table.any_fits for table in self.splits)
         return fits or splits or any(target.nearest is None for _, target in self.targets)
@@ -98,7 +103,8 @@ class Overview:
 def named(text: str) -> Path | ModelShape | int:
     """Return what is named: a file, a shape, or a count of weights.
 
-    Raises ``UnknownShape``, ``BadUsage`` for a count of nothing.
+    A path that leads nowhere is a file all the same, unless it is a name such as
+    ``meta-llama/Llama-3.1-8B``. Raises ``UnknownShape``, ``BadUsage`` for a count of nothing.
     """
     path = Path(text)
     try:
@@ -109,8 +115,10 @@ def named(text: str) -> Path | ModelShape | int:
     count = parse_count(text)
     if count is not None:
         return count
-    written_as_path = path.suffix.lower() == ".gguf" or len(path.parts) > 1
-    return path if written_as_path and text.lower() not in SHAPES else shape_named(text)
+    if path.suffix.lower() == ".gguf" or text.startswith((".", "/", "~")):
+        return path
+    owned = len(path.parts) == 2 and len(shapes_like(text)) == 1
+    return path if len(path.parts) > 1 and not owned else shape_named(text)
 
 
 def overview_of(model: Path | ModelShape, question: Question) -> Overview:
@@ -140,7 +148,7 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     sizes = file_sizes(file, question.presets, question.options)
     name = text_of(file.metadata, "general.name") or file.path.name
     found = _overview(name, file.metadata, sizes, itself, question, tensors)
-    return replace(found, warnings=(*file.warnings(), *found.warnings))
+    return replace(found, warnings=(*warnings_of(file), *found.warnings))
 
 
 def _overview(
@@ -162,10 +170,12 @@ def _overview(
     contexts = question.contexts or _contexts(hparams)
     settings = [replace(question.settings, context=context) for context in contexts]
     made_for = hparams.context_length
-    warnings: tuple[str, ...] = ()
+    warnings = question.here.warnings() if question.here else ()
     if made_for and max(question.contexts, default=0) > made_for:
-        warnings = (f"the model was made for {made_for:,} tokens of context",)
-    found = Overview(name, hparams, "", itself, sizes, targets, warnings=warnings)
+        warnings += (f"the model was made for {made_for:,} tokens of context",)
+    found = Overview(
+        name, hparams, "", itself, sizes, targets, here=question.here, warnings=warnings
+    )
     try:
         found = replace(found, runs=tuple(run_memory(hparams, each) for each in settings))
     except NotDerivable as error:

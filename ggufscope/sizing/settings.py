@@ -22,7 +22,7 @@ DEFAULT_BATCH: Final = 512
 
 def cache_type(name: str | None) -> Layout:
     """Return the layout of this name, F16 for None. Raises ``UnknownType``, ``BadUsage``."""
-    layout = layout_named(name or "F16")
+    layout = layout_named(name or "F16", CACHE_TYPES)
     if layout.name not in CACHE_TYPES:
         raise BadUsage(
             f"llama.cpp keeps no cache in {layout.name}",

@@ -199,7 +199,7 @@ def test_without_a_tokenizer_ids_run(run: Run, tmp_path: Path) -> None:
         (["--layer", "1", "--head", "8"], "there is no head 8: layer 1 has heads 0 to 7"),
         (["--prompt", "word " * 300], "tokens are more than the model's context of 256"),
         (["--prompt-file", "/nowhere"], "/nowhere: no such file"),
-        (["--html", "/nowhere/page.html"], "there is no directory /nowhere"),
+        (["--html", "/dev/null/page.html"], "/dev/null/page.html cannot be written"),
         (["--save", "."], ". is not a regular file"),
         (["--save", "a.npz", "--html", "./a.npz"], "name one file"),
         (["--verify", "--layer", "1"], "--verify checks all layers"),

@@ -15,10 +15,13 @@ import pytest
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.recipes.apply import quantize_model
-from tests.measure.altered import altered, head_rows, twice
+from ggufscope.recipes.options import PlanOptions
+from tests.measure.altered import altered, head_rows
 from tests.models import makers
 
 Run = Callable[..., int]
+
+BY = ("--by", "layer", "--by", "head")
 
 
 @pytest.fixture
@@ -35,22 +38,44 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def test_it_says_the_verdict_first_and_fits_eighty_columns(
+def test_it_fits_one_screen_with_the_answer_at_its_end(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(sample) == 0
     said = capsys.readouterr()
     assert said.err == ""
     lines = said.out.splitlines()
-    assert lines[0].startswith("model      stories-f16.gguf")
-    verdicts = [line for line in lines[:12] if " matches  " in line]
-    assert [line.split()[0] for line in verdicts] == ["Q8_0", "Q4_K", "Q2_K"]
-    assert all("% of attention moved; closest" in line for line in verdicts)
+    assert len(lines) < 24  # the prompt of the shell has a line, too
     assert max(map(len, lines)) <= 80
     assert "…" not in said.out
     assert "\x1b" not in said.out
-    for part in ("Q4_K, layer by layer", "layer / head", "Q2_K minus FP32", "4_K", "perplexity"):
-        assert part in said.out
+    assert lines[0].startswith("model      stories-f16.gguf")
+    assert [line.split(":")[0] for line in lines[4:7]] == [
+        "Q8_0  A negligible effect",
+        "Q4_K  A small effect",
+        "Q2_K  A visible effect",
+    ]
+    assert lines[-1] == "All 3 candidates pass; the largest effect is visible (Q2_K)."
+    assert "Measured over 7 tokens: few, so the KL divergence is noisy." in said.out
+
+
+def test_layers_and_heads_come_where_they_are_asked_for(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sample, "--types", "Q4_K,Q2_K", "--by", "layer") == 0
+    layers = capsys.readouterr().out
+    assert layers.count("layer 3") == 2
+    assert "layer / head" not in layers
+    assert "Q2_K minus FP32" not in layers
+    assert run(sample, "--types", "Q4_K,Q2_K", "--by", "layer", "--by", "head") == 0
+    both = capsys.readouterr().out
+    assert both.count("layer / head") == 2
+    assert "... and 16 that moved less: --json" in both
+    assert "Q2_K minus FP32" in both
+    for said in (layers, both):
+        assert max(map(len, said.splitlines())) <= 80
+        assert "…" not in said
+        assert said.splitlines()[-1].startswith("All 2 candidates pass; ")
 
 
 def test_long_names_leave_the_tables_their_room(
@@ -68,13 +93,13 @@ def test_long_names_leave_the_tables_their_room(
 def _json(run: Run, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
     code = run(*arguments, "--json")
     data = json.loads(capsys.readouterr().out)
-    assert code == (0 if data["matches"] else 1)
+    assert code == (0 if data["accepted"] else 1)
     return data
 
 
 def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = _json(run, capsys, sample, "--types", "Q4_K", "--recipe", "Q4_K_M")
-    assert data["schema"] == "ggufscope.compare-attention/2"
+    assert data["schema"] == "ggufscope.compare-attention/3"
     assert data["prompt"]["text"] == "The cat sat on the mat"
     assert len(data["prompt"]["ids"]) == len(data["prompt"]["tokens"]) == 7
     assert [each["name"] for each in data["candidates"]] == ["Q4_K", "Q4_K_M"]
@@ -87,31 +112,70 @@ def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[
         tensors = [t["name"] for layer in each["layers"] for t in layer["tensors"]]
         tensors += [t["name"] for t in each["other_tensors"]]
         assert len(tensors) == len(set(tensors)) == 30
-        assert each["verdict"]["worst"]["value"] <= each["verdict"]["worst"]["tolerance"]
+        assert each["verdict"]["making"] is None
+        assert each["verdict"]["effect"]["level"] == "small"
 
 
 def test_a_tolerance_decides_the_exit_code(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(sample, "--types", "Q4_K", "--tolerance", "0.5") == 0
-    assert run(sample, "--types", "Q8_0,Q4_K", "--tolerance", "0.005") == 1
-    out = capsys.readouterr().out
-    assert "Q4_K  DOES NOT MATCH  first in layer 0, head" in out
-    assert "Q8_0  matches" in out
-    # What does not match is what is drawn.
+    assert run(sample, "--types", "Q8_0,Q4_K", "--tolerance", "0.005", "--by", "head") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Q4_K A small effect: 1.22% of the attention moved. Out of tolerance: first in" in out
+    assert out.endswith("Q4_K fails; the largest effect is small (Q4_K).")
+    # What fails is what is drawn.
     assert "Q4_K minus FP32" in out
 
 
-def test_a_fault_is_named_on_the_first_line(
+def test_a_requirement_decides_the_exit_code(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sample, "--require", "visible") == 0
+    assert run(sample, "--require", "small") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "5.14% of the attention moved. That is beyond --require small." in out
+    assert out.endswith("Q2_K fails; the largest effect is visible (Q2_K).")
+    assert run(sample, "--require", "negligible") == 1
+    assert "Q4_K, Q2_K fail; " in capsys.readouterr().out
+    assert run(sample, "--require", "tiny") == 2
+
+
+def test_a_fault_is_named_with_tensor_layer_and_head(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def change(weights: Any) -> Any:
+        weights[head_rows(3)] *= np.float32(1.2)
+        return weights
+
     with open_gguf(sample) as file:
-        fault = {"blk.2.attn_q.weight": twice(head_rows(3), "Q2_K")}
-        other = altered(file, tmp_path / "fault.gguf", fault)
-    assert run(sample, "--against", other) == 1
-    out = capsys.readouterr().out
-    assert "DOES NOT MATCH  first in layer 2, head 3" in " ".join(out.split("\n", 6)[4:6])
+        wrong = altered(file, tmp_path / "wrong.gguf", {"blk.2.attn_q.weight": change})
+    other = tmp_path / "fault.gguf"
+    quantize_model(wrong, {other: "Q2_K"})
+    assert run(sample, "--against", other, "--by", "head") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Not well made: blk.2.attn_q.weight (layer 2, head 3) is scaled by about 1.2" in out
+    assert "NOT WELL" in out
     assert "fault.gguf minus FP32: layer 2, head 3" in out
+    assert out.endswith("fault.gguf fails; the largest effect is visible (fault.gguf).")
+    data = _json(run, capsys, sample, "--against", other)
+    assert data["candidates"][0]["verdict"]["well_made"] is False
+    (fault,) = data["candidates"][0]["verdict"]["making"]["faults"]
+    assert (fault["layer"], fault["head"], fault["reason"]) == (2, 3, "scaled")
+    assert fault["gain"] == pytest.approx(1.2, abs=0.02)
+
+
+def test_a_file_quantized_twice_fails_however_little_it_lost(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once, twice, well = (tmp_path / f"{name}.gguf" for name in ("once", "twice", "well"))
+    quantize_model(sample, {once: "Q8_0", well: "Q4_K_M"})
+    quantize_model(once, {twice: "Q4_K_M"}, options=PlanOptions(allow_requantize=True))
+    assert run(sample, "--against", twice, "--against", well) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "is exactly F16 -> Q8_0 -> Q4_K, quantized twice, and 29 faults more." in out
+    assert "Well made: exactly what plain quantization gives." in out
+    assert "twice.gguf fails; " in out
 
 
 def test_a_prompt_in_each_form_is_the_same_prompt(
@@ -132,7 +196,7 @@ def test_a_prompt_in_each_form_is_the_same_prompt(
 def test_layer_and_head_choose_what_is_shown(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(sample, "--types", "Q2_K", "--layer", "3", "--head", "6") == 0
+    assert run(sample, "--types", "Q2_K", "--layer", "3", "--head", "6", *BY) == 0
     out = capsys.readouterr().out
     assert "Q2_K minus FP32: layer 3, head 6" in out
     assert "layer 3 " in out
@@ -176,14 +240,24 @@ def test_one_token_is_a_prompt(run: Run, sample: Path, capsys: pytest.CaptureFix
     assert "nothing" not in capsys.readouterr().err
 
 
-def test_a_model_that_is_quantized_already_is_its_own_reference(
+def test_a_model_that_is_quantized_already_is_said_to_be_so_first(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = tmp_path / "small.gguf"
-    quantize_model(sample, {small: "Q4_K_S"})
+    small, other = tmp_path / "small.gguf", tmp_path / "other.gguf"
+    quantize_model(sample, {small: "Q4_K_S", other: "Q3_K_M"})
     data = _json(run, capsys, small, "--types", "Q8_0")
     assert data["model"]["types"] == {"Q4_K": 25, "Q5_K": 4, "Q6_K": 1}
-    assert data["candidates"][0]["matches"]
+    assert data["original"] is False
+    assert data["candidates"][0]["accepted"]
+    assert run(small, "--against", small) == 0
+    out = capsys.readouterr().out
+    assert " ".join(out.split()).startswith(
+        "small.gguf is already quantized (Q4_K 25, Q5_K 4, Q6_K 1); the original is needed"
+    )
+    assert max(map(len, out.splitlines())) <= 80
+    # Without the original nothing tells how it was made.
+    data = _json(run, capsys, small, "--against", other)
+    assert data["candidates"][0]["verdict"]["well_made"] is None
 
 
 def test_the_page_is_written_once(
@@ -198,7 +272,7 @@ def test_the_page_is_written_once(
     assert run(sample, "--types", "Q8_0", "--html", page) == 2
     assert page.stat().st_mtime_ns == before
     assert run(sample, "--types", "Q8_0", "--html", page, "--force") == 0
-    assert run(sample, "--html", tmp_path / "nowhere" / "page.html") == 2
+    assert run(sample, "--html", "/dev/null/page.html") == 2
     assert "error: " in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ggufscope.cli import app
+from ggufscope.sizing.names import shape_named
 from tests.container.test_header import LIES
 from tests.models.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
 
@@ -51,6 +52,33 @@ def test_stored_and_computed_are_kept_apart(make: Callable[[str], Path]) -> None
     assert "kq_soft_max" in computed
     assert "GQA: 4 query heads share 2 key/value heads, 2 to one" in stored
     assert "KV cache" in computed
+
+
+@pytest.mark.parametrize("name", ["llama3-8b", "qwen3-0.6b", "deepseek-v3", "gpt-oss-20b"])
+def test_a_known_shape_is_listed_without_a_file(name: str) -> None:
+    shape = shape_named(name)
+    output = _list(name, COLUMNS="80")
+    assert output.startswith("file       known shape, no file: ")
+    assert f"model      {shape.name}, architecture {shape.architecture}" in output
+    assert f"{len(shape.tensors)} tensors" in output
+    assert "kq_soft_max" in output.split("Computed at run time")[1]
+    assert max(map(len, output.splitlines())) <= 80
+    assert " ".join(shape.assumes.split()) in " ".join(output.split())
+    told = _json(name, "--layer", "0")
+    assert told["file"]["paths"] == told["warnings"] == []
+    assert {tensor["path"] for tensor in told["stored"]["tensors"]} == {None}
+    assert told["metadata"]["general.architecture"]["value"] == shape.architecture
+
+
+def test_a_name_that_is_none_is_asked_about() -> None:
+    for name, words in (
+        ("llama-8b", "hint: did you mean llama-3-8b or llama-3.1-8b?"),
+        ("7B", "error: 7B says how many weights"),
+        ("gone.gguf", "error: gone.gguf: no such file"),
+    ):
+        done = _run(name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
 
 
 @pytest.mark.parametrize("kind", RECIPES)

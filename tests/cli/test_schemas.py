@@ -12,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ggufscope.cli import app
+from ggufscope.recipes.apply import quantize_model
+from ggufscope.recipes.options import PlanOptions
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 
@@ -142,9 +144,18 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
 
 
-def test_compare_attention(ask: Ask, sample: Path) -> None:
-    told = ask("compare-attention", sample, "--types", "Q4_K", "--ids", "1,5,5", code=1)
+ASK = ("--require", "negligible")
+
+
+def test_compare_attention(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    told = ask("compare-attention", sample, "--types", "Q4_K", "--ids", "1,5,5", *ASK, code=1)
     ask("compare-attention", sample, "--type-k", "q8_0", "--ids", "1", code=0)
+    once, twice = tmp_path / "once.gguf", tmp_path / "twice.gguf"
+    quantize_model(sample, {once: "Q8_0"})
+    assert ask("compare-attention", sample, "--against", once)["accepted"]
+    quantize_model(once, {twice: "Q4_0"}, options=PlanOptions(allow_requantize=True))
+    found = ask("compare-attention", sample, "--against", twice, code=1)
+    assert found["candidates"][0]["verdict"]["making"]["faults"]
     size = ask("size", sample, "--type", "F16")
     assert told["model"]["n_elements"] == size["model"]["n_elements"]
     shared = ("name", "architecture", "n_elements", "block_count")

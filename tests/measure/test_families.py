@@ -23,9 +23,12 @@ def test_memory_and_file_agree_in_every_family(name: str, tmp_path: Path) -> Non
     with open_gguf(source) as file, open_gguf(target) as other:
         runs = [*of_types(file, ["Q8_0"]), of_file(file, other)]
         memory, written = compare(file, IDS, runs).candidates
+        tensors = {*file.tensors}
     assert memory.layers == written.layers
     assert memory.kl_divergence == written.kl_divergence
     assert memory.tensors == written.tensors
+    assert written.verdict.making is not None
+    assert written.verdict.making.identical == written.verdict.making.tensors == len(tensors)
     assert any(head.total_variation > 0 for head in memory.heads)
     assert all(np.isfinite(head.output_error) for head in memory.heads)
     # Random routers are undecided: some tokens go to other experts.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import BadUsage
 from ggufscope.measure.differences import HeadDifference, LayerDifference, Prediction
-from ggufscope.measure.tolerances import EXACT, LIMITS, default_tolerances, limits_of_type
+from ggufscope.measure.effect import Level, effect_of
+from ggufscope.measure.making import Fault, Making
 from ggufscope.measure.verdict import METRICS, Reading, judge, parse_tolerances
 
 
@@ -29,7 +29,7 @@ _SAME = Prediction((0.0, 0.0), 1.0, 2.0)
 def test_all_within() -> None:
     layers = [_layer(0, [_head(0, 0, total_variation=0.1), _head(0, 1, total_variation=0.05)])]
     verdict = judge(layers, _SAME, {"total_variation": 0.1})
-    assert verdict.matches
+    assert verdict.accepted
     assert verdict.first is None
     assert verdict.heads_out == 0
     assert verdict.worst == Reading("total_variation", 0.1, 0.1, 0, 0)
@@ -59,17 +59,19 @@ def test_the_whole_model_may_be_what_is_out() -> None:
     model = Prediction((0.1, 0.5), 0.5, None)
     limits = {"kl_divergence": 0.2, "top1_agreement": 0.9, "total_variation": 0.1}
     verdict = judge([_layer(0, [_head(0, 0)])], model, limits)
-    assert not verdict.matches
+    assert not verdict.accepted
     assert verdict.first == verdict.worst
     assert verdict.worst is not None
     assert verdict.worst.metric == "top1_agreement"  # five times its tolerance
     assert verdict.worst.used == pytest.approx(5)
-    assert judge([], model, {"top1_agreement": 0.5, "kl_divergence": 0.31}).matches
+    assert judge(
+        [_layer(0, [_head(0, 0)])], model, {"top1_agreement": 0.5, "kl_divergence": 0.31}
+    ).accepted
 
 
 def test_no_tolerance_no_objection() -> None:
     verdict = judge([_layer(0, [_head(0, 0, total_variation=1)])], _SAME, {})
-    assert verdict.matches
+    assert verdict.accepted
     assert verdict.worst is None
 
 
@@ -85,7 +87,7 @@ def test_a_tolerance_of_nothing_lets_nothing_pass() -> None:
 def test_what_is_not_a_number_is_out() -> None:
     layers = [_layer(0, [_head(0, 0, total_variation=0.5), _head(0, 1, total_variation=nan)])]
     verdict = judge(layers, _SAME, {"total_variation": 1.0})
-    assert not verdict.matches
+    assert not verdict.accepted
     assert verdict.worst is not None
     assert verdict.worst.head == 1
 
@@ -96,8 +98,8 @@ def test_every_metric_can_be_limited(metric: str) -> None:
     heads = [_head(0, 0, **far, top_changed=1.0, output_error=1.0)]
     model = Prediction((1.0,), 0.0, None)
     layers = [_layer(0, heads, error=1.0)]
-    assert not judge(layers, model, {metric: 0.5}).matches
-    assert judge([_layer(0, [_head(0, 0)])], _SAME, {metric: 0.5}).matches
+    assert not judge(layers, model, {metric: 0.5}).accepted
+    assert judge([_layer(0, [_head(0, 0)])], _SAME, {metric: 0.5}).accepted
 
 
 def test_tolerances_as_they_are_typed() -> None:
@@ -118,17 +120,42 @@ def test_what_is_no_tolerance(text: str) -> None:
     assert caught.value.hint
 
 
-def test_every_type_has_limits() -> None:
-    for name in LAYOUTS:
-        limits = limits_of_type(name)
-        assert limits.total_variation > 0
-    assert limits_of_type("F32") == EXACT
-    assert limits_of_type("Q5_0") == LIMITS["Q5_0"]
-    assert limits_of_type("IQ3_S") == LIMITS["Q3_K"]
-    assert limits_of_type("IQ1_S") == LIMITS["Q2_K"]
+@pytest.mark.parametrize(
+    ("kl", "moved", "level", "decided_by"),
+    [
+        (0.0014, 0.001, Level.NEGLIGIBLE, "kl_divergence"),  # Q8_0 of Llama 3 8B
+        (0.0313, 0.0, Level.SMALL, "kl_divergence"),  # Q4_K_M
+        (0.445, 0.0, Level.VISIBLE, "kl_divergence"),  # Q2_K
+        (2.2, 0.0, Level.BROKEN, "kl_divergence"),  # IQ1_S
+        (0.001, 0.0122, Level.SMALL, "total_variation"),  # Q4_K of the sample
+        (0.019, 0.0514, Level.VISIBLE, "total_variation"),  # Q2_K
+        (0.0, 0.2, Level.BROKEN, "total_variation"),
+        (0.1, 0.1, Level.VISIBLE, "kl_divergence"),
+        (nan, 0.0, Level.BROKEN, "kl_divergence"),
+        (0.0, nan, Level.BROKEN, "total_variation"),
+        (inf, 0.0, Level.BROKEN, "kl_divergence"),
+    ],
+)
+def test_the_more_severe_of_two_numbers_is_the_level(
+    kl: float, moved: float, level: Level, decided_by: str
+) -> None:
+    effect = effect_of(kl, moved, 7)
+    assert (effect.level, effect.decided_by, effect.tokens) == (level, decided_by, 7)
 
 
-def test_the_widest_limit_counts() -> None:
-    assert default_tolerances(["Q6_K", "Q4_K"]) == default_tolerances(["Q4_K"])
-    exact: dict[str, Any] = default_tolerances([])
-    assert exact["total_variation"] == EXACT.total_variation
+def _making(*faults: Fault, tensors: int = 3) -> Making:
+    return Making(tensors, 0, (), 1.0, faults)
+
+
+def test_what_will_do() -> None:
+    layers = [_layer(0, [_head(0, 0, total_variation=0.02)])]
+    fault = Fault("blk.0.attn_q.weight", "Q4_K", 0, 3, "head 3", "scaled", "", 0.2, 0.07, 1.2)
+    small = judge(layers, _SAME, {})
+    assert (small.effect.level, small.accepted, small.well_made) == (Level.SMALL, True, None)
+    assert judge(layers, _SAME, {}, Level.SMALL).accepted
+    assert not judge(layers, _SAME, {}, Level.NEGLIGIBLE).accepted
+    assert judge(layers, _SAME, {}, making=_making()).accepted
+    assert not judge(layers, _SAME, {}, making=_making(fault)).accepted
+    nothing = judge(layers, _SAME, {}, making=_making(tensors=0))
+    assert (nothing.well_made, nothing.accepted) == (None, True)
+    assert not judge(layers, Prediction((nan,), 1.0, None), {}).accepted

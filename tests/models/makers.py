@@ -150,7 +150,8 @@ def _gpt2() -> Recipe:
     }
     hparams = _base(4, 4)
     del hparams["attention.head_count_kv"]
-    return Recipe("gpt2", hparams, _ends() | {"position_embd.weight": (64, E)} | _each(layer))
+    ends = _ends() | {"output_norm.bias": (E,), "position_embd.weight": (64, E)}
+    return Recipe("gpt2", hparams, ends | _each(layer))
 
 
 def _falcon() -> Recipe:

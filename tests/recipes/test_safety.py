@@ -106,7 +106,7 @@ def test_targets_that_are_refused(sample: Path, tmp_path: Path) -> None:
         (tmp_path / "pipe", errors.TargetNotAFile),
         (Path(os.devnull), errors.TargetNotAFile),
         (tmp_path / "there.gguf", errors.TargetExists),
-        (tmp_path / "nowhere" / "x.gguf", errors.TargetUnwritable),
+        (tmp_path / "there.gguf" / "x.gguf", errors.TargetUnwritable),
     ):
         with pytest.raises(kind):
             quantize_model(sample, {target: "Q8_0"}, overwrite=kind is not errors.TargetExists)

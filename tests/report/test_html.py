@@ -51,7 +51,9 @@ def a_page(tokens: int = 6, layers: int = 2, heads: int = 3) -> Page:
         tokens=["a", " b", HOSTILE, "\n", "漢", "f"][:tokens],
         runs=[
             PageRun("FP32", reference),
-            PageRun(HOSTILE, near, [score], False, "worst: layer 1, head 2", [("KL", "0.1")]),
+            PageRun(
+                HOSTILE, near, [score], False, "visible", "worst: layer 1, head 2", [("KL", "0.1")]
+            ),
         ],
         tables=[PageTable("By layer", ["layer", "TV"], [["0", HOSTILE]])],
     )

@@ -64,10 +64,28 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
         check_target(tmp_path, overwrite=True)
     with pytest.raises(TargetUnwritable):
         check_target(path / "b", overwrite=True)
-    with pytest.raises(TargetUnwritable):
-        check_target(tmp_path / "none" / "b", overwrite=True)
-    with pytest.raises(TargetUnwritable):
-        write_text(tmp_path / "none" / "b", "x", overwrite=False)
+    check_target(tmp_path / "none" / "b", overwrite=True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_made_and_goes_with_what_fails(tmp_path: Path) -> None:
+    inside = tmp_path / "new" / "deep" / "a.npz"
+
+    def fail(meanwhile: Path | None) -> None:
+        with ArraysFile(inside, overwrite=False):
+            if meanwhile is not None:
+                meanwhile.touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail(None)
+    assert list(tmp_path.iterdir()) == []
+    other = inside.parent.parent / "other"
+    with pytest.raises(ZeroDivisionError):
+        fail(other)
+    assert sorted(tmp_path.rglob("*")) == [other.parent, other]  # what is not ours stays
+    write_text(inside, "x", overwrite=False)
+    assert inside.read_text() == "x"
 
 
 def test_a_directory_that_may_not_be_changed_is_known_before(

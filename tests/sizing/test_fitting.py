@@ -79,6 +79,7 @@ def test_what_leaves_room_is_worth_making(sizes: PresetSizes) -> None:
 
 def test_what_is_not_worth_making_is_not_proposed(sizes: PresetSizes) -> None:
     proposed = {size.preset for size in sizes.sizes if size.proposed}
+    assert proposed.isdisjoint({"F32", "BF16"})  # of F16 weights: larger, or as large
     assert proposed.isdisjoint({"Q5_1", "TQ2_0", "Q1_0", "MXFP4_MOE", "IQ2_XS", "Q2_K_S"})
     assert {"F16", "Q8_0", "Q4_K_M", "IQ4_XS", "Q2_K"} <= proposed
     assert not why_set_aside("MXFP4_MOE", "gpt-oss")
@@ -89,7 +90,7 @@ def test_what_is_not_worth_making_is_not_proposed(sizes: PresetSizes) -> None:
     [
         ({"target_nbytes": 4 * GIB}, "Q3_K_M", "Q3_K_L"),
         ({"target_bits": 4.5}, "IQ4_XS", "Q4_K_S"),
-        ({"target_bits": 64.0}, "F32", None),
+        ({"target_bits": 64.0}, "F16", None),
         ({"target_bits": 1.0}, None, "Q2_K"),
     ],
 )

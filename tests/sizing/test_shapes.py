@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ggufscope.errors import RecipeError, UnknownShape
+from ggufscope.container.file import open_gguf
+from ggufscope.errors import RecipeError, SourceNotFound
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.plan import plan
 from ggufscope.sizing.file_size import preset_sizes
-from ggufscope.sizing.shapes import SHAPES, shape_named
+from ggufscope.sizing.shapes import SHAPES
 from tests.recipes import golden
 from tests.recipes.test_sizes import TABLE
-from tests.shapes import WHOLES
+from tests.shapes import WHOLES, Whole, write_hollow
 
 GOLDEN: Any = golden.load("shapes")
 
 # What a converter adds to the parameters: factors of the rotation, and biases of the router.
-ADDED = {"llama-3.1-8b": 64, "llama-3.1-70b": 64, "deepseek-v3": 58 * 256}
+ADDED = {
+    "llama-3.1-8b": 64,
+    "llama-3.1-70b": 64,
+    "llama-3.1-405b": 64,
+    "llama-3.2-1b": 32,
+    "llama-3.2-3b": 64,
+    "llama-3.3-70b": 64,
+    "deepseek-v3": 58 * 256,
+}
 
 
 def test_every_shape_has_golden_figures() -> None:
@@ -84,8 +94,26 @@ def test_tensors_are_those_of_the_shapes_that_tests_have_of_their_own(
     assert named == {t.name: (t.shape, t.type.name) for t in WHOLES[whole]().tensors()}
 
 
-def test_names_are_taken_in_any_case() -> None:
-    assert shape_named("Llama_3.1-8B") is SHAPES["llama-3.1-8b"]
-    with pytest.raises(UnknownShape) as caught:
-        shape_named("llama-5-9b")
-    assert "mixtral-8x7b" in caught.value.hint
+def test_a_file_that_stores_the_copy_is_as_much_larger_as_is_said() -> None:
+    for name, said in (("qwen3-0.6b", 156), ("qwen3-1.7b", 311)):
+        shape = SHAPES[name]
+        assert f"{said} M weights more" in shape.assumes
+        hparams = shape.hparams
+        assert round(hparams["vocab_size"] * hparams["embedding_length"] / 1e6) == said
+
+
+def test_a_shape_is_what_a_header_would_say(tmp_path: Path) -> None:
+    """The `gguf` package writes a file of these tensors and keys, and it reads the same."""
+    shape = SHAPES["smollm2-135m"]
+    tensors = {tensor.name: tensor.shape for tensor in shape.tensors}
+    whole = Whole(shape.architecture, dict(shape.hparams), tensors)
+    path = write_hollow(tmp_path / "hollow.gguf", whole, {"general.name": shape.name})
+    mine = shape.as_file()
+    with open_gguf(path) as written:
+        assert dict(mine.metadata) == dict(written.metadata)
+        infos = [tensor.info for tensor in mine.tensors.values()]
+        assert infos == [tensor.info for tensor in written.tensors.values()]
+        assert mine.nbytes == written.nbytes - written.header.data_offset
+        assert (mine.warnings(), written.no_file) == ([], None)
+    with pytest.raises(SourceNotFound, match="no weights here"):
+        mine.tensor("token_embd.weight").data()

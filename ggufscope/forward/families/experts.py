@@ -10,11 +10,8 @@ from typing import Final
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
 from ggufscope.forward.ffn import experts, shared_expert
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Floats
-
-_EXPERTS: Final = "ffn_norm ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps"
-_SHARED: Final = "ffn_gate_inp_shexp ffn_gate_shexp ffn_up_shexp ffn_down_shexp"
 
 
 def qwen2moe(block: Block, x: Floats) -> Floats:
@@ -26,14 +23,5 @@ def qwen2moe(block: Block, x: Floats) -> Floats:
     return block.tap("l_out", added + x)
 
 
-QWEN2MOE: Final = Graph(
-    qwen2moe,
-    f"{ATTENTION} {_EXPERTS} {_SHARED}",
-    axes={
-        "ffn_gate_inp_shexp": "E",
-        "ffn_gate_shexp": "?W E",  # no key says how wide the shared expert is
-        "ffn_up_shexp": "?W E",
-        "ffn_down_shexp": "E ?W",
-    },
-)
-QWEN3MOE: Final = Graph(llama.layer, f"{ATTENTION} attn_q_norm attn_k_norm {_EXPERTS}")
+QWEN2MOE: Final = Graph(qwen2moe)
+QWEN3MOE: Final = Graph(llama.layer)

@@ -14,7 +14,7 @@ import numpy as np
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
 from ggufscope.forward.ffn import feed_forward
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Floats
 from ggufscope.model.hparams import HParams
 
@@ -60,16 +60,10 @@ def _cap3(hparams: HParams) -> float | None:
     return hparams.final_logit_softcapping
 
 
-_FEED_FORWARD: Final = "ffn_norm ffn_gate ffn_up ffn_down"
-_POST: Final = "post_attention_norm post_ffw_norm"
-
-GEMMA: Final = Graph(layer, f"{ATTENTION} {_FEED_FORWARD}", scaled_embedding=True)
-GEMMA2: Final = Graph(
-    layer, f"{ATTENTION} {_FEED_FORWARD} {_POST}", scaled_embedding=True, logit_cap=_cap2
-)
+GEMMA: Final = Graph(layer, scaled_embedding=True)
+GEMMA2: Final = Graph(layer, scaled_embedding=True, logit_cap=_cap2)
 GEMMA3: Final = Graph(
     layer,
-    f"{ATTENTION} attn_q_norm attn_k_norm {_FEED_FORWARD} {_POST}",
     scaled_embedding=True,
     window_base=10000.0,
     window_stretched=False,

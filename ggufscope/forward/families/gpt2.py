@@ -9,7 +9,7 @@ from typing import Final
 
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import feed_forward
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Floats
 
 
@@ -25,6 +25,4 @@ def layer(block: Block, x: Floats) -> Floats:
     return block.tap("l_out", added + x)
 
 
-GPT2: Final = Graph(
-    layer, f"{ATTENTION} ffn_norm ffn_up ffn_down", norm="layer", learned_positions=True
-)
+GPT2: Final = Graph(layer, norm="layer")

@@ -9,7 +9,7 @@ from typing import Final
 
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import experts, feed_forward
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Floats
 
 
@@ -40,8 +40,4 @@ def queries_keys_values(block: Block, x: Floats) -> tuple[Floats, Floats, Floats
     return block.tap("Qcur", q), block.tap("Kcur", k), block.tap("Vcur", v)
 
 
-LLAMA: Final = Graph(
-    layer,
-    f"{ATTENTION} ffn_norm "
-    "ffn_gate_inp|ffn_gate ffn_gate_exps|ffn_gate ffn_up_exps|ffn_up ffn_down_exps|ffn_down",
-)
+LLAMA: Final = Graph(layer)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import feed_forward
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 from ggufscope.forward.weights import Floats
 
 
@@ -28,4 +28,4 @@ def layer(block: Block, x: Floats) -> Floats:
     return block.tap("l_out", added + x)
 
 
-PHI3: Final = Graph(layer, f"{ATTENTION} ffn_norm ffn_up ffn_down", axes={"ffn_up": "F+F E"})
+PHI3: Final = Graph(layer)

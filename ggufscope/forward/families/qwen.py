@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ggufscope.forward.families import llama
-from ggufscope.forward.graph import ATTENTION, Graph
+from ggufscope.forward.graph import Graph
 
-_FEED_FORWARD: Final = "ffn_norm ffn_gate ffn_up ffn_down"
-
-QWEN2: Final = Graph(llama.layer, f"{ATTENTION} {_FEED_FORWARD}")
-QWEN3: Final = Graph(llama.layer, f"{ATTENTION} attn_q_norm attn_k_norm {_FEED_FORWARD}")
+QWEN2: Final = Graph(llama.layer)
+QWEN3: Final = Graph(llama.layer)

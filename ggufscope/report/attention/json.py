@@ -64,6 +64,7 @@ def _run(subject: Subject) -> dict[str, Any]:
     return {
         "model": model_json(subject.path, subject.summary),
         "prompt": pick(subject, "text ids tokens"),
+        "long_rope": subject.long_rope,
     }
 
 

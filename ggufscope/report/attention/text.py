@@ -12,7 +12,17 @@ from rich.console import RenderableType
 from ggufscope.measure.patterns import PATTERNS, Patterns, most_attended, sorted_heads
 from ggufscope.measure.verify import Identity
 from ggufscope.measure.watching import Map, Spotlight, Watched
-from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
+from ggufscope.report.console import (
+    GREEN,
+    RED,
+    cell,
+    facts,
+    left,
+    paragraph,
+    plain_table,
+    right,
+    title,
+)
 from ggufscope.report.heatmap import SHADES, heatmap
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import count
@@ -45,7 +55,7 @@ def model_facts(subject: Subject) -> list[tuple[str, str]]:
     rows = [("model", f"{subject.file_name}: {words}")]
     if summary.hparams:
         rows.append(("attention", f"{summary.hparams.block_count} layers; {summary.attention}"))
-    return rows
+    return rows + subject.rope_facts
 
 
 def views(
@@ -142,7 +152,7 @@ def verify_views(identities: Sequence[Identity]) -> Iterator[RenderableType]:
         verdict = "holds" if each.holds else "FAILS"
         if not each.holds and each.layer is not None:
             verdict += f" in L{each.layer}"
-        style = "green" if each.holds else "bold red"
+        style = GREEN if each.holds else f"bold {RED}"
         limit = f"{each.tolerance:.0e}" if each.tolerance else "0"
         residual = f"{each.residual:.1e}" if each.residual else "0"
         table.add_row(each.statement, residual, limit, cell(verdict, style))

@@ -8,29 +8,31 @@ from typing import Any, Final
 from ggufscope.blocks.error import WeightError
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.differences import AttentionDifference, LayerDifference, TensorDifference
+from ggufscope.measure.making import Making
 from ggufscope.measure.verdict import Reading, Verdict
 from ggufscope.report.as_json import model_json, pick
 from ggufscope.report.subject import Subject
 
-SCHEMA: Final = "ggufscope.compare-attention/2"
+SCHEMA: Final = "ggufscope.compare-attention/3"
 
 
 def comparison_json(subject: Subject, comparison: Comparison) -> dict[str, Any]:
     """Return all that was measured."""
     return {
         "schema": SCHEMA,
-        "matches": comparison.matches,
+        "accepted": comparison.accepted,
+        "original": comparison.original,
         "model": model_json(subject.path, subject.summary) | {"types": dict(comparison.types)},
         "prompt": pick(subject, "text ids tokens"),
         "reference": {"weights": "FP32", "perplexity": comparison.perplexity},
-        "candidates": [_candidate(each) for each in comparison.candidates],
+        "candidates": [_candidate(comparison, each) for each in comparison.candidates],
     }
 
 
-def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
+def _candidate(comparison: Comparison, candidate: CandidateDifference) -> dict[str, Any]:
     return {
         "name": candidate.name,
-        "matches": candidate.verdict.matches,
+        "accepted": candidate.verdict.accepted,
         "types": dict(candidate.types),
         "bits_per_weight": candidate.bits_per_weight,
         "cache_types": list(candidate.cache_types) if candidate.cache_types else None,
@@ -41,6 +43,7 @@ def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
         },
         "top1_agreement": candidate.top1_agreement,
         "perplexity": candidate.perplexity,
+        "perplexity_ratio": comparison.perplexity_ratio(candidate),
         "weights": _error(candidate.weight_error),
         "layers": [_layer(layer) for layer in candidate.layers],
         "other_tensors": [_tensor(tensor) for tensor in candidate.other_tensors],
@@ -49,11 +52,28 @@ def _candidate(candidate: CandidateDifference) -> dict[str, Any]:
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
-        "matches": verdict.matches,
+        "effect": pick(verdict.effect, "level decided_by kl_divergence total_variation tokens"),
+        "well_made": verdict.well_made,
+        "making": _making(verdict.making),
+        "required": verdict.required,
         "tolerances": dict(verdict.tolerances),
         "worst": _reading(verdict.worst),
         "first_out_of_tolerance": _reading(verdict.first),
         "heads_out_of_tolerance": verdict.heads_out,
+    }
+
+
+def _making(making: Making | None) -> dict[str, Any] | None:
+    if making is None:
+        return None
+    return {
+        **pick(making, "tensors identical"),
+        "unknown": list(making.unknown),
+        "largest_ratio": making.largest_ratio,
+        "faults": [
+            {field.name: getattr(fault, field.name) for field in fields(fault)}
+            for fault in making.faults
+        ],
     }
 
 

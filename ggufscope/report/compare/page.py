@@ -11,11 +11,12 @@ import numpy.typing as npt
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.report.compare.text import subject_facts
 from ggufscope.report.compare.words import (
-    MEANING,
     MODEL_HEAD,
+    candidate_words,
     metric_text,
     model_rows,
-    verdict_words,
+    original_words,
+    scale_words,
 )
 from ggufscope.report.html import Page, PageRun, PageScore, PageTable
 from ggufscope.report.subject import Subject
@@ -68,7 +69,8 @@ def comparison_page(
     return Page(
         title=f"{name}: does quantized attention still match?",
         lead="Every head of the model in FP32 and of each candidate, on one prompt: which tokens "
-        f"each token attends to, and what changed. {MEANING}",
+        "each token attends to, and what changed. "
+        f"Effect, {scale_words()}. {original_words(subject.file_name, comparison)}".rstrip(),
         facts=subject_facts(subject, comparison),
         tokens=subject.tokens,
         runs=[reference, *runs],
@@ -95,8 +97,9 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         candidate.name,
         maps,
         scores,
-        matches=candidate.verdict.matches,
-        verdict=_sentence(verdict_words(candidate)),
+        accepted=candidate.verdict.accepted,
+        level=candidate.verdict.effect.level,
+        verdict=candidate_words(candidate),
         facts=[
             ("bits per weight", bits(round(candidate.bits_per_weight, 2))),
             ("weights off by", percent(candidate.weight_error.relative)),
@@ -108,18 +111,11 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
     )
 
 
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
-
-
 def _summary(comparison: Comparison) -> PageTable:
-    names = ["FP32", *(each.name for each in comparison.candidates)]
-    weights = ["", *(percent(each.weight_error.relative) for each in comparison.candidates)]
-    rows = [
-        [name, *row, error]
-        for name, row, error in zip(names, model_rows(comparison), weights, strict=True)
-    ]
-    return PageTable("The whole model", ["", *MODEL_HEAD, "weights off"], rows)
+    names = [each.name for each in comparison.candidates]
+    rows = [[name, *row] for name, row in zip(names, model_rows(comparison), strict=True)]
+    head = [head.replace("\n", " ") for head in MODEL_HEAD]
+    return PageTable("The whole model", ["", *head], rows)
 
 
 def _layers(candidate: CandidateDifference) -> PageTable:

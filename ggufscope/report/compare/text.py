@@ -1,4 +1,7 @@
-"""What ``ggufscope compare-attention`` prints: verdicts first, then candidates, layers, heads."""
+"""What ``ggufscope compare-attention`` prints: what it says of each candidate, a table, the answer.
+
+Layers and heads come where they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,36 @@ from rich.table import Column, Table
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.differences import AttentionDifference, HeadDifference, LayerDifference
-from ggufscope.report.compare.words import MEANING, MODEL_HEAD, model_rows, verdict_words
-from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
+from ggufscope.report.compare.words import (
+    MODEL_HEAD,
+    answer_words,
+    candidate_words,
+    model_rows,
+    original_words,
+    scale_words,
+)
+from ggufscope.report.console import (
+    GREEN,
+    ORANGE,
+    RED,
+    cell,
+    facts,
+    left,
+    paragraph,
+    plain_table,
+    right,
+    title,
+)
 from ggufscope.report.heatmap import difference_map, heatmap
 from ggufscope.report.subject import Subject
-from ggufscope.report.units import decimals, percent, small
+from ggufscope.report.units import decimals, small
 
 Matrix = npt.NDArray[np.floating[Any]]
 
-WORST: Final = 5
-"""Heads that the table of the worst shows; ``--json`` has all of them."""
+HEADS: Final = 16
+"""Heads that a table shows, those that moved most; ``--json`` has all of them."""
+FEW_TOKENS: Final = 64
+"""A prompt of fewer tokens says little about the KL divergence."""
 LONGEST_PROMPT: Final = 240
 """Characters of the prompt that are printed."""
 
@@ -34,6 +57,13 @@ class Selection:
 
     layer: int | None = None
     head: int | None = None
+    by_layer: bool = False
+    by_head: bool = False
+
+    @property
+    def maps(self) -> bool:
+        """Whether a head's attention is drawn."""
+        return self.by_head or self.layer is not None or self.head is not None
 
     def layers(self, candidate: CandidateDifference) -> list[LayerDifference]:
         """Return the layers of a candidate that are shown."""
@@ -52,10 +82,12 @@ def place_to_show(comparison: Comparison, selection: Selection) -> tuple[int, in
     """Return candidate, layer and head of the maps to draw: what was asked for, else the worst."""
     number = comparison.worst
     candidate = comparison.candidates[number]
-    first = candidate.verdict.first
-    if selection == Selection() and first and first.head is not None:
-        assert first.layer is not None
-        return number, first.layer, first.head
+    making = candidate.verdict.making
+    faults = [each for each in making.faults if each.part.startswith("head")] if making else []
+    if selection.layer is None and selection.head is None:
+        for place in (*faults, candidate.verdict.first):
+            if place and place.layer is not None and place.head is not None:
+                return number, place.layer, place.head
     worst = selection.heads(candidate)[0]
     return number, worst.layer, worst.head
 
@@ -73,36 +105,69 @@ def subject_facts(subject: Subject, comparison: Comparison) -> list[tuple[str, s
         ("model", f"{subject.file_name}: {name}, {len(layers)} layers of {heads} heads"),
         ("prompt", f"{said}{subject.counted}"),
         ("reference", f"its own weights ({', '.join(comparison.types)}) in FP32"),
+        *subject.rope_facts,
     ]
+
+
+def brief_views(comparison: Comparison) -> Iterator[RenderableType]:
+    """Return the answers alone."""
+    yield _sentences(comparison)
+    yield answer_view(comparison)
 
 
 def comparison_views(
     subject: Subject, comparison: Comparison, selection: Selection
 ) -> Iterator[RenderableType]:
     """Return everything but the maps."""
+    warning = original_words(subject.file_name, comparison)
+    if warning:
+        yield paragraph(warning, ORANGE)
+        yield ""
     yield facts(subject_facts(subject, comparison))
     yield ""
-    yield _verdicts(comparison)
+    yield _sentences(comparison)
     yield ""
-    yield paragraph(f"{MEANING} --tolerance holds all to one limit.", "dim")
-    yield title("Candidates")
     short = _short_names(comparison)
-    named = zip(short, comparison.candidates, strict=True)
-    yield _attention_table("", [(name, *_cells(each)) for name, each in named])
-    yield ""
     yield _model_table(comparison, short)
     for name, each in zip(short, comparison.candidates, strict=True):
         if name != each.name:
             yield paragraph(f"{name} {each.name}", "dim")
+    yield from _details(comparison, selection)
+    yield ""
+    yield paragraph(f"{_few_tokens(subject)}Effect, {scale_words()}.", "dim")
+    if not selection.by_layer and not selection.by_head:
+        yield paragraph("--by layer and --by head show more.", "dim")
+
+
+def answer_view(comparison: Comparison) -> RenderableType:
+    """Return the last line: whether all candidates will do."""
+    return paragraph(answer_words(comparison), GREEN if comparison.accepted else RED)
+
+
+def _few_tokens(subject: Subject) -> str:
+    few = len(subject.ids) < FEW_TOKENS
+    noisy = ": few, so the KL divergence is noisy" if few else ""
+    return f"Measured over {subject.counted}{noisy}. "
+
+
+def _details(comparison: Comparison, selection: Selection) -> Iterator[RenderableType]:
+    if not selection.by_layer and not selection.by_head:
+        return
     for candidate in comparison.candidates:
-        layers = selection.layers(candidate)
-        yield title(f"{candidate.name}, layer by layer")
-        rows = [(f"layer {layer.layer}", *_cells(layer)) for layer in layers]
-        yield _attention_table("", rows)
-        yield ""
-        heads = selection.heads(candidate)[:WORST]
-        rows = [(f"{each.layer} / {each.head}", *_head_cells(each)) for each in heads]
-        yield _attention_table("layer / head", rows)
+        yield title(candidate.name)
+        if selection.by_layer:
+            layers = selection.layers(candidate)
+            rows = [(f"layer {layer.layer}", *_cells(layer)) for layer in layers]
+            rows.append(("all", *_cells(candidate)))
+            yield _attention_table("", rows)
+        if selection.by_layer and selection.by_head:
+            yield ""
+        if selection.by_head:
+            heads = selection.heads(candidate)
+            rows = [(f"{each.layer} / {each.head}", *_head_cells(each)) for each in heads[:HEADS]]
+            yield _attention_table("layer / head", rows)
+            if len(heads) > HEADS:
+                yield paragraph(f"... and {len(heads) - HEADS} that moved less: --json", "dim")
     yield ""
     yield from _legend()
 
@@ -126,17 +191,12 @@ def map_views(
     yield ""
 
 
-def _verdicts(comparison: Comparison) -> Table:
+def _sentences(comparison: Comparison) -> Table:
     names = Column(no_wrap=True, style="bold")
-    table = plain_table(names, Column(no_wrap=True), Column(overflow="fold"), header=False)
+    table = plain_table(names, Column(overflow="fold"), header=False)
     for candidate in comparison.candidates:
-        words = verdict_words(candidate)
-        if candidate.verdict.matches:
-            verdict = cell("matches", "green")
-            words = f"{percent(candidate.attention.total_variation)} of attention moved; {words}"
-        else:
-            verdict = cell("DOES NOT MATCH", "red")
-        table.add_row(cell(candidate.name), verdict, paragraph(words))
+        style = "" if candidate.verdict.accepted else RED
+        table.add_row(cell(candidate.name), paragraph(candidate_words(candidate), style))
     return table
 
 
@@ -160,14 +220,7 @@ _HEADS: Final = (
 def _attention_table(name: str, rows: Sequence[Sequence[str]]) -> Table:
     """Return a table of up to eleven numbers a row, one blank between them: so 80 columns do."""
     heads = _HEADS[: max(map(len, rows), default=1) - 1]
-    table = Table(
-        Column(name, no_wrap=True),
-        *map(right, heads),
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = plain_table(left(name), *map(right, heads), gap=1)
     for row in rows:
         table.add_row(*map(cell, row))
     return table
@@ -205,8 +258,11 @@ def _short_names(comparison: Comparison) -> list[str]:
 
 
 def _model_table(comparison: Comparison, names: Sequence[str]) -> Table:
-    table = plain_table(left(""), *map(right, MODEL_HEAD))
-    for name, row in zip(("reference", *names), model_rows(comparison), strict=True):
+    numbers = [right(head) for head in MODEL_HEAD]
+    numbers[1] = left(MODEL_HEAD[1])
+    numbers[-1] = left(MODEL_HEAD[-1])
+    table = plain_table(left(""), *numbers)
+    for name, row in zip(names, model_rows(comparison), strict=True):
         table.add_row(cell(name), *row)
     return table
 
@@ -223,6 +279,5 @@ def _legend() -> Iterator[RenderableType]:
             "relative error in % and cosine of what heads (kqv) and layers (l_out) give",
         ),
         ("weights", "relative error of the weights themselves, %"),
-        ("KL", "of the next-token distribution: the mean over the prompt, and the worst"),
     ]
     yield facts(rows)

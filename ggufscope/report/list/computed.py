@@ -15,12 +15,15 @@ from ggufscope.model.anatomy.symbols import SYMBOLS
 from ggufscope.model.inventory import fold_layers
 from ggufscope.report.console import (
     HEADING,
+    MAGENTA,
+    ORANGE,
     cell,
     left,
     name_cell,
     paragraph,
     plain_table,
     right,
+    text,
     title,
     words,
 )
@@ -29,7 +32,7 @@ from ggufscope.report.units import extents, layers, size
 ATTENTION_WEIGHTS: Final = "kq_soft_max"
 """The quantity that people look for in the file; it is shown in bold where it really is."""
 
-_STYLES: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: "italic yellow"}
+_STYLES: Final = {Kind.STORED: "", Kind.COMPUTED: "italic", Kind.CACHED: f"italic {ORANGE}"}
 
 
 def computed_section(anatomy: Anatomy) -> Iterator[RenderableType]:
@@ -72,7 +75,7 @@ def computed_view(anatomy: Anatomy) -> RenderableType:
 
 def explain_view(anatomy: Anatomy) -> RenderableType:
     """Return a layer of each kind in order, stored and computed, with a caption for each."""
-    table = plain_table(left("quantity"), left("kind"), words("what it is"))
+    table = plain_table(left("quantity"), left("kind"), text("what it is"))
 
     def heading(numbers: Sequence[int], layer: LayerAnatomy) -> list[RenderableType]:
         why = layer.not_derivable
@@ -100,7 +103,7 @@ def _fill(
         for q in quantities:
             if stored or q.kind is not Kind.STORED:
                 style = "" if stored else _STYLES[q.kind]
-                style = "bold magenta" if q.name == ATTENTION_WEIGHTS else style
+                style = f"bold {MAGENTA}" if q.name == ATTENTION_WEIGHTS else style
                 table.add_row(name_cell(indent + q.name, style), *row(q))
 
     add(anatomy.head)

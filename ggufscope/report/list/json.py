@@ -9,6 +9,7 @@ from typing import IO, Any, Final
 
 from ggufscope.blocks.layouts import ForeignType
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.source import NoFile
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
 from ggufscope.model.anatomy.build import Anatomy, LayerAnatomy
@@ -16,6 +17,7 @@ from ggufscope.model.anatomy.quantities import Quantity
 from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.inventory import Entry, Total, totals_by_group, totals_by_type
+from ggufscope.model.required import warnings_of
 from ggufscope.model.summary import Summary
 from ggufscope.report.as_json import dumps, finite, pick
 from ggufscope.report.list.metadata import text_pieces
@@ -76,7 +78,7 @@ def listing_json(
     return {
         "schema": SCHEMA,
         "file": {
-            "paths": [shard.source.name for shard in file.shards],
+            "paths": [] if file.no_file else [shard.source.name for shard in file.shards],
             "nbytes": file.nbytes,
             "version": file.header.version,
             "byte_order": "little" if file.header.order == "<" else "big",
@@ -97,7 +99,7 @@ def listing_json(
             "by_role": [_total(total) for total in totals_by_group(entries)],
         },
         "computed": _computed(anatomy),
-        "warnings": file.warnings(),
+        "warnings": warnings_of(file),
     }
 
 
@@ -135,7 +137,7 @@ def _tensor(entry: Entry, names: Mapping[str, HFName] | None) -> dict[str, Any]:
         "known_type": not isinstance(tensor.type, ForeignType),
         **pick(tensor.info, "n_elements nbytes bits_per_weight"),
         "hf_names": _hf_names(names[tensor.name]) if names else None,
-        "path": tensor.shard.source.name,
+        "path": None if isinstance(tensor.shard.source, NoFile) else tensor.shard.source.name,
         "offset": tensor.offset,
     }
 

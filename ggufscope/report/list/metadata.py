@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from ggufscope.container.header import Metadata
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
-from ggufscope.report.console import MOST_ROWS, cell, left, name_cell, plain_table, words
+from ggufscope.report.console import MOST_ROWS, cell, left, name_cell, plain_table, text
 from ggufscope.report.units import printable
 
 SHOWN_ITEMS: Final = 8
@@ -28,7 +28,7 @@ _PIECE: Final = 1 << 16
 
 def metadata_view(metadata: Metadata) -> RenderableType:
     """Return every key, its type and its value; long ones cut, with their length."""
-    table = plain_table(left("key"), left("type"), words("value"))
+    table = plain_table(left("key"), left("type"), text("value"))
     for key, value in islice(metadata.typed.items(), MOST_ROWS):
         table.add_row(name_cell(key), cell(_type_name(value)), cell(short_value(value)))
     return table

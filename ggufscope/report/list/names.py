@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rich.console import RenderableType
-from rich.table import Column
 
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.inventory import Entry, Fold, fold
@@ -18,6 +17,7 @@ from ggufscope.report.console import (
     name_cell,
     paragraph,
     plain_table,
+    text,
     title,
 )
 
@@ -37,7 +37,7 @@ def names_section(
     if not one_a_line:
         rows = [_folded(each, names) for each in fold(entries)]
     notes: dict[str, int] = {}
-    table = plain_table(left("in the file"), Column("in Hugging Face's checkpoint"))
+    table = plain_table(left("in the file"), text("in Hugging Face's checkpoint"))
     for name, known in rows[:MOST_ROWS]:
         mark = f" [{notes.setdefault(known.note, len(notes) + 1)}]" if known.note else ""
         table.add_row(name_cell(name), name_cell((known.short or "-") + mark))

@@ -13,6 +13,7 @@ from ggufscope.model.anatomy.build import Anatomy
 from ggufscope.model.anatomy.table import TAIL
 from ggufscope.model.inventory import Entry, Fold, Total, fold, totals_by_group, totals_by_type
 from ggufscope.report.console import (
+    GREEN,
     HEADING,
     MOST_ROWS,
     cell,
@@ -93,7 +94,7 @@ def _add_stored(table: Table, name: str, label: str, tensor: Tensor, nbytes: int
     per_weight = bits(info.bits_per_weight) if info.bits_per_weight is not None else "?"
     table.add_row(
         name_cell(name),
-        cell(label, "green"),
+        cell(label, GREEN),
         extents(info.shape),
         cell(info.type.name),
         per_weight,

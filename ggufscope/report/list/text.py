@@ -11,13 +11,13 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.model.anatomy.build import Anatomy
 from ggufscope.model.hf_names import HFName
 from ggufscope.model.hparams import HParams
-from ggufscope.model.inventory import Entry
+from ggufscope.model.inventory import Entry, totals_by_type
 from ggufscope.model.summary import Summary
 from ggufscope.report.console import facts, hidden_rows, title
 from ggufscope.report.list.computed import computed_section, explain_view
 from ggufscope.report.list.metadata import metadata_view
 from ggufscope.report.list.names import names_section
-from ggufscope.report.list.stored import stored_section
+from ggufscope.report.list.stored import stored_section, totals_view
 from ggufscope.report.units import bits, count, size
 
 
@@ -33,6 +33,8 @@ class Sections:
     """Each stored tensor by itself, not folded over layers."""
     hf_names: Mapping[str, HFName] | None = None
     """Shown in place of roles and sizes where they are given."""
+    brief: bool = False
+    """The model and its types, no more."""
 
 
 def views(
@@ -46,6 +48,10 @@ def views(
     chosen = sections.stored or sections.computed or sections.metadata or sections.explain
     chosen = chosen or sections.hf_names is not None
     yield summary_view(file, summary)
+    if sections.brief:
+        yield ""
+        yield totals_view("by type", totals_by_type(entries))
+        return
     if sections.metadata:
         yield title(f"Metadata: {len(file.metadata)} keys")
         yield metadata_view(file.metadata)
@@ -69,8 +75,11 @@ def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
     named = f"{summary.name}, " if summary.name else ""
     architecture = f"architecture {summary.architecture or 'not said'}"
     recipe = f"{summary.file_type}, " if summary.file_type else ""
+    where = f"{file.path.name}: {size(file.nbytes)}{shards}, {version}"
+    if file.no_file is not None:
+        where = f"known shape, no file: {size(file.nbytes)} as a converter would write it"
     rows = [
-        ("file", f"{file.path.name}: {size(file.nbytes)}{shards}, {version}"),
+        ("file", where),
         ("model", f"{named}{architecture}, {count(summary.n_elements)} parameters"),
         ("stored as", f"{recipe}{bits(summary.bits_per_weight)} bits per weight"),
     ]
@@ -79,6 +88,8 @@ def summary_view(file: GGUFFile, summary: Summary) -> RenderableType:
     if summary.tokenizer:
         entries = f", {summary.vocab_size:,} entries" if summary.vocab_size else ""
         rows.append(("tokenizer", f"{summary.tokenizer}{entries}"))
+    if file.no_file is not None and file.no_file.assumes:
+        rows.append(("taken", file.no_file.assumes))
     return facts(rows)
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from rich.console import RenderableType
 
-from ggufscope.blocks.error import WeightError
+from ggufscope.blocks.error import NO_ERROR
+from ggufscope.model.inventory import fold_alike
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.files import free_bytes
 from ggufscope.recipes.plan import Plan
@@ -23,38 +24,87 @@ from ggufscope.report.console import (
     paragraph,
     plain_table,
     right,
+    text,
     title,
-    words,
 )
-from ggufscope.report.units import bits, extents, percent, size
+from ggufscope.report.units import bits, extents, percent, size, spans
 
-WORST: Final = 8
+WORST: Final = 5
 """Tensors that the table of costs shows; ``--json`` has all of them."""
 
 
-def target_views(target: Target) -> Iterator[RenderableType]:
-    """Return the views of what was prepared, or of what became of it."""
-    return _result_views(target) if isinstance(target, Result) else _plan_views(target)
+def target_views(
+    targets: Sequence[Target], file_type: str | None = None, *, brief: bool = False
+) -> Iterator[RenderableType]:
+    """Return the views of what was prepared, or of what became of a source of ``file_type``.
+
+    What it cost comes last.
+    """
+    results = [target for target in targets if isinstance(target, Result)]
+    for number, target in enumerate(targets):
+        if isinstance(target, Result):
+            if number:
+                yield ""
+            yield facts(_result_facts(target, brief=brief))
+            continue
+        if not brief:
+            yield from _plan_views(target.plan)
+        yield facts(_target_facts(target))
+        yield ""
+    lossy = [result for result in results if result.costs and not brief]
+    if lossy:
+        # A source that is quantized has lost something before, which these numbers leave out.
+        quantized = file_type not in {None, "F32", "F16", "BF16"}
+        against = f"against the {file_type} source" if quantized else "relative to the weights"
+        yield ""
+        yield paragraph(f"What it cost: root mean square error, {against}", "bold")
+    for number, result in enumerate(lossy):
+        if number:
+            yield ""
+        yield _costs(result)
 
 
-def _plan_views(target: Target) -> Iterator[RenderableType]:
-    """Yield the whole plan: each tensor's type, size and the rule that chose it."""
-    plan = target.plan
-    table = plain_table(left("name"), right("shape"), left("type"), right("size"), words("why"))
-    for tensor in plan.tensors[:MOST_ROWS]:
-        types = f"{tensor.source.name} > {tensor.target.name}" if tensor.converted else "as it is"
+def _plan_views(plan: Plan) -> Iterator[RenderableType]:
+    """Yield the plan: types and sizes, those of layers alike as one, and the rules that chose."""
+    table = plain_table(
+        left("name"),
+        text("layers"),
+        right("shape"),
+        left("type"),
+        right("size"),
+        left("why"),
+    )
+    folds = fold_alike(
+        plan.tensors, lambda t: t.name, lambda t: (t.shape, t.source.name, t.target.name, t.rule)
+    )
+    rules: dict[str, int] = {}
+    for name, numbers, tensors in folds[:MOST_ROWS]:
+        first = tensors[0]
+        types = f"{first.source.name} > {first.target.name}" if first.converted else "as it is"
         table.add_row(
-            name_cell(tensor.name),
-            extents(tensor.shape),
+            name_cell(name),
+            paragraph(spans(numbers)),
+            extents(first.shape),
             types,
-            size(tensor.nbytes),
-            paragraph(tensor.rule),
+            size(sum(tensor.nbytes for tensor in tensors)),
+            f"[{rules.setdefault(_rule_words(first.rule, plan.preset), len(rules) + 1)}]",
         )
     yield title(f"Plan for {plan.preset}: {len(plan.tensors)} tensors")
     yield table
-    yield from hidden_rows(len(plan.tensors), "tensors", "--json has them")
+    yield from hidden_rows(len(folds), "lines", "--json has every tensor")
     yield ""
-    yield facts(_target_facts(target))
+    for rule, number in rules.items():
+        yield paragraph(f"[{number}] {rule}", "dim")
+    yield ""
+
+
+def _rule_words(rule: str, preset: str) -> str:
+    """Return what a rule says, without the preset and the name, which stand beside it."""
+    own = rule.removeprefix(f"{preset}: ")
+    if own == rule:
+        return rule
+    name, _, condition = own.partition(", ")
+    return condition or f"{name}: its own type in {preset}"
 
 
 def _target_facts(target: Target) -> list[tuple[str, str]]:
@@ -73,33 +123,33 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     return rows
 
 
-def _result_views(result: Result) -> Iterator[RenderableType]:
-    """Yield sizes before and after, the types used, and what it cost."""
+def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
+    """Return sizes before and after and the types used; in brief the worst cost, too."""
     plan = result.plan
-    rows = [("wrote", ", ".join(str(path) for path in result.paths))]
-    rows.append(("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"))
-    rows.append(
-        ("bits", f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight")
-    )
-    rows.append(("types", _types(plan)))
-    yield facts(rows)
-    if not result.costs:
-        return
-    yield ""
-    yield paragraph("What it cost: root mean square error, relative to the weights", "bold")
-    yield _cost_table("role", [*result.costs_by_role.items()])
-    yield ""
+    bits_now = f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight"
+    rows = [
+        ("wrote", ", ".join(str(path) for path in result.paths)),
+        ("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"),
+        ("bits", bits_now),
+        ("types", _types(plan)),
+    ]
+    if brief and result.costs:
+        name, cost = max(result.costs.items(), key=lambda item: item[1].relative)
+        rows.append(("cost", f"{percent(cost.relative)} of the weights at most, in {name}"))
+    return rows
+
+
+def _costs(result: Result) -> RenderableType:
+    """Return what tensors lost: the worst few, and all together."""
+    table = plain_table(left(result.plan.preset), right("relative error"))
     worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
-    yield _cost_table("tensor", worst[:WORST])
-    if len(worst) > WORST:
-        yield paragraph(f"... and {len(worst) - WORST} tensors that lost less", "dim")
-    yield ""
-
-
-def _cost_table(head: str, costs: Sequence[tuple[str, WeightError]]) -> RenderableType:
-    table = plain_table(left(head), right("relative error"))
-    for name, cost in costs:
+    for name, cost in worst[:WORST]:
         table.add_row(cell(name), percent(cost.relative))
+    if len(worst) > WORST:
+        table.add_row(f"... {len(worst) - WORST} that lost less", "")
+    table.add_row(
+        f"all {len(worst)} tensors", percent(sum(result.costs.values(), NO_ERROR).relative)
+    )
     return table
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from rich.console import RenderableType
 
@@ -10,7 +11,7 @@ from ggufscope.report.console import cell, left, paragraph, plain_table, right, 
 from ggufscope.report.size.memory import AT_ONCE, span
 from ggufscope.report.units import bits, size
 from ggufscope.sizing.file_size import AS_IT_IS, PresetSize, Target
-from ggufscope.sizing.fitting import Fit, FitTable, fit
+from ggufscope.sizing.fitting import Fit, FitRow, FitTable, fit
 from ggufscope.sizing.offload import SplitRow, SplitTable
 from ggufscope.sizing.overview import Overview
 
@@ -25,15 +26,39 @@ def answer_lines(overview: Overview) -> Iterator[str]:
 
 
 def _fits_line(table: FitTable) -> str:
+    itself = table.itself
+    if itself is None:
+        return _presets_line(table, range(len(table.contexts)), "fits in", "fit in")
+    line, missed = _itself_line(table, itself), table.missed()
+    if not missed:
+        return line
+    if itself.size.is_quantized:
+        return f"{line} {_ALREADY}" if 0 in missed else line
+    return f"{line} {_presets_line(table, missed, 'would fit in', 'would fit in')}"
+
+
+_ALREADY: Final = "It is quantized already: a smaller file is made from the original."
+
+
+def _itself_line(table: FitTable, itself: FitRow) -> str:
+    limit, longest = _limit(table.limit), f"{itself.longest:,}"
+    if 0 not in table.missed():
+        return f"The file as it is fits in {limit} with up to {longest} tokens of context."
+    asked, need = f"{table.contexts[0]:,}", size(itself.needs[0].high)
+    if itself.longest:
+        return (
+            f"The file as it is does not fit in {limit} with {asked} tokens of context, only with "
+            f"up to {longest}."
+        )
+    return f"The file as it is does not fit in {limit}: it needs {need}."
+
+
+def _presets_line(table: FitTable, columns: Iterable[int], one: str, several: str) -> str:
     limit = _limit(table.limit)
-    if table.itself is not None and table.itself.size.is_quantized:
-        longest = table.itself.longest
-        room = f"fits in {limit} with up to {longest:,} tokens of context" if longest else ""
-        least = size(table.itself.needs[0].high)
-        return f"The file as it is {room or f'does not fit in {limit}: it needs {least}'}."
     fitting: dict[str, int] = {}
     parts = []
-    for column, context in enumerate(table.contexts):
+    for column in columns:
+        context = table.contexts[column]
         best = table.best(column)
         if best is None:  # nor does anything with more
             first = "nothing does" if fitting else f"nothing fits in {limit}"
@@ -43,11 +68,13 @@ def _fits_line(table: FitTable) -> str:
     if fitting:
         named = [f"{preset} with {context:,}" for preset, context in fitting.items()]
         named[0] += " tokens of context"
-        verb = "fits" if len(named) == 1 else "fit"
-        parts.insert(0, f"{' and '.join(named)} {verb} in {limit}")
+        verb = one if len(named) == 1 else several
+        parts.insert(0, f"{' and '.join(named)} {verb} {limit}")
     roomiest, smallest = table.roomiest(), table.smallest()
     if roomiest is not None:
-        if [*fitting][-1:] != [roomiest.size.preset]:
+        if [*fitting][-1:] != [roomiest.size.preset] and not (
+            table.itself is not None and table.itself.longest
+        ):
             parts.append(f"{roomiest.size.preset} leaves room for {roomiest.longest:,}")
     elif smallest is not None:
         parts.append(f"the smallest, {smallest.size.preset}, needs {size(smallest.needs[0].high)}")
@@ -63,20 +90,35 @@ def _limit(nbytes: int) -> str:
 
 def _split_line(table: SplitTable) -> str:
     length = f"With {table.context:,} tokens of context"
-    if not (runnable := table.runnable):
-        return f"{length} nothing fits in both memories."
-    largest, split = runnable[0], runnable[0].split
-    itself = largest.size.preset == AS_IT_IS
-    line = (
-        f"{length} {'the file as it is' if itself else largest.size.preset} runs with "
-        f"{split.gpu_layers} of {split.layers} layers on the GPU"
-    )
-    if largest.is_whole:
-        return f"{line}: all of it."
-    whole = next((row.size.preset for row in runnable if row.is_whole), None)
-    if whole is None:
-        return f"{line}." if itself else f"{line}; no preset fits on it whole."
-    return f"{line}; {whole} fits on it whole."
+    itself, runnable = table.itself, table.runnable
+    if itself is None:
+        return f"{length} {_presets_split(runnable) or 'nothing fits in both memories'}."
+    if itself.fits is not Fit.YES:
+        said = f"{length} the file as it is does not fit in both memories"
+    elif itself.is_whole:
+        return f"{length} the file as it is fits on the GPU whole."
+    else:
+        said = f"{length} the file as it is runs with {_layers(itself)} on the GPU"
+    if itself.size.is_quantized:
+        return f"{said}. {_ALREADY}"
+    return f"{said}; {_presets_split(runnable) or 'nor does any preset'}."
+
+
+def _presets_split(runnable: list[SplitRow]) -> str:
+    """Return what is best: whole on the GPU, and else as much of it there as can be."""
+    if not runnable:
+        return ""
+    whole = next((row for row in runnable if row.is_whole), None)
+    if whole is not None:
+        return f"{whole.size.preset} fits on the GPU whole"
+    most = max(runnable, key=lambda row: row.split.gpu_layers)
+    if not most.split.gpu_layers:
+        return f"no layer fits on the GPU; {most.size.preset} runs without it"
+    return f"no preset fits on the GPU whole; {most.size.preset} has {_layers(most)} there"
+
+
+def _layers(row: SplitRow) -> str:
+    return f"{row.split.gpu_layers} of {row.split.layers} layers"
 
 
 def _target_line(aim: float, target: Target) -> str:
@@ -141,7 +183,8 @@ def preset_note(each: PresetSize) -> str:
     """Return what keeps a preset from being proposed, in a word or two."""
     twice = "twice" if each.quantizes_twice else ""
     imatrix = "imatrix" if each.needs_importance else ""
-    return ", ".join(filter(None, (twice, imatrix, each.set_aside)))
+    aside = "" if twice else each.set_aside
+    return ", ".join(filter(None, (twice, imatrix, aside)))
 
 
 def _split_table(rows: tuple[SplitRow, ...]) -> RenderableType:

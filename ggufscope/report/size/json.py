@@ -11,10 +11,11 @@ from ggufscope.sizing.bare import BareSize
 from ggufscope.sizing.budget import Range, RunMemory
 from ggufscope.sizing.file_size import PresetSize, Target
 from ggufscope.sizing.fitting import FitRow, FitTable, fit
+from ggufscope.sizing.here import Here
 from ggufscope.sizing.offload import SplitRow
 from ggufscope.sizing.overview import Overview
 
-SCHEMA: Final = "ggufscope.size/2"
+SCHEMA: Final = "ggufscope.size/3"
 COUNT_SCHEMA: Final = "ggufscope.size-count/1"
 
 
@@ -44,6 +45,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
             }
             for each in overview.sharings
         ],
+        "here": _here(overview.here) if overview.here else None,
         "fits": [_fits(table) for table in overview.fits],
         "gpu": [
             {"context": table.context, "presets": [_split(row) for row in table.rows]}
@@ -71,6 +73,13 @@ def bare_json(sizes: Sequence[BareSize], examples: Sequence[Plan]) -> dict[str, 
         ],
         "presets_of_llama_2_7b": {plan.preset: plan.bits_per_weight for plan in examples},
     }
+
+
+def _here(here: Here) -> dict[str, Any]:
+    gpus = [
+        pick(gpu, "name") | {"free_nbytes": gpu.free, "nbytes": gpu.nbytes} for gpu in here.gpus
+    ]
+    return {"free_nbytes": here.free, "gpus": gpus, "trouble": here.trouble or None}
 
 
 def _preset(each: PresetSize) -> dict[str, Any]:

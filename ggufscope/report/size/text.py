@@ -13,18 +13,26 @@ from ggufscope.report.size.fits import answer_lines, fits_section, preset_note
 from ggufscope.report.size.memory import memory_section, sharing_section
 from ggufscope.report.units import bits, decimal_size, size
 from ggufscope.sizing.bare import EXAMPLE, BareSize
-from ggufscope.sizing.file_size import PresetSizes
+from ggufscope.sizing.file_size import NO_SMALLER, USUAL_NAMES, PresetSizes
+from ggufscope.sizing.here import Here
 from ggufscope.sizing.overview import Overview
 
 
-def overview_views(overview: Overview) -> Iterator[RenderableType]:
-    """Show all that is to be printed of one model, in order."""
+def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[RenderableType]:
+    """Show all that is to be printed of one model, in order; in brief, the answers.
+
+    Where nothing was asked for, in brief, the model.
+    """
     answers = list(answer_lines(overview))
     for answer in answers:
         yield paragraph(answer, "bold")
+    if brief and answers:
+        return
     if answers:
         yield ""
     yield model_view(overview)
+    if brief:
+        return
     asks_memory = bool(overview.fits or overview.splits)
     if overview.targets or not asks_memory:
         yield from presets_section(overview)
@@ -49,9 +57,18 @@ def model_view(overview: Overview) -> RenderableType:
     if overview.as_it_is:
         itself = overview.as_it_is
         rows.append(("as it is", f"{size(itself.weighs)}, {bits(itself.bits_per_weight)} bits"))
+    if overview.here:
+        rows += _here_rows(overview.here)
     if overview.assumes:
         rows.append(("taken", overview.assumes))
     return facts(rows)
+
+
+def _here_rows(here: Here) -> Iterator[tuple[str, str]]:
+    yield "memory", f"{size(here.free)} free on this machine"
+    for gpu in here.gpus:
+        taken = ", the one counted" if len(here.gpus) > 1 and gpu is here.gpu else ""
+        yield "GPU", f"{gpu.name}: {size(gpu.free)} free of {size(gpu.nbytes)}{taken}"
 
 
 def presets_section(overview: Overview) -> Iterator[RenderableType]:
@@ -86,15 +103,22 @@ def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
         lines.append("fall back: tensors whose rows do not divide into the type's blocks.")
     if any(each.needs_importance for each in sizes.sizes):
         lines.append("imatrix: refused without an importance matrix.")
-    if any(each.set_aside for each in sizes.sizes):
+    if any(each.set_aside not in ("", NO_SMALLER) for each in sizes.sizes):
         lines.append(
             "older, trained so, gpt-oss: not proposed; a K-quant is better, or only models trained "
             "in these types are any good in them."
         )
+    if any(each.set_aside == NO_SMALLER and not each.quantizes_twice for each in sizes.sizes):
+        lines.append("no smaller: the weights have 16 bits or less, and gain nothing by it.")
     if any(each.quantizes_twice for each in sizes.sizes):
         lines.append(
             "twice: the file is quantized already, and to do it again adds loss to loss; quantize "
             "asks for --allow-requantize."
+        )
+    if known and any(each.plan.options.importance for each in sizes.sizes):
+        lines.append(
+            f"The header names an importance matrix, here {USUAL_NAMES[0]!r} made of "
+            f"{USUAL_NAMES[1]!r}: longer names, or paths, take a byte for each character more."
         )
     lines.append("ggufscope quantize --dry-run gives each tensor's type, and why.")
     return " ".join(lines)
