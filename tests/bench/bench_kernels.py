@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -56,15 +57,13 @@ def main() -> None:
         blocks = np.empty((len(X), X.shape[1] // layout.block_length), layout.dtype)
         flat = blocks.reshape(-1)
         weights = np.empty((blocks.size, layout.block_length), np.float32)
-        making: dict[str, Callable[[], object]] = {"ggml": lambda to=layout: ggml_quantize(X, to)}
+        making: dict[str, Callable[[], object]] = {"ggml": partial(ggml_quantize, X, layout)}
         reading: dict[str, Callable[[], object]] = {}
         for which, each in kernels.items():
-            making[which] = lambda by=each, to=layout, out=blocks: by.quantize(to, X, out)
-            reading[which] = lambda by=each, of=layout, x=flat, out=weights: by.dequantize(
-                of, x, out
-            )
+            making[which] = partial(each.quantize, layout, X, blocks)
+            reading[which] = partial(each.dequantize, layout, flat, weights)
         print(line(f"make {name}", best_of(options.rounds, making)), flush=True)
-        reading = {"ggml": lambda of=layout, x=blocks: ggml_dequantize(x, of), **reading}
+        reading = {"ggml": partial(ggml_dequantize, blocks, layout), **reading}
         print(line(f"read {name}", best_of(options.rounds, reading)), flush=True)
 
 
