@@ -58,8 +58,11 @@ def test_a_row_is_a_whole_number_of_blocks() -> None:
 
 def test_names_are_found_in_any_case_and_unknown_ones_refused() -> None:
     assert layout_named("q4_k") is LAYOUTS["Q4_K"]
-    with pytest.raises(UnknownType, match="Q4_X") as caught:
-        layout_named("Q4_X")
+    with pytest.raises(UnknownType, match="Q4_KM") as caught:
+        layout_named("Q4_KM")
+    assert caught.value.hint == "did you mean Q4_K?"
+    with pytest.raises(UnknownType, match="nonsense") as caught:
+        layout_named("nonsense")
     assert "Q4_K" in caught.value.hint
 
 
