@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("untimed")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not any("::" in word for word in config.args):
-        sweeps.mark_slow(items)
+        sweeps.mark(items)
 
 
 @pytest.fixture

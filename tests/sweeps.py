@@ -9,6 +9,7 @@ Most of these start the program anew for every case, at a third of a second each
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -83,7 +84,14 @@ KEPT: dict[str, dict[str, int]] = {
 """File -> test -> how many of its cases stay in the ordinary run."""
 
 
-def mark_slow(items: Iterable[pytest.Item]) -> None:
+LONG = re.compile(
+    r"test_many_thousand_absurd_models|test_every_preset_runs_in_llama_cpp"
+    r"|test_an_honest_file_is_well_made_at_any_depth\[32-.*-(log-normal|spiky)\]"
+)
+"""Slow tests that CI has no time for: a third of the time of all of them."""
+
+
+def mark(items: Iterable[pytest.Item]) -> None:
     """Mark the cases that the ordinary run leaves out; the items are of whole files."""
     cases: dict[tuple[str, str], list[pytest.Item]] = defaultdict(list)
     for item in items:
@@ -99,3 +107,6 @@ def mark_slow(items: Iterable[pytest.Item]) -> None:
             for number, item in enumerate(found):
                 if number not in stay:
                     item.add_marker(pytest.mark.slow)
+    for item in items:
+        if LONG.search(item.nodeid) and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.long)

@@ -120,6 +120,8 @@ def _run() -> int:
         raise
     except BaseException as error:  # a panic of a compiled library is no Exception
         return failure(error)
+    if code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
+        return interrupted()
     return code if isinstance(code, int) else ExitCode.DONE
 
 

@@ -156,6 +156,8 @@ def failure(error: BaseException) -> int:
 def interrupted() -> int:
     """Say what Ctrl-C made the command remove, if anything; return the exit code."""
     partial = sys.modules.get("ggufscope.container.partial")
+    if partial:
+        partial.remove_live()
     names = [str(path) for path in dict.fromkeys(partial.REMOVED)] if partial else []
     if names:
         files = "file of" if len(names) == 1 else "files of"

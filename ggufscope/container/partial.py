@@ -76,7 +76,7 @@ class PartialFile:
         self._file: io.FileIO | None = None
         self.path = temporary_name(self.target)
         self._made: list[Path] = []
-        _LIVE[self.path] = os.getpid(), self._made
+        _LIVE[self.path] = os.getpid(), self.target, self._made
         with self._refusals():
             for folder in make_folders(self.target.parent):
                 self._made.append(folder)
@@ -192,17 +192,18 @@ def replacing(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
 
 REMOVED: Final[list[Path]] = []
 """The targets whose temporary files were removed: what an interrupted command has to say."""
-_LIVE: Final[dict[Path, tuple[int, list[Path]]]] = {}
-"""Files under way, noted before they are created: the process that does it, the folders it made."""
+_LIVE: Final[dict[Path, tuple[int, Path, list[Path]]]] = {}
+"""Files under way, noted before they are created: by which process, for what, with what folders."""
 
 
 @atexit.register
-def _remove_live() -> None:
+def remove_live() -> None:
     """Remove what a signal, between two instructions, kept from being removed where it was made."""
-    for path, (process, folders) in _LIVE.items():
+    for path, (process, target, folders) in _LIVE.items():
         if process == os.getpid():  # and not a child of it
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                path.unlink()
+                REMOVED.append(target)
             _remove_folders(folders)
 
 
