@@ -49,7 +49,7 @@ class PageRun:
     scores: Sequence[PageScore] = ()
     """Of each candidate; of the run itself where there is only one."""
     accepted: bool | None = None
-    """Whether a candidate will do."""
+    """Whether a candidate will do; None where that is for the reader to judge."""
     level: str = ""
     """How large its effect is, in a word."""
     verdict: str = ""

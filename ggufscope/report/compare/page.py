@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison
+from ggufscope.measure.effect import Level
 from ggufscope.report.compare.text import subject_facts
 from ggufscope.report.compare.words import (
     MODEL_HEAD,
@@ -97,7 +98,7 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         candidate.name,
         maps,
         scores,
-        accepted=candidate.verdict.accepted,
+        accepted=_plainly_accepted(candidate),
         level=candidate.verdict.effect.level,
         verdict=candidate_words(candidate),
         facts=[
@@ -159,3 +160,10 @@ def _worst(candidate: CandidateDifference) -> PageTable:
         for each in candidate.worst_heads(WORST)
     ]
     return PageTable(f"{candidate.name}, the heads furthest off", head, rows)
+
+
+def _plainly_accepted(candidate: CandidateDifference) -> bool | None:
+    """Return whether a candidate will do; None where the reader has to judge a large effect."""
+    verdict = candidate.verdict
+    large = verdict.effect.level.rank >= Level.VISIBLE.rank
+    return None if verdict.accepted and large else verdict.accepted
