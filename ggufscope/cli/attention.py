@@ -26,8 +26,9 @@ from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
+    from ggufscope.arrays import Floats
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.watching import Map, Spotlight
+    from ggufscope.measure.watching import Spotlight
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.subject import Subject
 
@@ -151,7 +152,7 @@ def _show(
             arrays = stack.enter_context(ArraysFile(save, overwrite=force))
             arrays.add("ids", np.array(subject.ids, np.int32))
 
-            def keep(layer: int, weights: Map) -> None:
+            def keep(layer: int, weights: Floats) -> None:
                 arrays.add(f"kq_soft_max-{layer}", weights)
 
         advance = bar.phase("running", 1 - CHECKING, "layers")

@@ -11,13 +11,10 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Floats, Mask
 from ggufscope.forward.ops import soft_cap, softmax
-from ggufscope.forward.weights import Floats
 from ggufscope.threads import in_parallel
-
-Mask = npt.NDArray[np.bool_]
 
 STRETCH: Final = 1 << 24
 """Scores of all heads that are computed together: 64 MiB, and as much again while they are."""

@@ -11,12 +11,13 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Array, Floats
 from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.rope import Rotation, rotate
-from ggufscope.forward.trace import Array, Trace
-from ggufscope.forward.weights import Floats, Weights
+from ggufscope.forward.trace import Trace
+from ggufscope.forward.weights import Weights
 from ggufscope.model.hparams import HParams
 
 _SCORES: Final = ("kq", "kq_soft_max")

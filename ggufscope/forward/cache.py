@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.layouts import layout_named
 from ggufscope.errors import TypeDoesNotFit
-from ggufscope.forward.weights import Floats
 
 _SPREAD: Final = 64
 """Outliers are spread over heads whose size is a multiple of this."""

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block
-from ggufscope.forward.weights import Floats
 
 _LEAST_SUM: Final = np.float32(2.0**-14)
 """Weights of experts are not divided by less: the smallest normal number of a half."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
-from ggufscope.forward.weights import Floats
 from ggufscope.model.hparams import HParams
 
 

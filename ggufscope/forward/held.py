@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.forward.weights import Floats, Matrix, View, Weights
+from ggufscope.arrays import Floats
+from ggufscope.forward.weights import Matrix, View, Weights
 
 BUDGET: Final = 1 << 30
 """Bytes of float32 that are kept at most: a layer of a 7B model takes 0.8 GB."""

@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.forward.weights import Floats, Matrix, tile_rows
+from ggufscope.arrays import Floats
+from ggufscope.forward.weights import Matrix, tile_rows
 from ggufscope.threads import in_parallel
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.forward.weights import Floats
+from ggufscope.arrays import Floats
 from ggufscope.model.families import Rope
 
 _BETA_FAST: Final = 32.0

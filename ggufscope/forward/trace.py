@@ -7,11 +7,8 @@ llama.cpp's full name: ``kq_soft_max-3`` in layer 3, ``result_output`` outside t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
+from ggufscope.arrays import Array
 
 
 def key_of(name: str, layer: int | None) -> str:

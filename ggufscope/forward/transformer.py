@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block, Heads
@@ -19,7 +20,7 @@ from ggufscope.forward.checks import graph_of, require_ids, require_numbers
 from ggufscope.forward.rope import Rotation
 from ggufscope.forward.tensors import require_tensors
 from ggufscope.forward.trace import NOTHING, Trace
-from ggufscope.forward.weights import Floats, StoredWeights, Weights
+from ggufscope.forward.weights import StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams

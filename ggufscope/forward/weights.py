@@ -13,8 +13,8 @@ from math import prod
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
@@ -23,8 +23,6 @@ from ggufscope.container.source import read_into
 from ggufscope.container.unfinished import require_finished
 from ggufscope.errors import NotConvertible, NotInModel, TypeDoesNotFit
 from ggufscope.recipes.plan import Plan
-
-Floats = npt.NDArray[np.float32]
 
 TILE: Final = 1 << 18
 """Weights in a tile: 1 MiB as float32, which stays in a core's cache until it is multiplied."""

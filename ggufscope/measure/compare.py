@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Floats, Reals
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
@@ -23,14 +23,7 @@ from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
-from ggufscope.forward.weights import (
-    Floats,
-    Matrix,
-    PlannedWeights,
-    StoredWeights,
-    View,
-    Weights,
-)
+from ggufscope.forward.weights import Matrix, PlannedWeights, StoredWeights, View, Weights
 from ggufscope.measure.candidates import Candidate, of_name
 from ggufscope.measure.comparison import CandidateDifference, Comparison, is_original
 from ggufscope.measure.differences import (
@@ -46,8 +39,7 @@ from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.threads import in_parallel, one_pass
 
-Array = npt.NDArray[np.floating[Any]]
-Keep = Callable[[int, int, Array], object]
+Keep = Callable[[int, int, Reals], object]
 """Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T)."""
 
 _KEPT: Final = frozenset({"kq_soft_max", "kqv", "l_out"})
@@ -120,7 +112,7 @@ def compare(
     return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), tuple(found))
 
 
-def _of_layer(trace: Trace, layer: int) -> dict[str, Array]:
+def _of_layer(trace: Trace, layer: int) -> dict[str, Reals]:
     return {name: trace[key_of(name, layer)] for name in _KEPT}
 
 
@@ -149,7 +141,7 @@ class _Run:
         cache = KVCache(*candidate.cache_types) if candidate.cache_types else None
         return cls(candidate, model, weights, cache)
 
-    def step(self, layer: int, reference: Mapping[str, Array]) -> dict[str, Array]:
+    def step(self, layer: int, reference: Mapping[str, Reals]) -> dict[str, Reals]:
         """Go through a layer, compare, and forget all but the numbers."""
         trace = Trace(_KEPT)
         self.x = self.model.layer(layer, self.x, trace=trace, cache=self.cache)
@@ -161,7 +153,7 @@ class _Run:
     def finish(
         self,
         file: GGUFFile,
-        logits: Array,
+        logits: Reals,
         ids: Sequence[int],
         tolerances: Tolerances,
         required: Level | None,

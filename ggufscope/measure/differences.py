@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Reals
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.measure.metrics.distributions import kl_divergence, perplexity, top1_agrees
 from ggufscope.measure.metrics.rows import (
@@ -24,8 +23,6 @@ from ggufscope.measure.metrics.rows import (
     total_variation,
 )
 from ggufscope.measure.metrics.vectors import cosine, relative_error
-
-Array = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ class Prediction:
 
 
 def head_differences(
-    layer: int, reference: Mapping[str, Array], candidate: Mapping[str, Array]
+    layer: int, reference: Mapping[str, Reals], candidate: Mapping[str, Reals]
 ) -> tuple[HeadDifference, ...]:
     """Compare the heads of a layer: ``kq_soft_max`` (H, T, S) and ``kqv`` (H, T, D) of both.
 
@@ -168,8 +165,8 @@ def head_differences(
 
 def layer_difference(
     layer: int,
-    reference: Mapping[str, Array],
-    candidate: Mapping[str, Array],
+    reference: Mapping[str, Reals],
+    candidate: Mapping[str, Reals],
     tensors: Sequence[TensorDifference],
 ) -> LayerDifference:
     """Compare a layer: its heads as ``head_differences`` does, and ``l_out`` (T, E)."""
@@ -183,7 +180,7 @@ def layer_difference(
     )
 
 
-def compare_predictions(reference: Array, candidate: Array, ids: Sequence[int]) -> Prediction:
+def compare_predictions(reference: Reals, candidate: Reals, ids: Sequence[int]) -> Prediction:
     """Compare ``result_output`` (T, V) of both, for the prompt ``ids`` (T)."""
     return Prediction(
         tuple(map(float, kl_divergence(reference, candidate))),

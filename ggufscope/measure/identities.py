@@ -10,32 +10,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Floats, Reals
 from ggufscope.forward.attention import attend
-from ggufscope.forward.weights import Floats, Matrix, tile_rows
+from ggufscope.forward.weights import Matrix, tile_rows
 
-Array = npt.NDArray[np.floating[Any]]
 Vector = list[float]
 
 
-def rows_sum_to_one(weights: Array) -> float:
+def rows_sum_to_one(weights: Reals) -> float:
     """weights (H, T, S) -> the largest ``|sum - 1|`` of a row."""
     gap = np.abs(weights.sum(axis=-1, dtype=np.float64) - 1)
     return float(gap.max(initial=0.0))
 
 
-def nothing_from_the_future(weights: Array) -> float:
+def nothing_from_the_future(weights: Reals) -> float:
     """weights (H, T, S), row t that of token S - T + t -> the largest share of a later token."""
     tokens, seen = weights.shape[-2:]
     future = ~np.tri(tokens, seen, seen - tokens, dtype=np.bool_)
     return float(np.abs(weights[..., future]).max(initial=0.0))
 
 
-def heads_side_by_side(kqv: Array, kqv_out: Array) -> float:
+def heads_side_by_side(kqv: Reals, kqv_out: Reals) -> float:
     """kqv (H, T, M), kqv_out (T, H * M) -> the largest difference of heads joined and output.
 
     Eight heads of (4, 64) are joined on the feature axis: (4, 512).
@@ -80,7 +78,7 @@ def groups_are_copies(
     return relative(attend(q, *copies, scale=scale, window=window, cap=cap).out, out)
 
 
-def relative(found: Array, wanted: Array) -> float:
+def relative(found: Reals, wanted: Reals) -> float:
     """Return the largest difference of two arrays, relative to the largest number of ``wanted``."""
     if found.shape != wanted.shape:
         return math.inf
@@ -90,7 +88,7 @@ def relative(found: Array, wanted: Array) -> float:
 
 
 def scalar_attention(
-    q: Array, k: Array, v: Array, *, scale: float, window: int | None, cap: float | None
+    q: Reals, k: Reals, v: Reals, *, scale: float, window: int | None, cap: float | None
 ) -> Floats:
     """Attention as a loop over single numbers: one token at a time, one head at a time.
 
@@ -102,9 +100,9 @@ def scalar_attention(
 
 
 def _scalar_rows(
-    q: Array,
-    k: Array,
-    v: Array,
+    q: Reals,
+    k: Reals,
+    v: Reals,
     *,
     scale: float,
     window: int | None = None,
@@ -132,7 +130,7 @@ def _scalar_rows(
 
 
 def documents_loop(
-    x: Array, w_q: Array, w_k: Array, w_v: Array, w_o: Array, *, heads: int = 4
+    x: Reals, w_q: Reals, w_k: Reals, w_v: Reals, w_o: Reals, *, heads: int = 4
 ) -> Floats:
     """Attention of the smallest transformer there is, in plain Python lists.
 

@@ -21,18 +21,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.arrays import Doubles, Floats, Mask
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.block import Heads
 from ggufscope.forward.transformer import Transformer
-from ggufscope.forward.weights import Floats, Matrix, StoredWeights, Weights, tile_rows
+from ggufscope.forward.weights import Matrix, StoredWeights, Weights, tile_rows
 from ggufscope.measure.parts import Part, parts_of
 from ggufscope.model.roles import role_of
 from ggufscope.threads import in_parallel
-
-Doubles = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 # How much larger ggml_quantize_chunk's plain error gets with an importance, on the sample's
 # matrices; the largest ratio of a tensor, and of a head:
@@ -124,7 +122,7 @@ class _Checked:
     """Whether it has more than one row."""
     rows: npt.NDArray[np.floating]
     """(R, 5)."""
-    same: Flags
+    same: Mask
     """(R,): rows that are just what plain quantization gives."""
     parts: list[tuple[Part, Doubles]]
     through: tuple[str, ...] = ()
@@ -142,7 +140,7 @@ class _Checked:
         return total
 
     @property
-    def compared(self) -> Flags:
+    def compared(self) -> Mask:
         """Rows that say something: a row of zeros is the same in any type."""
         return self.rows[:, 0] > 0
 
@@ -219,7 +217,7 @@ class Inspection:
 
 def _tile(
     reference: Matrix, candidate: Matrix, type_: str, step: int, columns: Sequence[Part], start: int
-) -> tuple[Doubles, Flags, Doubles]:
+) -> tuple[Doubles, Mask, Doubles]:
     """Rows from ``start`` on -> sums of rows (n, 5), rows that are plain (n,), sums of columns."""
     stop = min(start + step, reference.shape[0])
     r, c = reference.rows(start, stop), candidate.rows(start, stop)
@@ -298,7 +296,7 @@ def _has_plain_rows(of: _Checked, rows: slice) -> bool:
     return bool(5 * np.count_nonzero(of.same[rows] & compared) >= np.count_nonzero(compared) > 0)
 
 
-def _faults_of_rows(of: _Checked, differing: Flags, is_plain: bool, floor: float) -> list[Fault]:
+def _faults_of_rows(of: _Checked, differing: Mask, is_plain: bool, floor: float) -> list[Fault]:
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = of.rows[:, 3] / of.rows[:, 4]
         error = of.rows[:, 1] / of.rows[:, 0]
@@ -318,7 +316,7 @@ def _faults_of_rows(of: _Checked, differing: Flags, is_plain: bool, floor: float
     return found
 
 
-def _is_touched(part: Part, differing: Flags) -> bool:
+def _is_touched(part: Part, differing: Mask) -> bool:
     return not part.columns and bool(differing[part.start : part.stop].any())
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Maps = npt.NDArray[np.floating[Any]]
+from ggufscope.arrays import Reals
 
 MAX_CELLS: Final = 24_000_000
 """Shares in one page, over all runs, layers and heads: at two bytes each 48 MB before packing."""
@@ -21,7 +20,7 @@ def tokens_shown(tokens: int, heads: int, runs: int) -> int:
     return min(tokens, max(8, isqrt(2 * MAX_CELLS // max(1, heads * runs))))
 
 
-def window(weights: Maps, shown: int) -> Maps:
+def window(weights: Reals, shown: int) -> Reals:
     """weights (..., R, C), row by row what a token attends to -> (..., shown, shown + 1).
 
     The rows are those of the last ``shown`` tokens; the first column is what each of them gives to
@@ -42,9 +41,9 @@ class KeptMaps:
     def __init__(self, runs: int, shown: int, layer: int | None = None) -> None:
         """Take how many runs there are, how many tokens are shown, and the one layer if one is."""
         self._shown, self._layer = shown, layer
-        self.runs: list[dict[int, Maps]] = [{} for _ in range(runs)]
+        self.runs: list[dict[int, Reals]] = [{} for _ in range(runs)]
 
-    def keep(self, run: int, layer: int, weights: Maps) -> None:
+    def keep(self, run: int, layer: int, weights: Reals) -> None:
         """Take a layer's matrices (H, T, T) of a run."""
         if self._layer in (None, layer):
             self.runs[run][layer] = window(weights, min(self._shown, weights.shape[-1]))

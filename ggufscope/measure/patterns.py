@@ -12,15 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Doubles, Reals
 from ggufscope.measure.metrics.rows import entropy
-
-Weights = npt.NDArray[np.floating[Any]]
-Doubles = npt.NDArray[np.float64]
 
 PATTERNS: Final = {
     "previous": "the previous token",
@@ -58,7 +55,7 @@ class PatternSums:
         self._sums: Doubles = np.zeros((len(PATTERNS) + 1, heads))
         self._repeated = 0
 
-    def add(self, first: int, weights: Weights) -> None:
+    def add(self, first: int, weights: Reals) -> None:
         """Add rows from ``first`` on: ``kq_soft_max`` (H, rows, T)."""
         skipped = 1 if first == 0 else 0  # the first token can see nothing but itself
         weights, first = weights[:, skipped:], first + skipped
@@ -86,7 +83,7 @@ class PatternSums:
             return Patterns(*(self._sums / counts[:, None]))
 
 
-def patterns_of(weights: Weights, ids: Sequence[int]) -> Patterns:
+def patterns_of(weights: Reals, ids: Sequence[int]) -> Patterns:
     """Measure the heads of a layer: ``kq_soft_max`` (H, T, T) and the ids (T,) of its tokens."""
     sums = PatternSums(len(weights), ids)
     sums.add(0, weights)
@@ -104,7 +101,7 @@ def sorted_heads(patterns: dict[int, Patterns], name: str) -> list[tuple[int, in
     return sorted(found, key=lambda item: (-item[2], item[0], item[1]))
 
 
-def most_attended(weights: Weights, count: int) -> list[list[tuple[int, float]]]:
+def most_attended(weights: Reals, count: int) -> list[list[tuple[int, float]]]:
     """weights (T, T) -> for each token the ``count`` it attends to most, with their shares.
 
     Only tokens that get anything are named; of equal shares the earlier token comes first.

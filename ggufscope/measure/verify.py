@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.block import Block
@@ -17,7 +18,7 @@ from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
-from ggufscope.forward.weights import Floats, Weights
+from ggufscope.forward.weights import Weights
 from ggufscope.measure import identities
 from ggufscope.measure.identities import relative
 from ggufscope.threads import one_pass

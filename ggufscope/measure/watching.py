@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Floats
 from ggufscope.errors import NotInModel
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
@@ -21,13 +21,11 @@ from ggufscope.measure.maps import window
 from ggufscope.measure.patterns import Patterns, PatternSums
 from ggufscope.threads import one_pass
 
-Map = npt.NDArray[np.float32]
-
 
 class Watcher(Protocol):
     """Whoever wants to see the attention of a pass."""
 
-    def rows(self, layer: int, first: int, shares: Map) -> object:
+    def rows(self, layer: int, first: int, shares: Floats) -> object:
         """Take ``kq_soft_max`` (H, rows, T) from row ``first`` on; good until this returns."""
 
     def done(self, layer: int, patterns: Patterns) -> object:
@@ -41,7 +39,7 @@ class Watched:
     ids: tuple[int, ...]
     patterns: dict[int, Patterns] = field(default_factory=dict)
     """By layer."""
-    logits: Map = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    logits: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """``result_output``: (T, V), or (1, V) for the last token alone."""
 
     def next_tokens(self, count: int = 5) -> list[tuple[int, float]]:
@@ -59,7 +57,7 @@ def watch(
     ids: Sequence[int],
     *,
     watchers: Sequence[Watcher] = (),
-    keep: Callable[[int, Map], object] | None = None,
+    keep: Callable[[int, Floats], object] | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Watched:
     """Run a prompt and measure every head.
@@ -74,7 +72,7 @@ def watch(
     seen = Watched(tuple(ids))
     sums = PatternSums(0, ids)
 
-    def rows(layer: int, first: int, shares: Map) -> None:
+    def rows(layer: int, first: int, shares: Floats) -> None:
         nonlocal sums
         if first == 0:
             sums = PatternSums(len(shares), ids)
@@ -125,10 +123,10 @@ class Spotlight:
         self._chosen = layer is not None or head is not None
         self.layer = first
         self.head: int | None = head if self._chosen else 0
-        self.matrix: Map = np.empty((0, 0), np.float32)
+        self.matrix: Floats = np.empty((0, 0), np.float32)
         """(R, T): the last R rows."""
         self._most = most
-        self._rows: Map = np.empty((0, 0, 0), np.float32)
+        self._rows: Floats = np.empty((0, 0, 0), np.float32)
         self._best = -np.inf
 
     @property
@@ -136,7 +134,7 @@ class Spotlight:
         """Whether what the model computes overflows float32, so that shares are no numbers."""
         return bool(np.isnan(self.matrix).any())
 
-    def rows(self, layer: int, first: int, shares: Map) -> None:
+    def rows(self, layer: int, first: int, shares: Floats) -> None:
         """Take what is wanted of some rows."""
         if self._chosen and layer != self.layer:
             return
@@ -164,11 +162,11 @@ class LastMaps:
 
     def __init__(self, shown: int) -> None:
         self._shown = shown
-        self._rows: Map = np.empty((0, 0, 0), np.float32)
-        self.maps: dict[int, Map] = {}
+        self._rows: Floats = np.empty((0, 0, 0), np.float32)
+        self.maps: dict[int, Floats] = {}
         """Layer -> (H, shown, shown + 1)."""
 
-    def rows(self, layer: int, first: int, shares: Map) -> None:
+    def rows(self, layer: int, first: int, shares: Floats) -> None:
         """Keep the last rows."""
         self._rows = take_last_rows(self._rows, first, shares, self._shown)
 
@@ -177,7 +175,7 @@ class LastMaps:
         self.maps[layer] = np.array(window(self._rows, self._shown), np.float32)
 
 
-def take_last_rows(kept: Map, first: int, shares: Map, most: int | None) -> Map:
+def take_last_rows(kept: Floats, first: int, shares: Floats, most: int | None) -> Floats:
     """Put rows (H, rows, T) from ``first`` on into (H, R, T), the last R = ``most`` of T tokens."""
     heads, count, tokens = shares.shape
     shown = tokens if most is None else min(most, tokens)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from ggufscope.arrays import Reals
 from ggufscope.measure.maps import window
 from ggufscope.report.console import BLUE, CYAN, GREEN, MAGENTA, ORANGE, PIPE_WIDTH, RED
 from ggufscope.report.units import decimals, printable
-
-Matrix = npt.NDArray[np.floating[Any]]
 
 DEFAULT_WIDTH: Final = 80
 SHADES: Final = "·░▒▓█"
@@ -76,7 +74,7 @@ def shades_for(console: Console) -> str:
 
 
 def heatmap(
-    weights: Matrix, tokens: Sequence[str], *, width: int = DEFAULT_WIDTH, shades: str = SHADES
+    weights: Reals, tokens: Sequence[str], *, width: int = DEFAULT_WIDTH, shades: str = SHADES
 ) -> Iterator[Text]:
     """weights (R, R), row by row what a token attends to; tokens (T) -> the lines of a picture.
 
@@ -103,8 +101,8 @@ def heatmap(
 
 
 def difference_map(
-    reference: Matrix,
-    candidate: Matrix,
+    reference: Reals,
+    candidate: Reals,
     tokens: Sequence[str],
     *,
     width: int = DEFAULT_WIDTH,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
 from ggufscope.forward.ffn import experts, shared_expert
 from ggufscope.forward.graph import Graph
-from ggufscope.forward.weights import Floats
 
 
 def qwen2moe(block: Block, x: Floats) -> Floats:

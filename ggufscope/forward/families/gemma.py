@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
 from ggufscope.forward.ffn import feed_forward
 from ggufscope.forward.graph import Graph
-from ggufscope.forward.weights import Floats
 from ggufscope.model.hparams import HParams
 
 _LAYERS_OF_27B: Final = {"gemma2": 46, "gemma3": 62}

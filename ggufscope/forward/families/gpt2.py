@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import feed_forward
 from ggufscope.forward.graph import Graph
-from ggufscope.forward.weights import Floats
 
 
 def layer(block: Block, x: Floats) -> Floats:

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import feed_forward
 from ggufscope.forward.graph import Graph
-from ggufscope.forward.weights import Floats
 
 
 def layer(block: Block, x: Floats) -> Floats:

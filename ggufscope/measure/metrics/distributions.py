@@ -7,16 +7,14 @@ Logarithms are natural, so divergences and losses are in nats; all sums are in f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Logits = npt.NDArray[np.floating[Any]]
-Doubles = npt.NDArray[np.float64]
+from ggufscope.arrays import Doubles, Reals
 
 
-def log_softmax(logits: Logits) -> Doubles:
+def log_softmax(logits: Reals) -> Doubles:
     """logits (..., V) -> (..., V): ``x - log sum exp x``. Range -inf to 0."""
     x = np.asarray(logits, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
@@ -24,7 +22,7 @@ def log_softmax(logits: Logits) -> Doubles:
     return logs
 
 
-def kl_divergence(reference: Logits, candidate: Logits) -> Doubles:
+def kl_divergence(reference: Reals, candidate: Reals) -> Doubles:
     """logits (..., V) twice -> (...): ``sum P (log P - log Q)`` in nats. Range 0 to infinity.
 
     P is the reference's distribution, Q the candidate's: the extra loss, in nats a token, of who
@@ -37,13 +35,13 @@ def kl_divergence(reference: Logits, candidate: Logits) -> Doubles:
     return np.maximum(divergence, 0.0)  # where they are equal rounding may leave -1e-17
 
 
-def top1_agrees(reference: Logits, candidate: Logits) -> npt.NDArray[np.bool_]:
+def top1_agrees(reference: Reals, candidate: Reals) -> npt.NDArray[np.bool_]:
     """logits (..., V) twice -> (...): whether both find the same token likeliest."""
     agrees: npt.NDArray[np.bool_] = reference.argmax(axis=-1) == candidate.argmax(axis=-1)
     return agrees
 
 
-def token_losses(logits: Logits, ids: Sequence[int]) -> Doubles:
+def token_losses(logits: Reals, ids: Sequence[int]) -> Doubles:
     """logits (T, V), ids (T) -> (T - 1): ``-log P(id)`` of each token after those before it.
 
     In nats. Range 0 to infinity. Nothing is said of the first token.
@@ -54,7 +52,7 @@ def token_losses(logits: Logits, ids: Sequence[int]) -> Doubles:
     return losses
 
 
-def perplexity(logits: Logits, ids: Sequence[int]) -> float | None:
+def perplexity(logits: Reals, ids: Sequence[int]) -> float | None:
     """logits (T, V), ids (T) -> ``exp(mean token loss)``. Range 1 to infinity.
 
     Among how many tokens the model hesitates, so to speak. None for a single token: nothing was

@@ -7,22 +7,19 @@ see has the share 0 in both and counts for nothing. All sums are in float64.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.floating[Any]]
-Doubles = npt.NDArray[np.float64]
+from ggufscope.arrays import Doubles, Reals
 
 
-def largest_difference(p: Rows, q: Rows) -> Doubles:
+def largest_difference(p: Reals, q: Reals) -> Doubles:
     """p, q (..., T, S) -> (...): max over the matrix of ``|p - q|``. Range 0 to 1."""
     largest: Doubles = _gap(p, q).max(axis=(-2, -1), initial=0.0)
     return largest
 
 
-def mean_difference(p: Rows, q: Rows, visible: int) -> Doubles:
+def mean_difference(p: Reals, q: Reals, visible: int) -> Doubles:
     """p, q (..., T, S) -> (...): ``sum |p - q| / visible``. Range 0 to 1.
 
     ``visible`` is the number of pairs that can attend at all, ``T (T + 1) / 2`` in a causal
@@ -32,13 +29,13 @@ def mean_difference(p: Rows, q: Rows, visible: int) -> Doubles:
     return total / max(visible, 1)
 
 
-def total_variation(p: Rows, q: Rows) -> Doubles:
+def total_variation(p: Reals, q: Reals) -> Doubles:
     """p, q (..., S) -> (...): ``1/2 sum |p - q|``, the share that went elsewhere. Range 0 to 1."""
     total: Doubles = _gap(p, q).sum(axis=-1)
     return total / 2
 
 
-def jensen_shannon(p: Rows, q: Rows) -> Doubles:
+def jensen_shannon(p: Reals, q: Reals) -> Doubles:
     """p, q (..., S) -> (...): the Jensen-Shannon divergence in bits (base 2). Range 0 to 1.
 
     ``(KL(p, m) + KL(q, m)) / 2`` with ``m = (p + q) / 2``: 0 where the rows are equal, 1 where
@@ -51,14 +48,14 @@ def jensen_shannon(p: Rows, q: Rows) -> Doubles:
     return np.clip(divergence, 0.0, 1.0)  # where rows are equal rounding may leave -1e-17
 
 
-def entropy(p: Rows) -> Doubles:
+def entropy(p: Reals) -> Doubles:
     """p (..., S) -> (...): ``-sum p log2 p`` in bits. Range 0 (one token) to log2 S (all alike)."""
     p = _double(p)
     bits: Doubles = -(p * _log2(p)).sum(axis=-1)
     return bits + 0.0  # no -0.0
 
 
-def entropy_shift(p: Rows, q: Rows) -> Doubles:
+def entropy_shift(p: Reals, q: Reals) -> Doubles:
     """p, q (..., S) -> (...): ``entropy(q) - entropy(p)`` in bits. Range -log2 S to log2 S.
 
     Above 0 the candidate spreads its attention wider, below 0 it narrows it.
@@ -66,7 +63,7 @@ def entropy_shift(p: Rows, q: Rows) -> Doubles:
     return entropy(q) - entropy(p)
 
 
-def most_attended_changed(p: Rows, q: Rows) -> npt.NDArray[np.bool_]:
+def most_attended_changed(p: Reals, q: Reals) -> npt.NDArray[np.bool_]:
     """p, q (..., S) -> (...): whether ``argmax p`` and ``argmax q`` differ.
 
     Where several tokens have the largest share the first of them counts.
@@ -75,11 +72,11 @@ def most_attended_changed(p: Rows, q: Rows) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def _double(x: Rows) -> Doubles:
+def _double(x: Reals) -> Doubles:
     return np.asarray(x, np.float64)
 
 
-def _gap(p: Rows, q: Rows) -> Doubles:
+def _gap(p: Reals, q: Reals) -> Doubles:
     return np.abs(_double(p) - _double(q))
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from ggufscope.arrays import Reals
 from ggufscope.blocks.error import WeightError
-
-Weights = npt.NDArray[np.floating[Any]]
 
 _STEP = 1 << 15
 """Weights looked at in one go: in float64 they stay in the cache."""
 
 
-def weight_error(reference: Weights, candidate: Weights) -> WeightError:
+def weight_error(reference: Reals, candidate: Reals) -> WeightError:
     """Two arrays of weights, of one shape -> the error of all of them together."""
     r, c = reference.reshape(-1), candidate.reshape(-1)
     squared_error = squared_weights = largest = 0.0

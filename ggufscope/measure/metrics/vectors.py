@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Vectors = npt.NDArray[np.floating[Any]]
-Doubles = npt.NDArray[np.float64]
+from ggufscope.arrays import Doubles, Reals
 
 
-def cosine(a: Vectors, b: Vectors) -> Doubles:
+def cosine(a: Reals, b: Reals) -> Doubles:
     """Two arrays (..., N) -> (...): ``a . b / (|a| |b|)``. Range -1 to 1: 1 is the same direction.
 
     Two vectors of zeros are alike, so 1; a vector of zeros and another one have no direction in
@@ -25,7 +21,7 @@ def cosine(a: Vectors, b: Vectors) -> Doubles:
     return cosines
 
 
-def relative_error(reference: Vectors, candidate: Vectors) -> Doubles:
+def relative_error(reference: Reals, candidate: Reals) -> Doubles:
     """Two arrays (..., N) -> (...): ``|c - r| / |r|``. Range 0 to infinity.
 
     0 where both are zeros, infinite where the reference alone is, NaN where a number is not finite.
@@ -39,7 +35,7 @@ def relative_error(reference: Vectors, candidate: Vectors) -> Doubles:
     return error
 
 
-def _scaled(x: Vectors) -> Doubles:
+def _scaled(x: Reals) -> Doubles:
     """Divide each vector by its largest number, so that no square over- or underflows."""
     x = np.asarray(x, np.float64)
     largest = np.abs(x).max(axis=-1, keepdims=True, initial=0.0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ggufscope.arrays import Floats
 from ggufscope.measure.patterns import PATTERNS
-from ggufscope.measure.watching import Map, Spotlight, Watched
+from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.attention.text import model_facts
 from ggufscope.report.html import Page, PageRun, PageScore
 from ggufscope.report.subject import Subject
@@ -15,7 +16,7 @@ def attention_page(
     watched: Watched,
     spotlight: Spotlight,
     subject: Subject,
-    maps: Mapping[int, Map],
+    maps: Mapping[int, Floats],
 ) -> Page:
     """Return every head of the run as a page."""
     scores = [

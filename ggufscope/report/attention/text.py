@@ -9,9 +9,10 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
 
+from ggufscope.arrays import Floats
 from ggufscope.measure.patterns import PATTERNS, Patterns, most_attended, sorted_heads
 from ggufscope.measure.verify import Identity
-from ggufscope.measure.watching import Map, Spotlight, Watched
+from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.console import (
     GREEN,
     RED,
@@ -101,7 +102,7 @@ def _chosen(watched: Watched, spotlight: Spotlight) -> Mapping[int, Patterns]:
     return watched.patterns
 
 
-def _favourites(matrix: Map, subject: Subject, width: int) -> RenderableType:
+def _favourites(matrix: Floats, subject: Subject, width: int) -> RenderableType:
     table = plain_table(right("#"), left("token"), left("most"), left("then"), left("then"))
     first = max(0, len(subject.ids) - ROWS)
     if first:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import RenderableType
 from rich.table import Column, Table
 
+from ggufscope.arrays import Reals
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.differences import AttentionDifference, HeadDifference, LayerDifference
 from ggufscope.report.compare.words import (
@@ -40,8 +39,6 @@ from ggufscope.report.console import (
 from ggufscope.report.heatmap import difference_map, heatmap
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import decimals, small
-
-Matrix = npt.NDArray[np.floating[Any]]
 
 HEADS: Final = 16
 """Heads that a table shows, those that moved most; ``--json`` has all of them."""
@@ -175,7 +172,7 @@ def _details(comparison: Comparison, selection: Selection) -> Iterator[Renderabl
 def map_views(
     names: tuple[str, str],
     place: tuple[int, int],
-    maps: tuple[Matrix, Matrix],
+    maps: tuple[Reals, Reals],
     tokens: Sequence[str],
     *,
     width: int,
