@@ -34,7 +34,7 @@ AsMarkdown = Annotated[bool, Option("--markdown", help="A report to paste, as Gi
 
 
 def require_one_form(*, as_json: bool, markdown: bool = False, brief: bool = False) -> None:
-    """Raise ``BadUsage`` where ``--json`` stands beside what changes the text alone."""
+    """Raise ``BadUsage`` where ``--json`` is used together with what changes the text alone."""
     if as_json and (markdown or brief):
         other = "--markdown" if markdown else "--brief"
         raise BadUsage(f"--json and {other} are two forms of one result", hint="give one of them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ggufscope.errors import NotDerivable
@@ -55,8 +56,8 @@ def this_machine() -> Here:
     if free is None:
         raise NotDerivable("this system does not say how much memory is free", hint="name a size")
     program = shutil.which(_SMI)
-    if program is None:
-        return Here(free)
+    if program is None or not Path(program).is_absolute():
+        return Here(free)  # one in the working folder came with a model, maybe
     try:
         return Here(free, _gpus(program))
     except subprocess.TimeoutExpired:

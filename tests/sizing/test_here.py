@@ -65,6 +65,17 @@ def test_what_cannot_be_run_is_said(smi: Path) -> None:
     assert "cannot be used" in this_machine().trouble
 
 
+@pytest.mark.parametrize("place", [".", ""])
+def test_a_program_in_the_working_folder_is_not_run(
+    place: str, smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _does(smi, "echo run > ran; echo 'a GPU, 1, 2'")
+    monkeypatch.chdir(smi.parent)
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}/bin")
+    assert this_machine() == Here(8 * MIB)
+    assert not Path("ran").exists()
+
+
 def test_without_nvidia_smi_there_is_nothing_to_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
