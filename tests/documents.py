@@ -13,13 +13,14 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests import program
 
 ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
@@ -75,20 +76,13 @@ def shown_in(document: Path) -> list[Shown]:
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder where ``samples/`` has the sample, and nothing else is."""
+    name, *arguments = shlex.split(command)
+    assert name == "ggufscope"
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
-        return subprocess.run(
-            [sys.executable, "-m", *shlex.split(command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)},
-            cwd=folder,
-            check=False,
-        )
+        return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

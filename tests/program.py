@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
+
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +26,8 @@ try:
 except KeyboardInterrupt:  # as `__main__` does it while the rest is imported
     raise SystemExit(130) from None
 """
+SECONDS: Final = 120
+"""How long a run may take."""
 WORKERS = ("--threads", "2", "--max-buffer-size", "16K")
 
 
@@ -44,27 +50,82 @@ def start(
 
 
 def run(
-    *arguments: object, workers: bool = False, before: str = "", **options: Any
+    *arguments: object,
+    workers: bool = False,
+    before: str = "",
+    cold: bool = False,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: IO[Any] | int = subprocess.PIPE,
+    stderr: IO[Any] | int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run it to its end; ``cold``: with all of Python's start, which a test may be about."""
     words = words_of(*arguments, workers=workers, before=before)
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    whole = {**piped, "env": environment(), "timeout": 120, **options}
-    return subprocess.run(words, text=True, errors="backslashreplace", check=False, **whole)
+    env = environment() if env is None else env
+    if cold or workers or not warm.serves(env):
+        return subprocess.run(
+            words,
+            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            check=False,
+            env=env,
+            cwd=cwd,
+            stdout=stdout,
+            stderr=stderr,
+            timeout=SECONDS,
+        )
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        said: list[Future[str] | None] = []
+        streams = [0]
+        for given in (stdout, stderr):
+            if given == subprocess.STDOUT:
+                theirs = streams[-1]
+                said.append(None)
+            elif given == subprocess.PIPE:
+                ours, theirs = os.pipe()
+                stack.callback(os.close, theirs)
+                said.append(pool.submit(_read, ours))
+            else:
+                theirs = given if isinstance(given, int) else given.fileno()
+                said.append(None)
+            streams.append(theirs)
+        child = warm.Child(words[1:], streams, env, str(cwd or Path.cwd()))
+        stack.close()
+        try:
+            code = child.wait(SECONDS)
+        except TimeoutError:
+            child.kill()
+            raise
+        out, err = (None if part is None else part.result() for part in said)
+    return subprocess.CompletedProcess(words, code, out, err)
 
 
-def on_a_terminal(*arguments: object, before: str = "", **more: str) -> tuple[int, bytes]:
-    """Run the program with a terminal for its output; the exit code, and all it printed."""
+def _read(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8", errors="backslashreplace") as stream:
+        return stream.read()
+
+
+def on_a_terminal(
+    *arguments: object,
+    before: str = "",
+    stdout: IO[Any] | None = None,
+    stderr: IO[Any] | None = None,
+    **more: str,
+) -> tuple[int, bytes]:
+    """Run the program with a terminal for its output; the exit code, and all it printed there."""
     import pty  # which Windows does not have
 
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        words_of(*arguments, before=before),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment(TERM="xterm-256color", **more),
-    )
+    words, env = words_of(*arguments, before=before), environment(TERM="xterm-256color", **more)
+    streams = [theirs if own is None else own.fileno() for own in (None, stdout, stderr)]
+    process: warm.Child | subprocess.Popen[bytes]
+    if warm.serves(env):
+        process = warm.Child(words[1:], streams, env, str(Path.cwd()))
+    else:
+        process = subprocess.Popen(
+            words, stdin=streams[0], stdout=streams[1], stderr=streams[2], env=env
+        )
     os.close(theirs)
     said = b""
     while True:

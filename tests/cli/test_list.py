@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -18,20 +17,12 @@ from ggufscope.cli import app
 from ggufscope.sizing.names import shape_named
 from tests.container.test_header import LIES
 from tests.models.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
+from tests.program import on_a_terminal, run
 
-COMMAND = [sys.executable, "-m", "ggufscope", "list"]
 
-
-def _run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "NO_COLOR"}}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=inherited | environment,
-        check=False,
-    )
+    return run("list", *arguments, env=inherited | more)
 
 
 def _list(*arguments: str | Path, **environment: str) -> str:
@@ -95,32 +86,14 @@ def test_a_pipe_is_not_folded_and_has_no_colours(make: Callable[[str], Path]) ->
     assert not re.search(r" $", output, re.MULTILINE)
 
 
-def _in_terminal(path: Path, **environment: str) -> str:
-    """What a terminal of 80 columns is sent."""
-    leader, follower = pty.openpty()
-    inherited = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
-    process = subprocess.Popen(
-        [*COMMAND, str(path)],
-        stdout=follower,
-        stdin=follower,
-        env=inherited | {"COLUMNS": "80", "TERM": "xterm-256color"} | environment,
-    )
-    os.close(follower)
-    chunks = []
-    try:
-        while chunk := os.read(leader, 65536):
-            chunks.append(chunk)
-    except OSError:  # Linux says so when the other end is closed
-        pass
-    os.close(leader)
-    assert process.wait() == 0
-    return b"".join(chunks).decode()
-
-
 def test_a_terminal_gets_colours_unless_it_wants_none(make: Callable[[str], Path]) -> None:
     path = make("llama-gqa")
-    assert "\x1b[" in _in_terminal(path)
-    plain = _in_terminal(path, NO_COLOR="1")
+    code, said = on_a_terminal("list", path, NO_COLOR="")
+    assert code == 0
+    assert b"\x1b[" in said
+    code, said = on_a_terminal("list", path, NO_COLOR="1")
+    assert code == 0
+    plain = said.decode()
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", plain)
     assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", plain).splitlines())) <= 80
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +16,9 @@ from markdown_it import MarkdownIt
 from ggufscope import __version__
 from ggufscope.cli import app
 from ggufscope.report import console
+from tests import program
 from tests.models.makers import Recipe, Shapes, raw_gguf, tensor, write_recipe
-from tests.program import environment, words_of
+from tests.program import on_a_terminal
 from tests.report.test_console import PALETTE
 from tests.shapes import WHOLES, write_hollow
 
@@ -115,25 +114,11 @@ def test_a_deep_plan_is_as_short(run: Run, tmp_path: Path) -> None:
     _fits(printed[: printed.index("\nfile ")], 80)
 
 
-def _colours(*arguments: object, **more: str) -> set[str]:
-    """The colours that a terminal is told to use."""
-    ours, theirs = pty.openpty()
-    inherited = {name: value for name, value in environment().items() if name != "NO_COLOR"}
-    process = subprocess.Popen(
-        words_of(*arguments),
-        stdin=theirs,
-        stdout=theirs,
-        env=inherited | {"TERM": "xterm-256color"} | more,
-    )
-    os.close(theirs)
-    sent = b""
-    try:
-        while chunk := os.read(ours, 1 << 16):
-            sent += chunk
-    except OSError:  # Linux says so when the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait() in (0, 1)
+def _colours(*arguments: object, no_color: str = "") -> set[str]:
+    """The colours that a terminal is told to use, but for those of the bar."""
+    with Path(os.devnull).open("w") as nowhere:
+        code, sent = on_a_terminal(*arguments, stderr=nowhere, NO_COLOR=no_color)
+    assert code in (0, 1)
     codes = {code.decode() for code in re.findall(rb"\x1b\[([0-9;]+)m", sent)}
     assert codes
     plain = re.compile(r"(?:^|;)[0-4](?=;|$)")  # bold, dim, italic, underlined
@@ -151,7 +136,7 @@ def test_every_colour_is_one_that_is_read_on_any_ground(sample: Path) -> None:
         ("size", sample),
     ):
         assert _colours(*arguments) <= allowed, arguments
-    assert _colours("list", sample, NO_COLOR="1") == set()
+    assert _colours("list", sample, no_color="1") == set()
 
 
 def test_brief_is_the_few_lines_that_matter(run: Run, sample: Path, tmp_path: Path) -> None:
@@ -195,15 +180,11 @@ def test_quiet_silences_warnings_and_the_bar_but_no_error(tmp_path: Path, sample
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(raw_gguf([], [tensor("odd", (4,), 250, 0)], bytes(64)))
     for words, warned in (([], True), (["-q"], False), (["--quiet"], False)):
-        done = subprocess.run(
-            words_of("list", odd, *words), capture_output=True, text=True, env=environment()
-        )
+        done = program.run("list", odd, *words)
         assert done.returncode == 0
         assert done.stdout.startswith("file ")
         assert ("warning: " in done.stderr) == warned, done.stderr
-    done = subprocess.run(
-        words_of("list", tmp_path / "none.gguf", "-q"), capture_output=True, text=True
-    )
+    done = program.run("list", tmp_path / "none.gguf", "-q")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     for command in ("compare-attention", "attention"):
@@ -213,20 +194,9 @@ def test_quiet_silences_warnings_and_the_bar_but_no_error(tmp_path: Path, sample
 
 def _draws_a_bar(*arguments: object) -> bool:
     """Whether anything is drawn on standard error where that is a terminal."""
-    ours, theirs = pty.openpty()
-    env = environment(TERM="xterm-256color")
-    process = subprocess.Popen(
-        words_of(*arguments), stdout=subprocess.DEVNULL, stderr=theirs, env=env
-    )
-    os.close(theirs)
-    sent = b""
-    try:
-        while chunk := os.read(ours, 1 << 16):
-            sent += chunk
-    except OSError:
-        pass
-    os.close(ours)
-    assert process.wait() == 0
+    with Path(os.devnull).open("w") as nowhere:
+        code, sent = on_a_terminal(*arguments, stdout=nowhere)
+    assert code == 0
     return bool(sent)
 
 

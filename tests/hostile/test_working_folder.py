@@ -67,7 +67,7 @@ def test_nothing_is_imported_by_python_m(folder: Path, tmp_path: Path) -> None:
     for name in {module.split(".")[0] for module in loaded.stdout.split()}:
         (folder / f"{name}.py").unlink(missing_ok=True)
     assert len(list(folder.glob("*.py"))) > 150
-    done = run("list", "model-f16.gguf", cwd=folder)
+    done = run("list", "model-f16.gguf", cwd=folder, cold=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
