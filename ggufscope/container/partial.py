@@ -167,7 +167,10 @@ class PartialFile:
         try:
             with refusals(self.target):
                 yield
-        except BaseException:
+        except BaseException as error:
+            if self._file is None and not isinstance(error, Exception):
+                # A signal, which may have come when the file was made and not yet known here.
+                _remove_unopened(self.path, self.target)
             self.discard()
             raise
 
@@ -201,10 +204,14 @@ def remove_live() -> None:
     """Remove what a signal, between two instructions, kept from being removed where it was made."""
     for path, (process, target, folders) in _LIVE.items():
         if process == os.getpid():  # and not a child of it
-            with suppress(OSError):
-                path.unlink()
-                REMOVED.append(target)
+            _remove_unopened(path, target)
             _remove_folders(folders)
+
+
+def _remove_unopened(path: Path, target: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+        REMOVED.append(target)
 
 
 def _remove_folders(made: list[Path]) -> None:
@@ -219,10 +226,14 @@ def _create(path: Path, target: Path) -> io.FileIO:
     # The umask decides the mode, as for any new file.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o666)
     file = io.FileIO(descriptor, "r+")
-    lock(file)
-    if hasattr(os, "fchmod"):
-        with suppress(FileNotFoundError):  # what is replaced stays as private as it was
-            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode) & 0o777)
+    try:
+        lock(file)
+        if hasattr(os, "fchmod"):
+            with suppress(FileNotFoundError):  # what is replaced stays as private as it was
+                os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode) & 0o777)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
