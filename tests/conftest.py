@@ -1,17 +1,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+import typer.main
 
 from tests import sweeps
+from tests.blocks.comparison import TALLY
 from tests.models import makers
 
 # A slow machine is no defect: examples are counted, not timed.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# The commands are the same in each test; to build them anew takes a fifth of a short one.
+typer.main.get_command = cache(typer.main.get_command)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run files and tests that are named one by one in this process: it is quicker for those."""
+    named = all(".py" in word for word in config.args)
+    return 0 if named else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,3 +45,23 @@ def sample() -> Path:
     path = Path(__file__).parent.parent / "samples" / "stories-f16.gguf"
     assert path.is_file(), "samples/stories-f16.gguf is missing: it is part of the repository"
     return path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what another process counted."""
+    TALLY.add(getattr(node, "workeroutput", {}).get("tally", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what this process counted."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = TALLY.rows()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how much was held to real ggml."""
+    if TALLY.counts:
+        terminalreporter.section("compared bit by bit with real ggml")
+        for line in TALLY.lines():
+            terminalreporter.line(line)

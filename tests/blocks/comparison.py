@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,17 @@ class Tally:
         counts[1] += differing.size
         return [int(i) for i in differing[:5]]
 
+    def rows(self) -> list[tuple[str, str, int, int]]:
+        """All counts as plain data, for another process to add."""
+        return [(*key, made, differing) for key, (made, differing) in self.counts.items()]
+
+    def add(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        """Add what another process counted."""
+        for type, way, compared, differing in rows:
+            counts = self.counts[type, way]
+            counts[0] += compared
+            counts[1] += differing
+
     def lines(self) -> list[str]:
         """A table: a type a line, a way of trying it a column; blocks compared / differing."""
         ways = sorted({way for _, way in self.counts})
@@ -41,3 +53,7 @@ class Tally:
             table.append("".join([f"{type:8}", *(f"{cell:>18}" for cell in shown)]))
         compared, differing = map(sum, zip(*self.counts.values(), strict=True))
         return [*table, f"blocks compared: {compared:,}; blocks that differ: {differing}"]
+
+
+TALLY: Final = Tally(defaultdict(lambda: [0, 0]))
+"""The one of this process; it is printed at the end of a run."""

@@ -1,16 +1,12 @@
-"""The count of what was held to real ggml, printed at the end of a run."""
+"""Both engines, and the count of what was held to real ggml."""
 
 from __future__ import annotations
-
-from collections import defaultdict
 
 import pytest
 
 from ggufscope.blocks.codec import ENGINE_VARIABLE
 from ggufscope.blocks.kernels import load
-from tests.blocks.comparison import Tally
-
-_TALLY = Tally(defaultdict(lambda: [0, 0]))
+from tests.blocks.comparison import TALLY, Tally
 
 
 @pytest.fixture(params=["numpy", "compiled"])
@@ -24,11 +20,4 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture
 def tally() -> Tally:
-    return _TALLY
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _TALLY.counts:
-        terminalreporter.section("compared bit by bit with real ggml")
-        for line in _TALLY.lines():
-            terminalreporter.line(line)
+    return TALLY
