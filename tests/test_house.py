@@ -33,7 +33,7 @@ DEPENDENCIES = {
     "gguf": ("model/hf_names.py",),
     "huggingface_hub": ("container/remote.py",),
     "rich": ("report/", "cli/"),
-    "threadpoolctl": ("threads.py",),
+    "threadpoolctl": ("pool.py",),
     "tokenizers": ("model/tokenizer/encoders.py",),
     "typer": ("cli/",),
 }

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from ggufscope import threads as room
+from ggufscope import pool as room
 from ggufscope.forward import ops
-from ggufscope.threads import in_parallel, one_pass, side_by_side
+from ggufscope.pool import in_parallel, one_pass
+from ggufscope.threads import side_by_side
 from tests.forward.arrays import ArrayMatrix
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Mask
 from ggufscope.forward.ops import soft_cap, softmax
-from ggufscope.threads import in_parallel
+from ggufscope.pool import in_parallel
 
 STRETCH: Final = 1 << 24
 """Scores of all heads that are computed together: 64 MiB, and as much again while they are."""

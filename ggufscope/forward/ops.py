@@ -13,7 +13,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats
 from ggufscope.forward.weights import Matrix, tile_rows
-from ggufscope.threads import in_parallel
+from ggufscope.pool import in_parallel
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)
 _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))

@@ -24,7 +24,7 @@ from ggufscope.forward.weights import StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
-from ggufscope.threads import one_pass
+from ggufscope.pool import one_pass
 
 _POSITIONS: Final = "position_embd.weight"
 """A vector is added for each position where there is this; it is required, or has no place."""

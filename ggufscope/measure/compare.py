@@ -37,7 +37,7 @@ from ggufscope.measure.making import Inspection
 from ggufscope.measure.metrics.distributions import perplexity
 from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.verdict import Tolerances, judge
-from ggufscope.threads import in_parallel, one_pass
+from ggufscope.pool import in_parallel, one_pass
 
 Keep = Callable[[int, int, Reals], object]
 """Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T)."""

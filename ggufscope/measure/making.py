@@ -30,7 +30,7 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Matrix, StoredWeights, Weights, tile_rows
 from ggufscope.measure.parts import Part, parts_of
 from ggufscope.model.roles import role_of
-from ggufscope.threads import in_parallel
+from ggufscope.pool import in_parallel
 
 # How much larger ggml_quantize_chunk's plain error gets with an importance, on the sample's
 # matrices; the largest ratio of a tensor, and of a head:

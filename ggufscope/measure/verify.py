@@ -21,7 +21,7 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Weights
 from ggufscope.measure import identities
 from ggufscope.measure.identities import relative
-from ggufscope.threads import one_pass
+from ggufscope.pool import one_pass
 
 EXACT: Final = 0.0
 SUMS: Final = 1e-5

@@ -19,7 +19,7 @@ from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.maps import window
 from ggufscope.measure.patterns import Patterns, PatternSums
-from ggufscope.threads import one_pass
+from ggufscope.pool import one_pass
 
 
 class Watcher(Protocol):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope import threads as room
+from ggufscope import pool as room
 from ggufscope.forward import ops
 from ggufscope.forward.weights import TILE
 from tests.forward.arrays import ArrayMatrix
