@@ -33,7 +33,7 @@ from ggufscope.measure.differences import (
     layer_difference,
 )
 from ggufscope.measure.effect import Level
-from ggufscope.measure.making import Inspection
+from ggufscope.measure.inspection import Inspection
 from ggufscope.measure.metrics.distributions import perplexity
 from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.verdict import Tolerances, judge
