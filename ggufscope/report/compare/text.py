@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 
 from rich.console import RenderableType
@@ -15,12 +14,17 @@ from rich.table import Column, Table
 
 from ggufscope.arrays import Reals
 from ggufscope.measure.comparison import CandidateDifference, Comparison
-from ggufscope.measure.differences import AttentionDifference, HeadDifference, LayerDifference
+from ggufscope.measure.differences import HeadDifference, LayerDifference
+from ggufscope.report.compare.tables import (
+    attention_table,
+    head_cells,
+    layer_cells,
+    legend,
+    model_table,
+)
 from ggufscope.report.compare.words import (
-    MODEL_HEAD,
     answer_words,
     candidate_words,
-    model_rows,
     original_words,
     scale_words,
 )
@@ -30,15 +34,12 @@ from ggufscope.report.console import (
     RED,
     cell,
     facts,
-    left,
     paragraph,
     plain_table,
-    right,
     title,
 )
 from ggufscope.report.heatmap import difference_map, heatmap
 from ggufscope.report.subject import Subject
-from ggufscope.report.units import decimals, small
 
 HEADS: Final = 16
 """Heads that a table shows, those that moved most; ``--json`` has all of them."""
@@ -125,7 +126,7 @@ def comparison_views(
     yield _sentences(comparison)
     yield ""
     short = _short_names(comparison)
-    yield _model_table(comparison, short)
+    yield model_table(comparison, short)
     for name, each in zip(short, comparison.candidates, strict=True):
         if name != each.name:
             yield paragraph(f"{name} {each.name}", "dim")
@@ -154,19 +155,19 @@ def _details(comparison: Comparison, selection: Selection) -> Iterator[Renderabl
         yield title(candidate.name)
         if selection.by_layer:
             layers = selection.layers(candidate)
-            rows = [(f"layer {layer.layer}", *_cells(layer)) for layer in layers]
-            rows.append(("all", *_cells(candidate)))
-            yield _attention_table("", rows)
+            rows = [(f"layer {layer.layer}", *layer_cells(layer)) for layer in layers]
+            rows.append(("all", *layer_cells(candidate)))
+            yield attention_table("", rows)
         if selection.by_layer and selection.by_head:
             yield ""
         if selection.by_head:
             heads = selection.heads(candidate)
-            rows = [(f"{each.layer} / {each.head}", *_head_cells(each)) for each in heads[:HEADS]]
-            yield _attention_table("layer / head", rows)
+            rows = [(f"{each.layer} / {each.head}", *head_cells(each)) for each in heads[:HEADS]]
+            yield attention_table("layer / head", rows)
             if len(heads) > HEADS:
                 yield paragraph(f"... and {len(heads) - HEADS} that moved less: --json", "dim")
     yield ""
-    yield from _legend()
+    yield from legend()
 
 
 def map_views(
@@ -199,82 +200,9 @@ def _sentences(comparison: Comparison) -> Table:
 
 _NAME: Final = 8
 """The widest name of a row."""
-_HEADS: Final = (
-    "mean\ndiff",
-    "max\ndiff",
-    "TV",
-    "JS",
-    "other\ntop",
-    "entropy",
-    "heads\nerror",
-    "cosine",
-    "layer\nerror",
-    "cosine",
-    "weight\nerror",
-)
-
-
-def _attention_table(name: str, rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table of up to eleven numbers a row, one blank between them: so 80 columns do."""
-    heads = _HEADS[: max(map(len, rows), default=1) - 1]
-    table = plain_table(left(name), *map(right, heads), gap=1)
-    for row in rows:
-        table.add_row(*map(cell, row))
-    return table
-
-
-def _cells(of: CandidateDifference | LayerDifference) -> list[str]:
-    """Return the average of all heads, then what is the layers' own."""
-    own = (_percent(of.output_error), f"{of.output_cosine:.5f}")
-    return [*_head_cells(of.attention), *own, _percent(of.weight_error.relative)]
-
-
-def _head_cells(of: AttentionDifference) -> list[str]:
-    return [
-        _percent(of.mean_difference),
-        _percent(of.largest_difference),
-        _percent(of.total_variation),
-        small(of.jensen_shannon),
-        _percent(of.top_changed),
-        f"{of.entropy_shift:+.3f}",
-        _percent(of.output_error),
-        f"{of.output_cosine:.5f}",
-    ]
-
-
-def _percent(number: float) -> str:
-    """Return a share in percent for a narrow column: one or two decimals."""
-    share = 100 * number
-    return f"{share:.{max(1, decimals(share))}f}" if isfinite(share) else str(number)
 
 
 def _short_names(comparison: Comparison) -> list[str]:
     """Return names that leave a table its room: a long one is a number, explained below it."""
     names = [each.name for each in comparison.candidates]
     return [name if len(name) <= _NAME else f"({n})" for n, name in enumerate(names, 1)]
-
-
-def _model_table(comparison: Comparison, names: Sequence[str]) -> Table:
-    numbers = [right(head) for head in MODEL_HEAD]
-    numbers[1] = left(MODEL_HEAD[1])
-    numbers[-1] = left(MODEL_HEAD[-1])
-    table = plain_table(left(""), *numbers)
-    for name, row in zip(names, model_rows(comparison), strict=True):
-        table.add_row(cell(name), *row)
-    return table
-
-
-def _legend() -> Iterator[RenderableType]:
-    rows = [
-        ("mean, max diff", "of one attention probability, in percentage points"),
-        ("TV", "total variation: the share of a token's attention that went elsewhere, %"),
-        ("JS", "Jensen-Shannon divergence of attention rows, 0 to 1 bit"),
-        ("other top", "tokens whose most attended token is another one, %"),
-        ("entropy", "shift in bits: above 0 attention spread, below it narrowed"),
-        (
-            "heads, layer",
-            "relative error in % and cosine of what heads (kqv) and layers (l_out) give",
-        ),
-        ("weights", "relative error of the weights themselves, %"),
-    ]
-    yield facts(rows)
