@@ -15,7 +15,8 @@ from ggufscope.container.file import open_gguf
 from ggufscope.container.writer import GGUFWriter
 from ggufscope.model.anatomy.build import anatomy_of
 from ggufscope.model.anatomy.rows import Kind
-from ggufscope.model.hparams import PerLayer, read_hparams
+from ggufscope.model.hparams import read_hparams
+from ggufscope.model.keys import PerLayer
 from tests.llama_cpp import LlamaCpp
 
 CONTEXT = 256

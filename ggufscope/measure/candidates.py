@@ -20,7 +20,8 @@ from ggufscope.errors import (
     NotInModel,
     UnknownType,
 )
-from ggufscope.model.hparams import PerLayer, read_hparams
+from ggufscope.model.hparams import read_hparams
+from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule

@@ -21,7 +21,8 @@ from ggufscope.model.anatomy.rows import Kind, Row
 from ggufscope.model.anatomy.symbols import layer_dims, measure
 from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
 from ggufscope.model.families import FAMILIES, window_of
-from ggufscope.model.hparams import HParams, architecture_of, read_hparams
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import architecture_of
 
 NAMED: Final = 3
 """How many flaws a message names; of the others it says how many there are."""

@@ -11,7 +11,8 @@ from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.file_types import file_type_name
-from ggufscope.model.hparams import HParams, architecture_of, read_hparams, text_of
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import architecture_of, text_of
 
 TOKENIZERS: Final = {
     "gpt2": "byte-level BPE",

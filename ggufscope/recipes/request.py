@@ -20,7 +20,7 @@ from typing import Any
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
 from ggufscope.errors import BadUsage, NotWhole, naming
-from ggufscope.model.hparams import architecture_of
+from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import flaws_of, in_words
 from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
 from ggufscope.recipes.jobs import require_makeable

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ggufscope.model.hparams import architecture_of, read_hparams
+from ggufscope.model.hparams import read_hparams
+from ggufscope.model.keys import architecture_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import NotDerivable
-from ggufscope.model.hparams import HParams, PerLayer, read_hparams
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import PerLayer
 from ggufscope.sizing.kv_cache import CacheKind, CacheSizes, cache_of
 from ggufscope.sizing.settings import RunSettings
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ggufscope.blocks.layouts import Layout
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import RecipeError
-from ggufscope.model.hparams import architecture_of
+from ggufscope.model.keys import architecture_of
 from ggufscope.recipes.metadata import importance_keys
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import DEFAULTS, PlanOptions

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import HyperparameterError, NotDerivable, naming
-from ggufscope.model.hparams import HParams, read_hparams, text_of
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import text_of
 from ggufscope.model.required import warnings_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike

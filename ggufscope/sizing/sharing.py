@@ -12,7 +12,8 @@ from math import prod
 from typing import Final
 
 from ggufscope.errors import NotDerivable
-from ggufscope.model.hparams import HParams, PerLayer
+from ggufscope.model.hparams import HParams
+from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.plan import TensorLike
 from ggufscope.sizing.kv_cache import cache_of

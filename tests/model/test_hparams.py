@@ -7,7 +7,8 @@ import pytest
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.errors import HyperparameterError
-from ggufscope.model.hparams import PerLayer, read_hparams
+from ggufscope.model.hparams import read_hparams
+from ggufscope.model.keys import PerLayer
 
 
 def _metadata(**keys: Any) -> dict[str, Any]:

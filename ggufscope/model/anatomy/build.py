@@ -19,7 +19,8 @@ from ggufscope.model.anatomy.rows import Kind, Row
 from ggufscope.model.anatomy.symbols import layer_dims, measure, unknown_symbol
 from ggufscope.model.anatomy.table import HEAD, LAYER, TAIL
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, Family, window_of
-from ggufscope.model.hparams import HParams, architecture_of, read_hparams
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import architecture_of
 from ggufscope.model.roles import Role, role_of
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ggufscope.errors import HyperparameterError
-from ggufscope.model.hparams import HParams, PerLayer
+from ggufscope.model.hparams import HParams
+from ggufscope.model.keys import PerLayer
 
 # Symbol -> what it stands for, and the key that says it; none for what a pass decides.
 _MEANINGS: Final = {

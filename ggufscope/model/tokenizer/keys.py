@@ -10,7 +10,7 @@ import numpy as np
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array
 from ggufscope.errors import BadVocabulary
-from ggufscope.model.hparams import value_of
+from ggufscope.model.keys import value_of
 
 KEY: Final = "tokenizer.ggml."
 WRONG: Final = "the metadata contradicts itself: the file was converted wrongly"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from ggufscope.errors import BadVocabulary
-from ggufscope.model.hparams import text_of
+from ggufscope.model.keys import text_of
 from ggufscope.model.tokenizer.keys import KEY, WRONG, Keys
 
 Types = np.ndarray[tuple[int], np.dtype[np.int32]]
