@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 MOST: Final = 3
@@ -22,11 +22,17 @@ def did_you_mean(word: str, names: Iterable[str], otherwise: str = "") -> str:
     Case and punctuation do not count: ``q4km`` is ``Q4_K_M``. Where no name is like it, the hint
     is ``otherwise``.
     """
-    found = closest(word, names)
-    return f"did you mean {' or '.join(found)}?" if found else otherwise
+    return question(closest(word, names)) or otherwise
 
 
-def closest(word: str, names: Iterable[str]) -> list[str]:
+def question(names: Sequence[str]) -> str:
+    """Return ``did you mean a, b or c?``; nothing where there are no names."""
+    *others, last = names or [""]
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"did you mean {listed}?" if names else ""
+
+
+def closest(word: str, names: Iterable[str], alike: float = _ALIKE) -> list[str]:
     """Return the names that a word may stand for: those of the same letters, else those like it."""
     from difflib import get_close_matches  # costs as much as the rest of this command's errors
 
@@ -36,13 +42,13 @@ def closest(word: str, names: Iterable[str]) -> list[str]:
     by_letters: dict[str, list[str]] = {}
     for name in names:
         by_letters.setdefault(_letters(name), []).append(name)
-    alike = [letters] if letters in by_letters else []
-    if not alike and len(letters) >= _HEAD:
-        alike = [each for each in by_letters if each.startswith(letters)]
-    if not alike and len(letters) >= _TAIL:
-        alike = [each for each in by_letters if each.endswith(letters)]
-    alike = alike or get_close_matches(letters, by_letters, MOST, _ALIKE)
-    return [name for each in alike for name in by_letters[each]][:MOST]
+    found = [letters] if letters in by_letters else []
+    if not found and len(letters) >= _HEAD:
+        found = [each for each in by_letters if each.startswith(letters)]
+    if not found and len(letters) >= _TAIL:
+        found = [each for each in by_letters if each.endswith(letters)]
+    found = found or get_close_matches(letters, by_letters, MOST, alike)
+    return [name for each in found for name in by_letters[each]][:MOST]
 
 
 def _letters(word: str) -> str:

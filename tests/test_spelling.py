@@ -7,7 +7,7 @@ import pytest
 from ggufscope.blocks.layouts import LAYOUTS, NOT_CONVERTIBLE, layout_named
 from ggufscope.errors import UnknownPreset, UnknownType
 from ggufscope.recipes.mixes import ALIASES, MIXES, mix_named
-from ggufscope.spelling import closest, did_you_mean
+from ggufscope.spelling import closest, did_you_mean, question
 
 PRESETS = [*MIXES, *ALIASES]
 KEYS = ["general.name", "llama.attention.head_count", "llama.attention.head_count_kv"]
@@ -43,6 +43,8 @@ def test_a_hint_offers_it_or_says_something_else() -> None:
     assert did_you_mean("q4km", PRESETS, "no") == "did you mean Q4_K_M?"
     assert did_you_mean("fp16", PRESETS) == "did you mean F16 or BF16?"
     assert did_you_mean("xyz", PRESETS, "see --help") == "see --help"
+    assert question(["a", "b", "c"]) == "did you mean a, b or c?"
+    assert question([]) == ""
 
 
 def test_only_types_that_can_be_asked_for_are_offered() -> None:

@@ -25,7 +25,7 @@ from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
 from ggufscope.errors import BadUsage, OutputLost
-from ggufscope.spelling import MOST, did_you_mean
+from ggufscope.spelling import MOST, did_you_mean, question
 
 _UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 """What typer raises for words on the command line that it cannot use; it has no public name."""
@@ -135,8 +135,8 @@ def _as_usage(error: BaseException) -> BadUsage:
     if option and hasattr(error, "possibilities"):  # typer offers them within the message
         words = f"no such option: {option}"
         names = [name for each in context.command.params for name in each.opts] if context else []
-        alike = " or ".join((getattr(error, "possibilities", None) or [])[:MOST])
-        hint = did_you_mean(option, names, f"did you mean {alike}?" if alike else hint)
+        alike = (getattr(error, "possibilities", None) or [])[:MOST]
+        hint = did_you_mean(option, names, question(alike) or hint)
     elif context is not None and (missing := re.match("No such command '(.*)'", words)):
         hint = did_you_mean(missing[1], context.command.list_commands(context), hint)
     return BadUsage(words[:1].lower() + words[1:].rstrip("."), hint=hint)

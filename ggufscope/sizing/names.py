@@ -7,12 +7,12 @@ that change no tensor are dropped, and a part of a name will do where one shape 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Final
 
 from ggufscope.errors import UnknownShape
 from ggufscope.sizing.model_shape import ModelShape
 from ggufscope.sizing.shapes import SHAPES
+from ggufscope.spelling import closest, question
 
 _WORD: Final = re.compile(r"a\d+b|v\d[\d.]*|[a-z]+|\d+x\d+b|\d[\d.]*[bmk]?")
 _TRAINING: Final = ("base", "chat", "hf", "instruct", "it", "meta", "pt")
@@ -29,7 +29,8 @@ _ALSO: Final = {
 }
 """Models of another name that have the same tensors; the rest of the name stays."""
 _SIZE: Final = re.compile(r"-(?=\d[\dx.]*[bm])")
-_OFFERED: Final = 4
+_ALIKE: Final = 0.6
+"""How alike names are that are offered: a wrong version is no slip of the hand, and meant well."""
 
 
 def shape_named(name: str) -> ModelShape:
@@ -39,13 +40,9 @@ def shape_named(name: str) -> ModelShape:
         return found[0]
     said = "could be several known shapes" if found else "is no file, no count and no known shape"
     bare = "-".join(word for word in _plain(name).split("-") if word not in _NO_MATTER)
-    near = [shape.name for shape in found] or get_close_matches(bare, SHAPES, _OFFERED)
-    raise UnknownShape(
-        f"{name!r:.80} {said}",
-        hint=f"did you mean {_listed(near)}?"
-        if near
-        else f"give a GGUF file, a count such as 7B, or one of {known_names()}",
-    )
+    otherwise = f"give a GGUF file, a count such as 7B, or one of {known_names()}"
+    near = [shape.name for shape in found] or closest(bare, SHAPES, _ALIKE)
+    raise UnknownShape(f"{name!r:.80} {said}", hint=question(near) or otherwise)
 
 
 def shapes_like(name: str) -> list[ModelShape]:
@@ -79,8 +76,3 @@ def _plain(name: str) -> str:
 
 def _words(name: str) -> frozenset[str]:
     return frozenset(_WORD.findall(name)) - _NO_MATTER
-
-
-def _listed(names: list[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last

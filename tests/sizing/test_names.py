@@ -51,7 +51,7 @@ def test_near_misses_are_understood(said: str, meant: str) -> None:
     [
         ("llama-8b", "did you mean llama-3-8b or llama-3.1-8b?"),
         ("gpt-oss", "did you mean gpt-oss-20b or gpt-oss-120b?"),
-        ("llama31-8b", "did you mean llama-3.1-8b, "),
+        ("llama31-8b", "did you mean llama-3.1-8b?"),
         # other tensors than those of the names that are nearest
         ("qwen3-3b", "did you mean qwen3-"),
         ("Llama-3.2-11B-Vision", "did you mean llama-3.2-1b, "),
