@@ -4,7 +4,7 @@ All the others have the marker `slow`, so that `pytest -m slow` and `.ci/run` ru
 few are spread evenly over the cases. A test that is named on the command line, with or without a
 case, runs in full.
 
-Most of these start the program anew for every case, at a third of a second each, or real llama.cpp.
+Most of these run a program for every case, this one or real llama.cpp.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import pytest
 
 KEPT: dict[str, dict[str, int]] = {
+    "cli/test_app.py": {"test_engines_write_the_same_file": 2},
     "cli/test_list.py": {
         "test_every_kind_fits_80_columns": 3,
         "test_memory_is_bounded_by_the_size_of_the_file": 1,
@@ -25,6 +26,13 @@ KEPT: dict[str, dict[str, int]] = {
         "test_every_kind_of_model_is_read_at_80_columns": 4,
         "test_every_preset_weighs_what_quantize_and_llama_quantize_write": 1,
     },
+    "cli/test_terminal.py": {
+        "test_a_listing_at_any_width": 5,
+        "test_a_plan_at_any_width": 5,
+        "test_sizes_at_any_width": 5,
+        "test_what_runs_the_model_at_any_width": 2,
+    },
+    "cli/test_whole.py": {"test_quantize_refuses": 2, "test_zeros_from_one_tensor_on_are_named": 3},
     "forward/test_llama_cpp.py": {
         "test_each_next_token_is_as_likely_as_in_llama_cpp": 2,
         "test_the_sample_and_what_quantizing_makes_of_it": 1,
@@ -36,6 +44,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_what_is_long_is_cut_before_it_is_worked_on": 1,
         "test_what_no_model_has_is_refused_at_once": 4,
     },
+    "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 4},
     "hostile/test_targets.py": {
         "test_force_on_a_device_is_refused": 0,
         "test_the_next_run_removes_what_a_killed_one_left": 1,
