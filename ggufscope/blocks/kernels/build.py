@@ -103,10 +103,14 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
     common += [f'-DSOURCES="{digest()}"', *more]
     library = folder / library_name(target or sys.platform)
     with tempfile.TemporaryDirectory() as made:
+        # ziglang keeps what it made of the C library, hundreds of megabytes: not beyond this build.
+        caches = {f"ZIG_{which}_CACHE_DIR": str(Path(made, "zig")) for which in ("GLOBAL", "LOCAL")}
+        environment = caches | dict(os.environ)
 
         def compile(name: str, source: str, flags: tuple[str, ...]) -> str:
             out = str(Path(made, f"{name}.o"))
-            _run([*common, *flags, f"-DISA={name}", "-c", str(SOURCES / source), "-o", out])
+            what = f"-DISA={name}", "-c", str(SOURCES / source), "-o", out
+            _run([*common, *flags, *what], environment)
             return out
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -114,13 +118,13 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
             parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
             objects = [part.result() for part in parts]
         linked = Path(made, library.name)
-        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)])
+        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)], environment)
         shutil.copy(linked, library.with_suffix(".new"))
     library.with_suffix(".new").replace(library)  # whole, or not at all
     return library
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], environment: dict[str, str]) -> None:
     import subprocess
 
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
