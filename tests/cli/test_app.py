@@ -52,7 +52,7 @@ def test_the_version_says_what_converts() -> None:
     assert run("--engine", "numpy", "--version", "-v").stdout.splitlines()[1] == (
         "engine: numpy; as asked"
     )
-    said = run("--version", "--verbose").stdout.splitlines()[1]
+    said = run("--engine", "auto", "--version", "--verbose").stdout.splitlines()[1]
     kernels, why_not = load()
     assert said.startswith("engine: compiled; " if kernels else f"engine: numpy; {why_not}")
 
