@@ -116,14 +116,12 @@ def test_ci_runs_the_readmes_own_test_command() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [INSTALL, TEST.replace("bin/pytest", "bin/pytest -q tests/report")]
-)
-def test_the_two_commands_work_on_a_fresh_checkout(command: str, tmp_path: Path) -> None:
+def test_the_tests_run_on_a_fresh_checkout(tmp_path: Path) -> None:  # test_install.py has the other
+    command = TEST.replace("bin/pytest", "bin/pytest -q tests/report")
     checkout = tmp_path / "checkout"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(checkout)], check=True)
     done = subprocess.run(
         command, shell=True, cwd=checkout, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Computed at run time" in done.stdout or " passed" in done.stdout
+    assert " passed" in done.stdout

@@ -21,6 +21,7 @@ from ggufscope.cli.options import (
     TextFile,
     check_results,
     warn_about,
+    warn_of_a_long_job,
 )
 from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
@@ -87,6 +88,7 @@ def attention_command(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
+        warn_of_a_long_job([file])
         subject = Subject(
             *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
             runnable.long_rope,

@@ -26,6 +26,7 @@ from ggufscope.cli.options import (
     check_results,
     split_types,
     warn_about,
+    warn_of_a_long_job,
 )
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import naming
@@ -168,6 +169,7 @@ def compare_attention_command(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
+        warn_of_a_long_job([file, *others])
         runs = len(candidates) + 1
         if html is None:
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)

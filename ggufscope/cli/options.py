@@ -57,6 +57,8 @@ Context = Annotated[
     Option("--context", "-c", min=1, max=2**31, metavar="N", help="Tokens it is set up for."),
 ]
 
+LONG_JOB: Final = 1 << 28
+"""Bytes of models from which on a line is worth it that compiled kernels would be faster."""
 LONGEST_LINE: Final = 500
 """Characters of an error or a warning; what is longer is cut, and its length said."""
 
@@ -125,6 +127,19 @@ def warn_about(file: GGUFFile) -> None:
     """Print what is odd about a file."""
     for words in file.warnings():
         warn(words)
+
+
+def warn_of_a_long_job(files: Iterable[GGUFFile]) -> None:
+    """Print, where files are large and nobody asked for NumPy, that kernels would be faster."""
+    if sum(file.nbytes for file in files) < LONG_JOB:
+        return
+    from ggufscope.blocks.codec import missing_kernels
+
+    if why := missing_kernels():
+        warn(
+            f"NumPy converts, several times slower than compiled kernels: {why} "
+            "(install ggufscope again with a C++ compiler on the path; --engine numpy says no more)"
+        )
 
 
 def failure(error: BaseException) -> int:

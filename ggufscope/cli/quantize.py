@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ggufscope.cli import completion
-from ggufscope.cli.options import AsJson, Force, split_types, warn
+from ggufscope.cli.options import AsJson, Force, split_types, warn, warn_of_a_long_job
 from ggufscope.cli.options import Model as Source
 from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size_if
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ggufscope.recipes.request import Request, Target
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
-_LONG_JOB: Final = 1 << 28
-"""Bytes of a source from which on it is worth a line that compiled kernels would be faster."""
-
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
@@ -183,7 +180,6 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
-    from ggufscope.blocks.codec import missing_kernels
     from ggufscope.model.file_types import file_type_name
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
@@ -196,9 +192,7 @@ def _carry_out(
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
-        why = missing_kernels()
-        if why and prepared.source.nbytes >= _LONG_JOB:
-            warn(f"NumPy converts, several times slower than compiled kernels: {why}")
+        warn_of_a_long_job([prepared.source])
         with CommandBar(prepared.source.path.name) as bar:
             advance = bar.phase("quantizing")
             targets = run(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -78,7 +78,7 @@ class LocalFile:
         """Return the bytes of ``[start, stop)``, zero-copy, and valid while the view is held.
 
         The file is mapped for it. Whoever cuts the file while a view is read ends the process; what
-        reads whole models here uses ``read_into``. Raises ``SourceChanged`` or ``FileClosed``.
+        reads whole models here uses ``reading``. Raises ``SourceChanged`` or ``FileClosed``.
         """
         self.require_open()
         if start == stop:  # an empty file cannot be mapped
@@ -87,6 +87,16 @@ class LocalFile:
             with opened_unchanged(self.path, self.identity) as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return memoryview(self._map)[start:stop]
+
+    def read_ahead(self, start: int, stop: int) -> None:
+        """Have the system begin to read ``[start, stop)``, where it can, without waiting for it."""
+        if hasattr(os, "posix_fadvise"):
+            # Who reads it says what is wrong with it.
+            with (
+                suppress(OSError, SourceNotFound, NotAFile, SourceUnreadable),
+                _open(self.path) as file,
+            ):
+                os.posix_fadvise(file.fileno(), start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Unmap the file; where views of it are held, it stays mapped until the last is gone."""
@@ -131,29 +141,42 @@ class NoFile(LocalFile):
 def read_into(
     path: Path | str, identity: Identity, offset: int, buffer: memoryview, what: str
 ) -> None:
-    """Fill a buffer from a file, with a position of its own: no seek that a thread could disturb.
+    """Fill one buffer from a file; ``reading`` says how."""
+    with reading(path, identity, offset, what) as fill:
+        fill(buffer)
 
-    Nothing is mapped, so what was read does not stay in this process's memory.
-    Raises ``SourceChanged``, naming ``what`` where the file ends before the buffer is full.
+
+@contextmanager
+def reading(
+    path: Path | str, identity: Identity, offset: int, what: str
+) -> Iterator[Callable[[memoryview], None]]:
+    """Open a file at an offset; yield what fills buffers from it, one after another.
+
+    It has a position of its own: no seek that a thread could disturb. Nothing is mapped, so what
+    was read does not stay in this process's memory.
+    Raises ``SourceChanged``, naming ``what`` where the file ends before a buffer is full.
     """
-    left = buffer
     with opened_unchanged(path, identity) as file:
         file.seek(offset)
-        while left:
-            try:
-                got = file.readinto(left)
-            except OSError as error:
-                raise SourceUnreadable(
-                    f"{path} cannot be read at byte {offset + len(buffer) - len(left)}, inside "
-                    f"{what}: {error.strerror}",
-                    hint="the disk, or the network that it is on, is at fault",
-                ) from None
-            if not got:
-                raise SourceChanged(
-                    f"{path} ends inside {what}, at byte {offset + len(buffer) - len(left)}",
-                    hint="the file was changed while it was read: try again when it is at rest",
-                )
-            left = left[got:]
+
+        def fill(buffer: memoryview) -> None:
+            while buffer:
+                try:
+                    got = file.readinto(buffer)
+                except OSError as error:
+                    raise SourceUnreadable(
+                        f"{path} cannot be read at byte {file.tell()}, inside {what}: "
+                        f"{error.strerror}",
+                        hint="the disk, or the network that it is on, is at fault",
+                    ) from None
+                if not got:
+                    raise SourceChanged(
+                        f"{path} ends inside {what}, at byte {file.tell()}",
+                        hint="the file was changed while it was read: try again when it is at rest",
+                    )
+                buffer = buffer[got:]
+
+        yield fill
 
 
 @contextmanager

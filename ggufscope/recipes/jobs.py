@@ -8,19 +8,27 @@ nothing and can be done in any order. Doing one again writes the same bytes agai
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
+from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Array, Floats
 from ggufscope.blocks import codec
 from ggufscope.blocks.codec import dequantize, quantize
-from ggufscope.blocks.error import WeightError
+from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.floats import require_finite
-from ggufscope.blocks.layouts import LAYOUTS
+from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.partial import UnderWay
-from ggufscope.container.source import Identity, read_into
+from ggufscope.container.source import Identity, reading
+
+TILE: Final = 1 << 20
+"""Weights that are read, converted and written before the next ones are, in whole rows. What is
+made of them stays in a cache of some megabytes; with fewer, more time would go into calls."""
+STRETCH: Final = 1 << 17
+"""Weights that are compared at a time."""
 
 
 def threads_serve() -> bool:
@@ -80,47 +88,66 @@ def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def run(job: Job) -> dict[str, WeightError]:
-    """Do a job; return what each of its types cost.
+    """Do a job, a tile of rows at a time; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
     ``TargetUnwritable``.
     """
-    raw = bytearray(job.nbytes)
-    read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
-    blocks = _blocks(raw, job)
-    # Each job is one of many that run side by side, so it takes one thread itself.
-    weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
-    require_finite(weights, job.tensor, job.first_row)
-    squared = _sum_of_squares(weights.reshape(-1))
-    costs: dict[str, WeightError] = {}
-    for output in job.outputs:
-        if output.type == job.type:
-            data = blocks.view(np.uint8).data
-            costs[output.type] = WeightError(0.0, squared, 0.0, weights.size)
-        else:
-            made = quantize(weights, output.type, threads=1, check_finite=False)
-            data = made.reshape(-1).view(np.uint8).data
-            costs[output.type] = _error(weights, squared, made, output.type)
-        for file, offset in output.places:
-            file.write(offset, data)
+    layout = LAYOUTS[job.type]
+    step = min(job.rows, max(1, TILE // job.row_length))
+    raw = bytearray(step * layout.row_bytes(job.row_length))
+    costs = dict.fromkeys((output.type for output in job.outputs), NO_ERROR)
+    with ExitStack() as stack:
+        where = job.path, job.identity, job.offset, f"tensor {job.tensor!r}"
+        fill = stack.enter_context(reading(*where))
+        open_at = [
+            [(stack.enter_context(file.opened()), offset) for file, offset in output.places]
+            for output in job.outputs
+        ]
+        weights = np.empty((step, job.row_length), np.float32)
+        scratch = np.empty(min(weights.size, STRETCH), np.float32)
+        for first in range(0, job.rows, step):
+            rows = min(step, job.rows - first)
+            part = memoryview(raw)[: rows * layout.row_bytes(job.row_length)]
+            fill(part)
+            blocks = _blocks(part, layout, job.byte_order)
+            x = weights[:rows]
+            # Each job is one of many that run side by side, so it takes one thread itself.
+            dequantize(blocks, layout, x.shape, out=x, threads=1)
+            squared = _sum_of_squares(x)
+            if not isfinite(squared):
+                require_finite(x, job.tensor, job.first_row + first)
+            for output, places in zip(job.outputs, open_at, strict=True):
+                if output.type == job.type:
+                    made, cost = blocks, WeightError(0.0, squared, 0.0, x.size)
+                else:
+                    made = quantize(x, output.type, threads=1, check_finite=False)
+                    cost = _error(x, squared, made, output.type, scratch)
+                costs[output.type] += cost
+                before = first * LAYOUTS[output.type].row_bytes(job.row_length)
+                for write, offset in places:
+                    write(offset + before, made.reshape(-1).view(np.uint8).data)
     return costs
 
 
-def _blocks(raw: bytearray, job: Job) -> Array:
-    layout = LAYOUTS[job.type]
-    dtype = layout.dtype.newbyteorder(job.byte_order)  # type: ignore[arg-type]  # "<" or ">"
+def _blocks(raw: memoryview, layout: Layout, byte_order: str) -> Array:
+    dtype = layout.dtype.newbyteorder(byte_order)  # type: ignore[arg-type]  # "<" or ">"
     blocks = np.frombuffer(raw, dtype)
-    return blocks if job.byte_order == "<" else blocks.astype(layout.dtype)
+    return blocks if byte_order == "<" else blocks.astype(layout.dtype)
 
 
-def _error(weights: Floats, squared_weights: float, made: Array, type: str) -> WeightError:
+def _error(
+    weights: Floats, squared_weights: float, made: Array, type: str, scratch: Floats
+) -> WeightError:
     """Read what was made, a stretch at a time so that it stays in the cache, and compare."""
     flat, blocks = weights.reshape(-1), made.reshape(-1)
     layout = LAYOUTS[type]
-    step = max(1, (1 << 17) // layout.block_length)
+    step = max(1, scratch.size // layout.block_length)
     squared_error = largest = 0.0
     for start in range(0, len(blocks), step):
-        gap = dequantize(blocks[start : start + step], layout, threads=1)
+        part = blocks[start : start + step]
+        gap = scratch[: part.size * layout.block_length]
+        dequantize(part, layout, gap.shape, out=gap, threads=1)
         first = start * layout.block_length
         gap -= flat[first : first + gap.size]
         squared_error += _sum_of_squares(gap)
@@ -129,6 +156,7 @@ def _error(weights: Floats, squared_weights: float, made: Array, type: str) -> W
 
 
 def _sum_of_squares(x: Floats) -> float:
+    """Return the sum of squares; not finite where a weight is not."""
     with np.errstate(all="ignore"):
         total = float(np.vdot(x, x))
-    return total if np.isfinite(total) else float(np.square(x, dtype=np.float64).sum())
+        return total if isfinite(total) else float(np.square(x, dtype=np.float64).sum())

@@ -218,7 +218,7 @@ def test_a_library_of_other_sources_is_not_loaded(
 ) -> None:
     monkeypatch.setattr(build, "digest", lambda: "other")
     load.cache_clear()
-    assert load(built) == ({}, "they were compiled from other sources: install ggufscope again")
+    assert load(built) == ({}, "they were compiled from other sources")
     load.cache_clear()
 
 
@@ -227,3 +227,34 @@ def test_where_nothing_was_compiled_it_is_said(tmp_path: Path) -> None:
     (tmp_path / build.library_name()).write_bytes(b"no library")
     load.cache_clear()
     assert load(tmp_path)[1].startswith("they cannot be loaded")
+
+
+def test_a_compiler_that_does_not_serve_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c++", "g++", "clang++"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    build._serves.cache_clear()
+    monkeypatch.setattr(build, "find_spec", lambda _: None)
+    assert build.compiler() is None
+    monkeypatch.setenv("CXX", "ccache c++")
+    assert build.compiler() == ["ccache", "c++"]
+    build._serves.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("platform", "name"),
+    [
+        ("linux", "engine.so"),
+        ("darwin", "engine.dylib"),
+        ("win32", "engine.dll"),
+        ("x86_64-linux-gnu.2.17", "engine.so"),
+        ("aarch64-macos.11.0", "engine.dylib"),
+        ("x86_64-windows-gnu", "engine.dll"),
+    ],
+)
+def test_a_library_is_named_as_its_system_names_them(platform: str, name: str) -> None:
+    assert build.library_name(platform) == name

@@ -52,7 +52,7 @@ def test_the_version_says_what_converts() -> None:
     assert run("--engine", "numpy", "--version", "-v").stdout.splitlines()[1] == (
         "engine: numpy; as asked"
     )
-    said = run("--version", "--verbose").stdout.splitlines()[1]
+    said = run("--engine", "auto", "--version", "--verbose").stdout.splitlines()[1]
     kernels, why_not = load()
     assert said.startswith("engine: compiled; " if kernels else f"engine: numpy; {why_not}")
 
@@ -75,20 +75,31 @@ def test_engines_write_the_same_file(type_: str, sample: Path, tmp_path: Path) -
     assert made[0] == made[1]
 
 
-def test_a_long_job_without_kernels_says_so(
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["quantize", "MODEL", "--force", "TARGET", "Q8_0"],
+        ["dequantize", "MODEL", "--force", "TARGET"],
+        ["attention", "MODEL", "--verify"],
+        ["compare-attention", "MODEL", "--type", "Q8_0", "--brief"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_long_job_without_kernels_says_so_once(
+    words: list[str],
     sample: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("ggufscope.blocks.codec.missing_kernels", lambda: "they were not compiled")
-    for least, warned in ((1, True), (1 << 40, False)):
-        monkeypatch.setattr("ggufscope.cli.quantize._LONG_JOB", least)
-        monkeypatch.setattr(
-            "sys.argv",
-            ["ggufscope", "quantize", str(sample), "--force", str(tmp_path / "out.gguf"), "Q8_0"],
-        )
-        with pytest.raises(SystemExit):
+    names = {"MODEL": str(sample), "TARGET": str(tmp_path / "out.gguf")}
+    monkeypatch.setattr("sys.argv", ["ggufscope", *(names.get(word, word) for word in words)])
+    for least, times in ((1, 1), (1 << 40, 0)):
+        monkeypatch.setattr("ggufscope.cli.options.LONG_JOB", least)
+        with pytest.raises(SystemExit) as ended:
             app.main()
-        said = "warning: NumPy converts, several times slower than compiled kernels: they were not"
-        assert (said in capsys.readouterr().err) == warned
+        assert not ended.value.code
+        said = capsys.readouterr().err
+        assert said.count("warning: NumPy converts, several times slower") == times
+        assert said.count("they were not compiled (install ggufscope again with a C++") == times

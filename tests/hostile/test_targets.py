@@ -71,15 +71,19 @@ def test_a_job_writes_only_into_the_file_it_was_told(tmp_path: Path) -> None:
     victim.write_bytes(SECRET)
     file = PartialFile(tmp_path / "out.bin", 100)
     place = file.under_way
-    place.write(0, memoryview(b"good"))
+    with place.opened() as write:
+        write(0, memoryview(b"good"))
     file.path.unlink()
     for replaced in (file.path.hardlink_to, file.path.symlink_to):
         replaced(victim)
-        with pytest.raises(errors.TargetUnwritable):
-            place.write(0, memoryview(b"evil"))
+        with pytest.raises(errors.TargetUnwritable), place.opened() as write:
+            write(0, memoryview(b"evil"))
         file.path.unlink()
-    with pytest.raises(errors.TargetUnwritable, match="temporary file was removed"):
-        place.write(0, memoryview(b"evil"))
+    with (
+        pytest.raises(errors.TargetUnwritable, match="temporary file was removed"),
+        place.opened() as write,
+    ):
+        write(0, memoryview(b"evil"))
     with pytest.raises(errors.TargetUnwritable, match="temporary file was removed"):
         file.commit()
     assert victim.read_bytes() == SECRET

@@ -112,7 +112,7 @@ def load(folder: Path = build.SOURCES) -> tuple[dict[str, Kernels], str]:
     for name in ("kernels_sources", "kernels_compiler"):
         getattr(library, name).restype = ctypes.c_char_p
     if library.kernels_sources().decode() != build.digest():
-        return {}, "they were compiled from other sources: install ggufscope again"
+        return {}, "they were compiled from other sources"
     compiler = library.kernels_compiler().decode().strip()
     runs = [name for name in INSTRUCTION_SETS if library.kernels_run(name.encode())]
     return {name: Kernels(name, compiler, library) for name in runs}, ""

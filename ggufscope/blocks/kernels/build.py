@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -61,20 +62,40 @@ def digest() -> str:
 
 
 def compiler(target: str = "") -> list[str] | None:
-    """Return the command of a compiler, or None where ziglang would have to be fetched."""
+    """Return the command of a compiler that serves, or None: ziglang would have to be fetched."""
     import shlex
-    import shutil
 
     if not target:
         if os.environ.get("CXX"):
             return shlex.split(os.environ["CXX"])
         for name in ("c++", "g++", "clang++"):
-            if shutil.which(name):
+            if _serves(name):
                 return [name]
     if find_spec("ziglang") is None:
         return None
     command = [sys.executable, "-m", "ziglang", "c++", "-nostdlib++"]
     return [*command, "-target", target or native_target()]
+
+
+@cache
+def _serves(name: str) -> bool:
+    """Whether a compiler is there, and not too old for the sources, or a name with none behind it.
+
+    macOS has such names: they offer to install a compiler, and end.
+    """
+    import shutil
+    import subprocess
+
+    if not shutil.which(name):
+        return False
+    isa, flags = next(iter(_sets(native_target()).items()))
+    what = f"-DISA={isa}", '-DSOURCES=""', "-fsyntax-only", str(SOURCES / "engine.cpp")
+    done = subprocess.run([name, *_FLAGS, *flags, *what], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _sets(target: str) -> dict[str, tuple[str, ...]]:
+    return INSTRUCTION_SETS.get(target.split("-")[0], {"baseline": ()})
 
 
 def native_target() -> str:
@@ -97,16 +118,19 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
     command = compiler(target)
     if command is None:
         raise FileNotFoundError("no C++ compiler found")
-    machine = (target or native_target()).split("-")[0]
-    sets = INSTRUCTION_SETS.get(machine, {"baseline": ()})
+    sets = _sets(target or native_target())
     common = [*command, *_FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
     common += [f'-DSOURCES="{digest()}"', *more]
     library = folder / library_name(target or sys.platform)
     with tempfile.TemporaryDirectory() as made:
+        # ziglang keeps what it made of the C library, hundreds of megabytes: not beyond this build.
+        caches = {f"ZIG_{which}_CACHE_DIR": str(Path(made, "zig")) for which in ("GLOBAL", "LOCAL")}
+        environment = caches | dict(os.environ)
 
         def compile(name: str, source: str, flags: tuple[str, ...]) -> str:
             out = str(Path(made, f"{name}.o"))
-            _run([*common, *flags, f"-DISA={name}", "-c", str(SOURCES / source), "-o", out])
+            what = f"-DISA={name}", "-c", str(SOURCES / source), "-o", out
+            _run([*common, *flags, *what], environment)
             return out
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -114,13 +138,13 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
             parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
             objects = [part.result() for part in parts]
         linked = Path(made, library.name)
-        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)])
+        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)], environment)
         shutil.copy(linked, library.with_suffix(".new"))
     library.with_suffix(".new").replace(library)  # whole, or not at all
     return library
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], environment: dict[str, str]) -> None:
     import subprocess
 
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)

@@ -26,8 +26,9 @@ class KernelsHook(BuildHookInterface[Any]):  # type: ignore[misc]  # hatchling i
     def dependencies(self) -> list[str]:
         """Return ziglang where no compiler serves: pip fetches it for this build alone."""
         build = self._build()
-        wanted = self._wanted() and build.compiler(self._target()) is None
-        return [build.ZIG] if wanted else []
+        if not self._wanted() or build.compiler(self._target()) is not None:
+            return []
+        return [] if not self._target() and _is_nowhere(build.ZIG) else [build.ZIG]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and name the platform that the wheel is for."""
@@ -41,6 +42,8 @@ class KernelsHook(BuildHookInterface[Any]):  # type: ignore[misc]  # hatchling i
         try:
             library = build.build(folder, self._target())
         except (OSError, subprocess.CalledProcessError) as error:
+            if self._target():  # who asks for a machine's kernels has no use for a wheel without
+                raise
             why = getattr(error, "stderr", None) or error
             self.app.display_warning(f"ggufscope will run in NumPy, without its kernels: {why}")
             return
@@ -77,3 +80,15 @@ class KernelsHook(BuildHookInterface[Any]):  # type: ignore[misc]  # hatchling i
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
+
+
+def _is_nowhere(requirement: str) -> bool:
+    """Whether pip says that it cannot find a package: asking for it would end the installation.
+
+    Other installers have no pip where this runs: they are asked, and say themselves what is wrong.
+    """
+    # -I: pip keeps its own packages from what it runs to build.
+    command = [sys.executable, "-I", "-m", "pip", "index", "--retries", "1"]
+    command += ["versions", requirement.partition("==")[0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode != 0 and "No matching distribution" in done.stderr
