@@ -179,16 +179,16 @@ INLINE void q3(const float *x, float *scales, float *levels) {
         F lanes[k], lx = {}, l2 = {};
         turn<k>(x + row * k, lanes);
         F most = extreme<k>(lanes), iscale = (float)-top / most;
-        I nothing = magnitude(most) < ALL_ZERO;
+        I scaled = (magnitude(most) >= ALL_ZERO) & (magnitude(most) <= LARGEST);
         for (int i = 0; i < k; i++) {
-            F level = nearest_level<true, -top, top - 1>(lanes[i] * iscale);
+            F level = nearest_level<false, -top, top - 1>(lanes[i] * iscale, false);
             F weight = lanes[i] * lanes[i];
             lx += weight * lanes[i] * level;
             l2 += weight * level * level;
         }
         store(first + row, iscale);
-        store(sum_lx + row, nothing ? F{} : lx);
-        store(sum_l2 + row, nothing ? F{} : l2);
+        store(sum_lx + row, scaled ? lx : F{});
+        store(sum_l2 + row, scaled ? l2 : F{});
     }
     for (int row = 0; row < count; row++) {
         descents[left] = {(Byte)row, 0, 0, false};
@@ -197,7 +197,7 @@ INLINE void q3(const float *x, float *scales, float *levels) {
     for (int n = 0; n < (careful ? count : left); n++) {
         int row = careful ? n : descents[n].row;
         for (int i = row * k; i < (row + 1) * k; i += W)
-            store(levels + i, nearest_level<true, -top, top - 1>(load(x + i) * first[row]));
+            store(levels + i, nearest_level<careful, -top, top - 1>(load(x + i) * first[row], false));
     }
     while (left > 0) {
         float v[count], from[count], old_lx[count], old_l2[count];

@@ -158,11 +158,11 @@ INLINE void finish_q3_k(const float *x, const float *scales, Q3_K *out) {
     pack_fields<2, 32>(levels, sizeof out->qs, out->qs);
 }
 
-constexpr int DESCENTS = 8;  // super-blocks whose sub-blocks share the lanes of a descent
+constexpr int DESCENTS = 16;  // super-blocks whose sub-blocks share the lanes of a descent
 
 INLINE void quantize_q3_k(const float *x, Q3_K *out) {
     constexpr int count = SUPER / 16;
-    float scales[DESCENTS * count], levels[DESCENTS * SUPER];
+    float scales[DESCENTS * count]; alignas(64) float levels[DESCENTS * SUPER];
     q3<16, 4, DESCENTS * count, false>(x, scales, levels);
     for (int block = 0; block < DESCENTS; block++)
         finish_q3_k(x + block * SUPER, scales + block * count, out + block);

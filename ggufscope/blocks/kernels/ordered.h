@@ -36,7 +36,12 @@ template <int k, class V> INLINE V largest(const V *x) {
 
 // x (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
 template <int k, class V> INLINE V extreme(const V *x) {
-    V found = {}, top = {};
+    V high = {}, low = {}, found = {}, top = {};
+    for (int i = 0; i < k; i++) {
+        high = larger(x[i], high);
+        low = smaller(x[i], low);
+    }
+    if (!any((high == -low) & (high != found))) return choose(high > -low, high, low);
     for (int i = 0; i < k; i++) {
         auto more = magnitude(x[i]) > top;
         top = choose(more, magnitude(x[i]), top);

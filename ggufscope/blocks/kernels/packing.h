@@ -17,6 +17,15 @@ INLINE void write_levels(Byte *levels, Level level) {
     }
 }
 
+// levels (k,), with a sign -> `top` where they are higher.
+template <int k> INLINE void cap_levels(Byte *levels, SignedByte top) {
+    typedef SignedByte Signed __attribute__((vector_size(16)));
+    for (int i = 0; i < k; i += 16) {
+        Signed some = load<Signed>(levels + i);
+        store(levels + i, some < top ? some : top - Signed{});
+    }
+}
+
 // levels (k,) -> out (k,): what `weight` makes of each as a float, less `zero`.
 template <int k, int zero, class Weight>
 INLINE void read_levels(const Byte *levels, float *out, Weight weight) {
