@@ -163,6 +163,10 @@ template <int half, int... i> INLINE F interleave_fours(F a, F b, Indices<i...>)
     return __builtin_shufflevector(a, b, (i % 2 * W + i / 4 * 4 + i % 4 / 2 + half * 2)...);
 }
 
+template <int half, int... i> INLINE F halves(F a, F b, Indices<i...>) {
+    return __builtin_shufflevector(a, b, (i + i / (W / 2) * (W / 2) + half * (W / 2))...);
+}
+
 // Four numbers of each place, next to each other.
 INLINE F load_fours(const float *x, int apart) {
 #if defined(__AVX512F__)
@@ -203,9 +207,12 @@ template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fo
         for (int i = 0; i < k; i += W) rows[row] = fold(rows[row], load(x + row * k + i));
     }
     for (int left = W / 2; left > 0; left /= 2)  // two rows become one that holds half of each
-        for (int i = 0; i < left; i++)
-            rows[i] = fold(interleave<0>(rows[i], rows[i + left], Each{}),
-                           interleave<1>(rows[i], rows[i + left], Each{}));
+        for (int i = 0; i < left; i++) {
+            F *a = rows + i, *b = a + left;
+            if (W > 8) *a = fold(interleave<0>(*a, *b, Each{}), interleave<1>(*a, *b, Each{}));
+            else if (left == 4) *a = fold(halves<0>(*a, *b, Each{}), halves<1>(*a, *b, Each{}));
+            else *a = fold(interleave_fours<0>(*a, *b, Each{}), interleave_fours<1>(*a, *b, Each{}));
+        }
     return rows[0];
 }
 
