@@ -46,6 +46,14 @@ def copying(size: int) -> Work:
     return partial(np.copyto, np.empty_like(source), source)
 
 
+def by_libgguf(layout: Layout, x: Any, out: Any) -> None:
+    """x -> out, some rows at a time: for more of them it starts threads of its own."""
+    make = import_module("libgguf").quantize_rows_into_raw
+    for part in range(0, len(x), 16):
+        rows = x[part : part + 16]
+        make(layout.number, rows, out[part : part + 16], len(rows), ROW)
+
+
 def makers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[str, Work]:
     """Return what makes blocks of rows of its own, by who does it."""
     x = weights(rows)
@@ -55,9 +63,7 @@ def makers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[st
     for isa, each in kernels.items():
         runs[isa] = partial(each.quantize, layout, x, blocks)
     if find_spec("libgguf"):
-        make = partial(
-            import_module("libgguf").quantize_rows_into_raw, layout.number, x, raw, rows, ROW
-        )
+        make = partial(by_libgguf, layout, x, raw)
         try:
             make()
             runs["libgguf"] = make

@@ -102,7 +102,7 @@ def without_signs(blocks: Blocks) -> bytes:
     """Return the bytes of blocks whose scales, where they are no numbers, have no sign.
 
     It is the one thing that differs. Where arithmetic has no answer, x86-64 makes a negative NaN
-    and arm64 a positive one, as in ggml. No block with such a scale can be used.
+    and arm64 a positive one. No block with such a scale can be used.
     """
     blocks = blocks.copy()
     for name in blocks.dtype.names or ():
