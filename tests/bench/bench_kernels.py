@@ -20,6 +20,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
+from typing import Any
 
 import gguf
 import numpy as np
