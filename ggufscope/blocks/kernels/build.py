@@ -38,7 +38,7 @@ TARGETS: Final = {
 """What ziglang compiles for, from any machine, and the platform that such a wheel names."""
 
 # No contraction: a multiplication and an addition are rounded one after the other, as in ggml.
-_FLAGS: Final = (
+FLAGS: Final = (
     *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"),
     *("-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
@@ -90,7 +90,7 @@ def _serves(name: str) -> bool:
         return False
     isa, flags = next(iter(_sets(native_target()).items()))
     what = f"-DISA={isa}", '-DSOURCES=""', "-fsyntax-only", str(SOURCES / "engine.cpp")
-    done = subprocess.run([name, *_FLAGS, *flags, *what], capture_output=True, check=False)
+    done = subprocess.run([name, *FLAGS, *flags, *what], capture_output=True, check=False)
     return done.returncode == 0
 
 
@@ -106,8 +106,8 @@ def native_target() -> str:
     return next(named, "native")
 
 
-def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
-    """Compile into ``folder``, with ``more`` said to the compiler; return the shared object.
+def build(folder: Path, target: str = "") -> Path:
+    """Compile into ``folder`` and return the shared object.
 
     Raises ``OSError`` or ``subprocess.CalledProcessError``, whose ``stderr`` says why.
     """
@@ -119,8 +119,8 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
     if command is None:
         raise FileNotFoundError("no C++ compiler found")
     sets = _sets(target or native_target())
-    common = [*command, *_FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
-    common += [f'-DSOURCES="{digest()}"', *more]
+    common = [*command, *FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
+    common += [f'-DSOURCES="{digest()}"']
     library = folder / library_name(target or sys.platform)
     with tempfile.TemporaryDirectory() as made:
         # ziglang keeps what it made of the C library, hundreds of megabytes: not beyond this build.
@@ -138,7 +138,7 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
             parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
             objects = [part.result() for part in parts]
         linked = Path(made, library.name)
-        _run([*command, *more, "-shared", "-s", *objects, "-o", str(linked)], environment)
+        _run([*command, "-shared", "-s", *objects, "-o", str(linked)], environment)
         shutil.copy(linked, library.with_suffix(".new"))
     library.with_suffix(".new").replace(library)  # whole, or not at all
     return library

@@ -70,7 +70,7 @@ const Codec CODECS[] = {
     MADE(Q8_0, q8_0, false, W, 1),
     READ(Q8_1, q8_1),
     MADE(Q2_K, q2_k, true, GROUP<16>, 1),
-    MADE(Q3_K, q3_k, true, 1, 1),
+    MADE(Q3_K, q3_k, true, DESCENTS, 1),
     MADE(Q4_K, q4_k, true, GROUP<32>, 1),
     MADE(Q5_K, q5_k, true, GROUP<32>, 1),
     MADE(Q6_K, q6_k, true, GROUP<16>, 1),

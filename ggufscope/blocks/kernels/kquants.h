@@ -53,7 +53,7 @@ INLINE void search(const float *x, float *scales, float *minimums) {
 }
 
 // kept (k, lanes) -> levels (k,) of one lane.
-template <int k, class V> INLINE void take_lane(const V *kept, int lane, Byte *levels) {
+template <int k> INLINE void take_lane(const Lanes *kept, int lane, Byte *levels) {
     for (int i = 0; i < k; i++) levels[i] = (Byte)((const float *)(kept + i))[lane];
 }
 
@@ -126,32 +126,47 @@ INLINE void quantize_q2_k(const float *x, Q2_K *out) { quantize_affine<SearchQ2_
 INLINE void quantize_q4_k(const float *x, Q4_K *out) { quantize_affine<SearchQ4_K>(x, out); }
 INLINE void quantize_q5_k(const float *x, Q5_K *out) { quantize_affine<SearchQ5_K>(x, out); }
 
-INLINE void quantize_q3_k(const float *x, Q3_K *out) {
+// x (16,) -> levels (16,): those that the search ended with.
+static __attribute__((noinline)) void searched_q3(const float *x, Byte *levels) {
+    float each[W * 16] = {}, scales[W], kept[W * 16];
+    memcpy(each, x, 16 * sizeof *x);
+    q3<16, 4, W, true>(each, scales, kept);
+    bool nothing = fabsf(extreme(x, 16)) < ALL_ZERO;
+    for (int i = 0; i < 16; i++) levels[i] = nothing ? 0 : (Byte)kept[i];
+}
+
+// x (256,), scales (16,) -> a block.
+INLINE void finish_q3_k(const float *x, const float *scales, Q3_K *out) {
     constexpr int count = SUPER / 16;
-    float scales[count];
-    F kept[count / W][16];
-    for (int lane = 0; lane < count; lane += W) {
-        F lanes[16];
-        turn<16>(x + lane * 16, lanes);
-        store(scales + lane, q3<16, 4>(lanes, kept[lane / W]));
-    }
     float top = extreme(scales, count), iscale = -32 / top;
     out->d = top != 0 ? to_half(1 / iscale) : 0;
     float d = from_half(out->d);
+    float scaled[count];
     Byte stored[count], levels[SUPER];
+    write_levels<count, true>(stored, [&](int j) {
+        I scale = nearest_int(iscale * load(scales + j)) << 24 >> 24;  // C stores it in a byte
+        scale = top != 0 ? smaller(larger(scale, splat(-32)), splat(31)) : splat(-32);
+        store(scaled + j, d * to_float(scale));
+        return scale + 32;
+    });
     for (int j = 0; j < count; j++) {
-        int scale = (SignedByte)nearest_int(iscale * scales[j]);
-        scale = top != 0 ? (scale < -32 ? -32 : scale > 31 ? 31 : scale) : -32;
-        stored[j] = (Byte)(scale + 32);
-        float scaled = d * (float)scale;
-        requantize<16, -4, 3>(x + j * 16, scaled, 0, levels + j * 16);
-        if (scaled == 0) take_lane<16>(kept[j / W], j % W, levels + j * 16);
+        requantize<16, -4, 3>(x + j * 16, scaled[j], 0, levels + j * 16);
+        if (scaled[j] == 0) searched_q3(x + j * 16, levels + j * 16);
     }
     pack_sixteen_scales(stored, out->scales);
     pack_fields<1, 32, 2>(levels, sizeof out->hmask, out->hmask);
     pack_fields<2, 32>(levels, sizeof out->qs, out->qs);
 }
 
+constexpr int DESCENTS = 16;  // super-blocks whose sub-blocks share the lanes of a descent
+
+INLINE void quantize_q3_k(const float *x, Q3_K *out) {
+    constexpr int count = SUPER / 16;
+    float scales[DESCENTS * count]; alignas(64) float levels[DESCENTS * SUPER];
+    q3<16, 4, DESCENTS * count, false>(x, scales, levels);
+    for (int block = 0; block < DESCENTS; block++)
+        finish_q3_k(x + block * SUPER, scales + block * count, out + block);
+}
 INLINE void quantize_q6_k(const float *x, Q6_K *out) {
     constexpr int count = SUPER / 16, group = GROUP<16>;
     float scales[group * count], *scale = scales;
@@ -168,13 +183,17 @@ INLINE void quantize_q6_k(const float *x, Q6_K *out) {
         }
         out->d = to_half(1 / iscale);
         float d = from_half(out->d);
+        float scaled[count];
         Byte levels[SUPER];
+        write_levels<count>((Byte *)out->scales, [&](int j) {
+            I stored = smaller(nearest_int(iscale * load(scale + j)), splat(127)) << 24 >> 24;
+            store(scaled + j, d * to_float(stored));
+            return stored;
+        });
         for (int j = 0; j < count; j++) {
-            int lane = block * count + j, stored = nearest_int(iscale * scale[j]);
-            out->scales[j] = (SignedByte)(stored < 127 ? stored : 127);
-            float scaled = d * (float)out->scales[j];
-            requantize<16, -32, 31>(x + lane * 16, scaled, 0, levels + j * 16);
-            if (scaled == 0) searched_qx<16, 32>(x, lane, levels + j * 16);
+            int lane = block * count + j;
+            requantize<16, -32, 31>(x + lane * 16, scaled[j], 0, levels + j * 16);
+            if (scaled[j] == 0) searched_qx<16, 32>(x, lane, levels + j * 16);
         }
         pack_fields<4, 64>(levels, sizeof out->ql, out->ql);
         pack_fields<2, 32, 4>(levels, sizeof out->qh, out->qh);
