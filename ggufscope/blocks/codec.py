@@ -136,16 +136,8 @@ def compiled(kernels: Kernels) -> Engine:
     """Return the engine of one instruction set; NumPy does what it has no kernel for."""
 
     def codec_of(layout: Layout, codec: Codec) -> Codec:
-        make = codec.quantize
-
-        def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
-            if make is not None and importance is not None and kernels.weighs(layout):
-                make(x, out, importance)
-            else:
-                kernels.quantize(layout, x, out)
-
-        read = partial(kernels.dequantize, layout)
-        return Codec(read, quantize if kernels.makes(layout) else make, codec.missing)
+        make = partial(kernels.quantize, layout) if kernels.makes(layout) else codec.quantize
+        return Codec(partial(kernels.dequantize, layout), make, codec.missing)
 
     codecs = {
         name: codec_of(LAYOUTS[name], codec) if kernels.reads(LAYOUTS[name]) else codec
