@@ -106,15 +106,9 @@ template <class Search, bool careful> INLINE Fit qkx2(const Lanes *x, const Lane
     return {choose(flat, zero, scale), minimum, choose(flat, zero, kept), start, ~(inside | flat)};
 }
 
-template <class Search>
-static __attribute__((noinline)) void search_again(const Lanes *x, const Lanes *weights, Fit &fit) {
-    fit = qkx2<Search, true>(x, weights);
-}
-
-template <class Search> INLINE Fit search_affine(const Lanes *x, const Lanes *weights) {
+template <class Search> APART Fit search_affine(const Lanes *x, const Lanes *weights) {
     Fit fit = qkx2<Search, false>(x, weights);
-    if (any(fit.leaving)) search_again<Search>(x, weights, fit);
-    return fit;
+    return any(fit.leaving) ? qkx2<Search, true>(x, weights) : fit;
 }
 
 // What every format asks of qkx2 where columns have an importance: see `by_importance`.
@@ -167,15 +161,9 @@ INLINE SymmetricFit<V> qx(const V *x, const V *weights) {
 }
 
 template <int k, int top, class V>
-static __attribute__((noinline)) void search_again(const V *x, const V *weights, SymmetricFit<V> &fit) {
-    fit = qx<k, top, true>(x, weights);
-}
-
-template <int k, int top, class V>
-INLINE SymmetricFit<V> search_symmetric(const V *x, const V *weights) {
+APART SymmetricFit<V> search_symmetric(const V *x, const V *weights) {
     SymmetricFit<V> fit = qx<k, top, false>(x, weights);
-    if (any(fit.leaving)) search_again<k, top>(x, weights, fit);
-    return fit;
+    return any(fit.leaving) ? qx<k, top, true>(x, weights) : fit;
 }
 
 // x (k,) of one lane -> levels - low (k,) that a search ended with. None was, where iscale is a NaN.

@@ -29,7 +29,7 @@ INLINE void nearest_codes(const float *x, float inverse, Byte *codes) {
 }
 
 // x, weights (32, lanes) -> scale (lanes,): the search in `quantize_row_iq4_nl_impl`.
-INLINE Lanes search_iq4(const Lanes *x, const Lanes *weights) {
+APART Lanes search_iq4(const Lanes *x, const Lanes *weights) {
     const Lanes zero = {};
     constexpr float lowest = IQ4_VALUES[0];
     Lanes most = extreme<32>(x), sum_qx, sum_q2;
