@@ -113,7 +113,7 @@ const Codec CODECS[] = {
     MADE(Q8_0, q8_0, W, 1),
     READ(Q8_1, q8_1),
     WEIGHED(Q2_K, q2_k, GROUP<16>, W, OF_BLOCK),
-    WEIGHED(Q3_K, q3_k, 1, W, TWICE),
+    WEIGHED(Q3_K, q3_k, DESCENTS, W, TWICE),
     WEIGHED(Q4_K, q4_k, GROUP<32>, W, TWICE),
     WEIGHED(Q5_K, q5_k, GROUP<32>, W, TWICE),
     WEIGHED(Q6_K, q6_k, GROUP<16>, GROUP<16>, NONE),

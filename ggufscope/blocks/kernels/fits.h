@@ -34,9 +34,10 @@ template <bool careful, int low, int high> INLINE Lanes nearest_level(Lanes t, b
 // x (k,) -> levels (k,): round((x + m) / d) - low, clamped. The last rounding of every K-quant.
 template <int k, int low, int high, bool shifted = false>
 INLINE void requantize(const float *x, float d, float m, Byte *levels) {
-    write_levels<k>(levels, [&](int i) {
+    write_levels<k, true>(levels, [&](int i) {
         F t = shifted ? load(x + i) + m : load(x + i);
-        return smaller(larger(nearest_int(t / d), splat(low)), splat(high)) - low;
+        I level = nearest_bits(t / d);
+        return smaller(larger(level, splat(NO_INT + low)), splat(NO_INT + high)) - (NO_INT + low);
     });
 }
 
@@ -238,47 +239,101 @@ template <int k, int top> INLINE Lanes qp(const Lanes *x, const Lanes *weights, 
     return choose(nothing | ~(sum_l2 > 0), zero, sum_lx / sum_l2);
 }
 
-// x (k, W) -> scale (W,), levels + top (k, W). `make_q3_quants` with rmse: a descent by coordinates.
-// Few weights move. Those that surely stay need no division, and wait behind no sum.
-template <int k, int top> INLINE F q3(const F *x, F *levels) {
-    const F zero = {};
-    F most = extreme<k>(x), iscale = (float)-top / most;
-    F weights[k], weighted[k], part_lx[k], part_l2[k], sum_lx = {}, sum_l2 = {};
-    for (int i = 0; i < k; i++) {
-        weights[i] = x[i] * x[i];
-        weighted[i] = weights[i] * x[i];
-        levels[i] = nearest_level<true, -top, top - 1>(x[i] * iscale);
-        part_lx[i] = weighted[i] * levels[i];
-        part_l2[i] = weights[i] * levels[i] * levels[i];
-        sum_lx += part_lx[i];
-        sum_l2 += part_l2[i];
-    }
-    I changed = splat(-1);
-    for (int round = 0; round < 5 && any(changed); round++) {
-        changed = I{};
+// Where a weight may get another level than it has. No weight that surely stays needs a division.
+template <int top> INLINE I may_move(F v, F level, F sum_lx, F sum_l2) {
+    F weight = v * v, lx = sum_lx - weight * v * level, l2 = sum_l2 - weight * level * level;
+    F off = v * l2 - level * lx, reach = lx * 0.4999f;  // of v * l2 / lx - level
+    I below = (off < reach) | (level == (float)(top - 1));
+    I above = (off > -reach) | (level == (float)-top);
+    return (lx > 0) & ~(below & above);
+}
+
+// x (count, k) -> scales (count,), levels + top (count, k) if careful. `make_q3_quants` with rmse: a
+// descent by coordinates. Where the largest weight is positive, every level has the sign that its
+// weight has not, and ggml moves none. Of the other sub-blocks, more than half stay, and few move
+// more than two weights. So each goes from one weight that may move to the next, and those that
+// wait for a new level fill the lanes together.
+template <int k, int top, int count, bool careful>
+INLINE void q3(const float *x, float *scales, float *levels) {
+    static_assert(count <= 256);
+    struct Descent {
+        Byte row, next, round;  // next: the weight to look at
+        bool changed;           // in this round
+    } descents[count];
+    float sum_lx[count], sum_l2[count], first[count];
+    int left = 0;
+    for (int row = 0; row < count; row += W) {
+        F lanes[k], lx = {}, l2 = {};
+        turn<k>(x + row * k, lanes);
+        F most = extreme<k>(lanes), iscale = (float)-top / most;
+        I scaled = (magnitude(most) >= ALL_ZERO) & (magnitude(most) <= LARGEST);
         for (int i = 0; i < k; i++) {
-            F lx = sum_lx - part_lx[i], l2 = sum_l2 - part_l2[i];
-            F off = x[i] * l2 - levels[i] * lx, reach = lx * 0.4999f;  // of x * l2 / lx - level
-            I below = (off < reach) | (levels[i] == (float)(top - 1));
-            I above = (off > -reach) | (levels[i] == (float)-top);
-            if (!any((lx > 0) & ~(below & above))) continue;
-            F level = nearest_level<true, -top, top - 1>(x[i] * l2 / lx);
-            I moved = (lx > 0) & (level != levels[i]);
-            F new_lx = weighted[i] * level, new_l2 = weights[i] * level * level;
-            lx += new_lx;
-            l2 += new_l2;
-            moved &= (l2 > 0) & (lx * lx * sum_l2 > sum_lx * sum_lx * l2);
-            levels[i] = moved ? level : levels[i];
-            part_lx[i] = moved ? new_lx : part_lx[i];
-            part_l2[i] = moved ? new_l2 : part_l2[i];
-            sum_lx = moved ? lx : sum_lx;
-            sum_l2 = moved ? l2 : sum_l2;
-            changed |= moved;
+            F level = nearest_level<false, -top, top - 1>(lanes[i] * iscale, false);
+            F weight = lanes[i] * lanes[i];
+            lx += weight * lanes[i] * level;
+            l2 += weight * level * level;
+        }
+        store(first + row, iscale);
+        store(sum_lx + row, scaled ? lx : F{});
+        store(sum_l2 + row, scaled ? l2 : F{});
+    }
+    for (int row = 0; row < count; row++) {
+        descents[left] = {(Byte)row, 0, 0, false};
+        left += sum_lx[row] > 0;
+    }
+    for (int n = 0; n < (careful ? count : left); n++) {
+        int row = careful ? n : descents[n].row;
+        for (int i = row * k; i < (row + 1) * k; i += W)
+            store(levels + i, nearest_level<careful, -top, top - 1>(load(x + i) * first[row], false));
+    }
+    while (left > 0) {
+        float v[count], from[count], old_lx[count], old_l2[count];
+        int waiting = 0;
+        for (int n = 0; n < left; n++) {
+            Descent at = descents[n];
+            const float *row = x + at.row * k, *level = levels + at.row * k;
+            F lx = splat(sum_lx[at.row]), l2 = splat(sum_l2[at.row]);
+            unsigned found = 0;
+            for (int i = 0; i < k; i += W)
+                found |= lanes_of(may_move<top>(load(row + i), load(level + i), lx, l2)) << i;
+            unsigned later = found >> at.next << at.next;
+            bool ends = !later;  // the round
+            bool stays = !found | (ends & (!at.changed | (at.round == 4)));
+            at.round = (Byte)(at.round + ends);
+            at.changed &= !ends;
+            int place = __builtin_ctz((ends ? found : later) | 1 << (k - 1));
+            at.next = (Byte)(place + 1);
+            v[waiting] = row[place];
+            from[waiting] = level[place];
+            old_lx[waiting] = lx[0];
+            old_l2[waiting] = l2[0];
+            descents[waiting] = at;
+            waiting += !stays;
+        }
+        left = waiting;
+        for (int start = 0; start < left; start += W) {
+            F at = load(v + start), level = load(from + start), weight = at * at;
+            F was_lx = load(old_lx + start), was_l2 = load(old_l2 + start);
+            F lx = was_lx - weight * at * level, l2 = was_l2 - weight * level * level;
+            F to = nearest_level<true, -top, top - 1>(at * l2 / lx);
+            lx += weight * at * to;
+            l2 += weight * to * to;
+            I moved = (to != level) & (l2 > 0) & (lx * lx * was_l2 > was_lx * was_lx * l2);
+            for (int n = start; n < start + W && n < left; n++) {
+                if (!moved[n - start]) continue;
+                Descent &each = descents[n];
+                each.changed = true;
+                levels[each.row * k + each.next - 1] = to[n - start];
+                sum_lx[each.row] = lx[n - start];
+                sum_l2[each.row] = l2[n - start];
+            }
         }
     }
-    I nothing = magnitude(most) < ALL_ZERO;
-    for (int i = 0; i < k; i++) levels[i] = nothing ? zero : levels[i] + (float)top;
-    return nothing ? zero : (sum_l2 > 0 ? sum_lx / sum_l2 : zero);
+    for (int row = 0; row < count; row += W) {
+        F lx = load(sum_lx + row), l2 = load(sum_l2 + row);
+        store(scales + row, l2 > 0 ? lx / l2 : F{});
+    }
+    for (int i = 0; careful && i < count * k; i += W) store(levels + i, load(levels + i) + (float)top);
 }
 
 }  // namespace

@@ -169,47 +169,56 @@ INLINE void quantize_q5_k(const float *x, const float *weights, Q5_K *out) {
     quantize_affine<ByImportance<32, 31>>(x, weights, out);
 }
 
-// kept (k, lanes) -> levels (k,) of one lane.
-template <int k, class V> INLINE void take_lane(const V *kept, int lane, Byte *levels) {
-    for (int i = 0; i < k; i++) levels[i] = (Byte)((const float *)(kept + i))[lane];
-}
-
-// x (256,), scales + 32 (16,) -> out, but for d, which it has. `searched` writes the levels that
-// the search of a sub-block ended with.
+// x (256,), scales + 32 (16,), as they are stored and times d -> out, but for d. `searched` writes
+// the levels that the search of a sub-block ended with.
 template <class Searched>
-INLINE void store_q3_k(const float *x, const Byte *scales, Q3_K *out, Searched searched) {
-    float d = from_half(out->d);
+INLINE void store_q3_k(const float *x, const Byte *stored, const float *scaled, Q3_K *out,
+                       Searched searched) {
     Byte levels[SUPER];
     for (int j = 0; j < SUPER / 16; j++) {
-        float scaled = d * (float)(scales[j] - 32);
-        requantize<16, -4, 3>(x + j * 16, scaled, 0, levels + j * 16);
-        if (scaled == 0) searched(j, levels + j * 16);
+        requantize<16, -4, 3>(x + j * 16, scaled[j], 0, levels + j * 16);
+        if (scaled[j] == 0) searched(j, levels + j * 16);
     }
-    pack_sixteen_scales(scales, out->scales);
+    pack_sixteen_scales(stored, out->scales);
     pack_fields<1, 32, 2>(levels, sizeof out->hmask, out->hmask);
     pack_fields<2, 32>(levels, sizeof out->qs, out->qs);
 }
 
-INLINE void quantize_q3_k(const float *x, Q3_K *out) {
+// x (16,) -> levels (16,): those that the search ended with.
+static __attribute__((noinline)) void searched_q3(const float *x, Byte *levels) {
+    float each[W * 16] = {}, scales[W], kept[W * 16];
+    memcpy(each, x, 16 * sizeof *x);
+    q3<16, 4, W, true>(each, scales, kept);
+    bool nothing = fabsf(extreme(x, 16)) < ALL_ZERO;
+    for (int i = 0; i < 16; i++) levels[i] = nothing ? 0 : (Byte)kept[i];
+}
+
+// x (256,), scales (16,) -> a block.
+INLINE void finish_q3_k(const float *x, const float *scales, Q3_K *out) {
     constexpr int count = SUPER / 16;
-    float scales[count];
-    F kept[count / W][16];
-    for (int lane = 0; lane < count; lane += W) {
-        F lanes[16];
-        turn<16>(x + lane * 16, lanes);
-        store(scales + lane, q3<16, 4>(lanes, kept[lane / W]));
-    }
     float top = extreme(scales, count), iscale = -32 / top;
     out->d = top != 0 ? to_half(1 / iscale) : 0;
+    float d = from_half(out->d), scaled[count];
     Byte stored[count];
-    for (int j = 0; j < count; j++) {
-        int scale = (SignedByte)nearest_int(iscale * scales[j]);
-        scale = top != 0 ? (scale < -32 ? -32 : scale > 31 ? 31 : scale) : -32;
-        stored[j] = (Byte)(scale + 32);
-    }
-    store_q3_k(x, stored, out, [&](int j, Byte *levels) {
-        take_lane<16>(kept[j / W], j % W, levels);
+    write_levels<count, true>(stored, [&](int j) {
+        I scale = nearest_int(iscale * load(scales + j)) << 24 >> 24;  // C stores it in a byte
+        scale = top != 0 ? smaller(larger(scale, splat(-32)), splat(31)) : splat(-32);
+        store(scaled + j, d * to_float(scale));
+        return scale + 32;
     });
+    store_q3_k(x, stored, scaled, out,
+               [&](int j, Byte *levels) { searched_q3(x + j * 16, levels); });
+}
+
+constexpr int DESCENTS = 16;  // super-blocks whose sub-blocks share the lanes of a descent
+
+INLINE void quantize_q3_k(const float *x, Q3_K *out) {
+    constexpr int count = SUPER / 16;
+    float scales[DESCENTS * count];
+    alignas(64) float levels[DESCENTS * SUPER];
+    q3<16, 4, DESCENTS * count, false>(x, scales, levels);
+    for (int block = 0; block < DESCENTS; block++)
+        finish_q3_k(x + block * SUPER, scales + block * count, out + block);
 }
 
 // x, weights (W, 256).
@@ -236,7 +245,9 @@ INLINE void quantize_q3_k(const float *x, const float *weights, Q3_K *out) {
         Byte stored[count];
         searched_levels<count, -32, 31>(found.scale + block * count, fit.iscale[block], 0, stored);
         out->d = (Half)halves[block];
-        store_q3_k(x, stored, out, [&](int j, Byte *levels) {
+        float d = from_half(out->d), scaled[count];
+        for (int j = 0; j < count; j++) scaled[j] = d * (float)(stored[j] - 32);
+        store_q3_k(x, stored, scaled, out, [&](int j, Byte *levels) {
             searched_levels<16, -4, 3>(x + j * 16, iscale[j], 0, levels);
         });
     }
@@ -263,14 +274,18 @@ template <bool weighed> INLINE void quantize_q6_k(const float *x, const float *w
         }
         out->d = to_half(1 / iscale);
         float d = from_half(out->d);
+        float scaled[count];
         Byte levels[SUPER];
+        write_levels<count>((Byte *)out->scales, [&](int j) {
+            I stored = smaller(nearest_int(iscale * load(scale + j)), splat(127)) << 24 >> 24;
+            store(scaled + j, d * to_float(stored));
+            return stored;
+        });
         for (int j = 0; j < count; j++) {
-            int lane = block * count + j, stored = nearest_int(iscale * scale[j]);
+            int lane = block * count + j;
             const float *from = x + lane * 16;
-            out->scales[j] = (SignedByte)(stored < 127 ? stored : 127);
-            float scaled = d * (float)out->scales[j];
-            requantize<16, -32, 31>(from, scaled, 0, levels + j * 16);
-            if (scaled == 0) searched_levels<16, -32, 31>(from, searched[lane], 0, levels + j * 16);
+            requantize<16, -32, 31>(from, scaled[j], 0, levels + j * 16);
+            if (scaled[j] == 0) searched_levels<16, -32, 31>(from, searched[lane], 0, levels + j * 16);
         }
         pack_fields<4, 64>(levels, sizeof out->ql, out->ql);
         pack_fields<2, 32, 4>(levels, sizeof out->qh, out->qh);

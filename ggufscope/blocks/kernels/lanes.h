@@ -50,13 +50,16 @@ INLINE F magnitude(F x) { return (F)(as_bits(x) & 0x7fffffff); }
 INLINE I to_int(Shorts x) { return __builtin_convertvector(x, I); }
 INLINE Shorts to_shorts(I x) { return __builtin_convertvector(x, Shorts); }
 
-// larger: a > b ? a : b, so b where a lane is not a number. narrow: the low byte of each integer.
+// larger: a > b ? a : b, so b where a lane is not a number. narrow: the low byte of each integer;
+// bytes: there is no other.
 // GCC does not find the instructions for these by itself.
 #if defined(__AVX512F__)
 INLINE F larger(F a, F b) { return (F)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE F smaller(F a, F b) { return (F)_mm512_min_ps((__m512)a, (__m512)b); }
 INLINE void widen(Sixteen from, I *to) { *to = (I)_mm512_cvtepu8_epi32((__m128i)from); }
-INLINE Sixteen narrow(const I *from) { return (Sixteen)_mm512_cvtepi32_epi8((__m512i)*from); }
+template <bool bytes = false> INLINE Sixteen narrow(const I *from) {
+    return (Sixteen)_mm512_cvtepi32_epi8((__m512i)*from);
+}
 #elif defined(__AVX2__)
 INLINE F larger(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE F smaller(F a, F b) { return (F)_mm256_min_ps((__m256)a, (__m256)b); }
@@ -64,8 +67,9 @@ INLINE void widen(Sixteen from, I *to) {
     to[0] = (I)_mm256_cvtepu8_epi32((__m128i)from);
     to[1] = (I)_mm256_cvtepu8_epi32(_mm_srli_si128((__m128i)from, 8));
 }
-INLINE Sixteen narrow(const I *from) {
-    __m256i mixed = _mm256_packus_epi32((__m256i)(from[0] & 255), (__m256i)(from[1] & 255));
+template <bool bytes = false> INLINE Sixteen narrow(const I *from) {
+    constexpr int mask = bytes ? -1 : 255;
+    __m256i mixed = _mm256_packus_epi32((__m256i)(from[0] & mask), (__m256i)(from[1] & mask));
     __m256i shorts = _mm256_permute4x64_epi64(mixed, 0xd8);
     return (Sixteen)_mm_packus_epi16(_mm256_castsi256_si128(shorts),
                                      _mm256_extracti128_si256(shorts, 1));
@@ -82,9 +86,10 @@ INLINE void widen(Sixteen from, I *to) {
     to[2] = (I)_mm_unpacklo_epi16(high, zero);
     to[3] = (I)_mm_unpackhi_epi16(high, zero);
 }
-INLINE Sixteen narrow(const I *from) {
-    __m128i low = _mm_packs_epi32((__m128i)(from[0] & 255), (__m128i)(from[1] & 255));
-    __m128i high = _mm_packs_epi32((__m128i)(from[2] & 255), (__m128i)(from[3] & 255));
+template <bool bytes = false> INLINE Sixteen narrow(const I *from) {
+    constexpr int mask = bytes ? -1 : 255;
+    __m128i low = _mm_packs_epi32((__m128i)(from[0] & mask), (__m128i)(from[1] & mask));
+    __m128i high = _mm_packs_epi32((__m128i)(from[2] & mask), (__m128i)(from[3] & mask));
     return (Sixteen)_mm_packus_epi16(low, high);
 }
 #else
@@ -93,7 +98,7 @@ INLINE F smaller(F a, F b) { return a < b ? a : b; }
 INLINE void widen(Sixteen from, I *to) {
     for (int i = 0; i < 16; i++) to[i / W][i % W] = from[i];
 }
-INLINE Sixteen narrow(const I *from) {
+template <bool bytes = false> INLINE Sixteen narrow(const I *from) {
     Sixteen to;
     for (int i = 0; i < 16; i++) to[i] = (uint8_t)from[i / W][i % W];
     return to;
@@ -135,39 +140,63 @@ template <int by = W / 2, class V, class Fold> INLINE V across(V v, Fold fold) {
     return v;
 }
 
-INLINE bool any(I mask) {
+// The lanes of a mask as bits, the first one lowest.
+INLINE unsigned lanes_of(I mask) {
 #if defined(__AVX512F__)
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
 #elif defined(__AVX2__)
-    return _mm256_movemask_ps((__m256)mask);
+    return (unsigned)_mm256_movemask_ps((__m256)mask);
 #elif defined(__x86_64__)
-    return _mm_movemask_ps((__m128)mask);
+    return (unsigned)_mm_movemask_ps((__m128)mask);
 #else
-    return across(mask, [](I a, I b) { return a | b; })[0];
+    return (unsigned)across(mask & (splat(1) << lane_numbers()), [](I a, I b) { return a | b; })[0];
 #endif
 }
+
+INLINE bool any(I mask) { return lanes_of(mask); }
 
 template <int half, int... i> INLINE F interleave(F a, F b, Indices<i...>) {
     return __builtin_shufflevector(a, b, (i % 2 * W + i / 2 + half * W / 2)...);
 }
 
-// rows (W, W) -> turned, in place.
-INLINE void transpose(F *rows) {
-    F mixed[W];
-    for (int round = 1; round < W; round *= 2) {
-        for (int i = 0; i < W / 2; i++) {
-            mixed[2 * i] = interleave<0>(rows[i], rows[i + W / 2], Each{});
-            mixed[2 * i + 1] = interleave<1>(rows[i], rows[i + W / 2], Each{});
-        }
-        memcpy(rows, mixed, sizeof mixed);
-    }
+// As interleave, in each four lanes by themselves: what processors have an instruction for.
+template <int half, int... i> INLINE F interleave_fours(F a, F b, Indices<i...>) {
+    return __builtin_shufflevector(a, b, (i % 2 * W + i / 4 * 4 + i % 4 / 2 + half * 2)...);
+}
+
+template <int half, int... i> INLINE F halves(F a, F b, Indices<i...>) {
+    return __builtin_shufflevector(a, b, (i + i / (W / 2) * (W / 2) + half * (W / 2))...);
+}
+
+// Four numbers of each place, next to each other.
+INLINE F load_fours(const float *x, int apart) {
+#if defined(__AVX512F__)
+    __m512 fours = _mm512_castps128_ps512(_mm_loadu_ps(x));
+    fours = _mm512_insertf32x4(fours, _mm_loadu_ps(x + apart), 1);
+    fours = _mm512_insertf32x4(fours, _mm_loadu_ps(x + 2 * apart), 2);
+    return (F)_mm512_insertf32x4(fours, _mm_loadu_ps(x + 3 * apart), 3);
+#elif defined(__AVX2__)
+    __m256 fours = _mm256_castps128_ps256(_mm_loadu_ps(x));
+    return (F)_mm256_insertf128_ps(fours, _mm_loadu_ps(x + apart), 1);
+#else
+    (void)apart;
+    return load(x);
+#endif
 }
 
 // x (W, k) -> lanes (k, W): each run of k numbers becomes a column.
 template <int k> INLINE void turn(const float *x, F *lanes) {
-    for (int start = 0; start < k; start += W) {
-        for (int i = 0; i < W; i++) lanes[start + i] = load(x + i * k + start);
-        transpose(lanes + start);
+    for (int start = 0; start < k; start += 4, x += 4, lanes += 4) {
+        F row[4], mixed[4];
+        for (int i = 0; i < 4; i++) row[i] = load_fours(x + i * k, 4 * k);
+        for (int i = 0; i < 2; i++) {
+            mixed[2 * i] = interleave_fours<0>(row[i], row[i + 2], Each{});
+            mixed[2 * i + 1] = interleave_fours<1>(row[i], row[i + 2], Each{});
+        }
+        for (int i = 0; i < 2; i++) {
+            lanes[2 * i] = interleave_fours<0>(mixed[i], mixed[i + 2], Each{});
+            lanes[2 * i + 1] = interleave_fours<1>(mixed[i], mixed[i + 2], Each{});
+        }
     }
 }
 
@@ -179,9 +208,12 @@ template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fo
         for (int i = 0; i < k; i += W) rows[row] = fold(rows[row], load(x + row * k + i));
     }
     for (int left = W / 2; left > 0; left /= 2)  // two rows become one that holds half of each
-        for (int i = 0; i < left; i++)
-            rows[i] = fold(interleave<0>(rows[i], rows[i + left], Each{}),
-                           interleave<1>(rows[i], rows[i + left], Each{}));
+        for (int i = 0; i < left; i++) {
+            F *a = rows + i, *b = a + left;
+            if (W > 8) *a = fold(interleave<0>(*a, *b, Each{}), interleave<1>(*a, *b, Each{}));
+            else if (left == 4) *a = fold(halves<0>(*a, *b, Each{}), halves<1>(*a, *b, Each{}));
+            else *a = fold(interleave_fours<0>(*a, *b, Each{}), interleave_fours<1>(*a, *b, Each{}));
+        }
     return rows[0];
 }
 

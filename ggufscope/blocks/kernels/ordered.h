@@ -36,7 +36,12 @@ template <int k, class V> INLINE V largest(const V *x) {
 
 // x (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
 template <int k, class V> INLINE V extreme(const V *x) {
-    V found = {}, top = {};
+    V high = {}, low = {}, found = {}, top = {};
+    for (int i = 0; i < k; i++) {
+        high = larger(x[i], high);
+        low = smaller(x[i], low);
+    }
+    if (!any((high == -low) & (high != found))) return choose(high > -low, high, low);
     for (int i = 0; i < k; i++) {
         auto more = magnitude(x[i]) > top;
         top = choose(more, magnitude(x[i]), top);
@@ -104,8 +109,10 @@ template <int k> INLINE F largest_of_rows(const float *x) {
 INLINE F reciprocal(F d) { return d != 0 ? 1.f / d : F{}; }
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-// To nearest, ties to even, read from the mantissa as ggml does, whatever x is.
-INLINE I nearest_int(F x) { return (as_bits(x + MAGIC) & 0x7fffff) - 0x400000; }
+// To nearest, ties to even, read from the mantissa as ggml does, whatever x is; with NO_INT added.
+constexpr int32_t NO_INT = 0x400000;
+INLINE I nearest_bits(F x) { return as_bits(x + MAGIC) & 0x7fffff; }
+INLINE I nearest_int(F x) { return nearest_bits(x) - NO_INT; }
 
 INLINE int32_t nearest_int(float x) { return (int32_t)(bits_of(x + MAGIC) & 0x7fffff) - 0x400000; }
 

@@ -7,12 +7,22 @@
 
 namespace {
 
-// -> levels (k,): the low byte of what `level` gives for W weights from i.
-template <int k, class Level> INLINE void write_levels(Byte *levels, Level level) {
+// -> levels (k,): the low byte of what `level` gives for W weights from i. bytes: it has no other.
+template <int k, bool bytes = false, class Level>
+INLINE void write_levels(Byte *levels, Level level) {
     for (int start = 0; start < k; start += 16) {
         I some[16 / W];
         for (int i = 0; i < 16; i += W) some[i / W] = level(start + i);
-        store(levels + start, narrow(some));
+        store(levels + start, narrow<bytes>(some));
+    }
+}
+
+// levels (k,), with a sign -> `top` where they are higher.
+template <int k> INLINE void cap_levels(Byte *levels, SignedByte top) {
+    typedef SignedByte Signed __attribute__((vector_size(16)));
+    for (int i = 0; i < k; i += 16) {
+        Signed some = load<Signed>(levels + i);
+        store(levels + i, some < top ? some : top - Signed{});
     }
 }
 
@@ -56,7 +66,8 @@ template <int k> INLINE void flip_signs(const Byte *minus, float *out) {
 
 // Bytes that are worked on at a time: those of fields that lie `apart` weights apart.
 template <int apart> struct Run {
-    typedef Byte bytes __attribute__((vector_size(apart < 16 ? apart : 16)));
+    static constexpr int most = W > 4 ? 32 : 16;  // what a register takes
+    typedef Byte bytes __attribute__((vector_size(apart < most ? apart : most)));
 };
 template <> struct Run<1> {
     typedef Byte bytes;

@@ -20,9 +20,9 @@ template <int bits, class Block> INLINE void quantize_centred(const float *x, Bl
     for (int row = 0; row < W; row++, x += 32, out++) {
         Byte levels[32];
         write_levels<32>(levels, [&](int i) {  // C casts to int8 before it takes the minimum
-            I level = truncate(load(x + i) * inverse[row] + (half + 0.5f)) << 24 >> 24;
-            return smaller(level, splat(2 * half - 1));
+            return truncate(load(x + i) * inverse[row] + (half + 0.5f));
         });
+        cap_levels<32>(levels, 2 * half - 1);
         out->d = (Half)halves[row];
         store_levels(levels, out);
     }
@@ -67,9 +67,9 @@ template <int bits, class Block> INLINE void quantize_from_minimum(const float *
     for (int row = 0; row < W; row++, x += 32, out++) {
         Byte levels[32];
         write_levels<32>(levels, [&](int i) {  // only Q4_1 has an int8 and a minimum
-            I level = truncate((load(x + i) - m[row]) * inverse[row] + 0.5f);
-            return bits == 4 ? smaller(level << 24 >> 24, splat(top)) : level;
+            return truncate((load(x + i) - m[row]) * inverse[row] + 0.5f);
         });
+        if (bits == 4) cap_levels<32>(levels, top);
         out->d = (Half)halves[row];
         out->m = (Half)minimums[row];
         store_levels(levels, out);

@@ -20,9 +20,10 @@ template <Sigma2 kind> INLINE F sigma2_of(F sum, float length) {
 INLINE F sums_of_squares(const float *x, int64_t count, int64_t length) {
     F sum = {};
     for (int64_t start = 0; start < length; start += W) {
+        float some[W * W] = {};
         F lanes[W];
-        for (int i = 0; i < W; i++) lanes[i] = load(x + (i < count ? i : 0) * length + start);
-        transpose(lanes);
+        for (int i = 0; i < W && i < count; i++) store(some + i * W, load(x + i * length + start));
+        turn<W>(some, lanes);
         for (int i = 0; i < W; i++) sum += lanes[i] * lanes[i];
     }
     return sum;
