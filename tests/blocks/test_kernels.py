@@ -144,6 +144,8 @@ def _refused(kernels: Kernels) -> Iterator[tuple[Floats, Blocks, Floats | None]]
     yield x.reshape(-1), out, None
     yield x, np.zeros((2, 2), LAYOUTS["Q5_K"].dtype), None
     yield x, out, np.ones(256, np.float32)
+    yield x, out, np.ones(512)  # type: ignore[misc]  # not float32
+    yield x, out, np.ones(1024, np.float32)[::2]
 
 
 def test_what_does_not_fit_reaches_no_kernel(kernels: Kernels) -> None:

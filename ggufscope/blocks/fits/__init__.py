@@ -11,11 +11,11 @@ and solves for the scale that fits these levels best, by weighted least squares.
 =============  ======================  ==========================================
 
 All arrays are lanes, ``(k, lanes)``: see ``ordered``. What a weight counts in the fit is handed in
-by the format, in an array of the shape of x. A search may come
-in two forms, one code. The *quick* form rounds by adding ``MAGIC`` and clamps while the sum is
-still a float. It is exact where every number to round stays within ``MAGIC_REACH``. The *careful*
-form reads the bits as ggml does, and does again the lanes that may leave the range (a NaN, an
-infinity, a spread that overflows or nearly vanishes). The levels are not kept, but what they are
-made with: most formats round again anyway, with the scales that were stored, and need them only
-where the stored scale came out as zero.
+by the format, in an array of the shape of x: ``weights`` has it for columns with an importance. A
+search may come in two forms, one code. The *quick* form rounds by adding ``MAGIC`` and clamps while
+the sum is still a float. It is exact where every number to round stays within ``MAGIC_REACH``. The
+*careful* form reads the bits as ggml does, and does again the lanes that may leave the range (a
+NaN, an infinity, a spread that overflows or nearly vanishes). The levels are not kept, but what
+they are made with: most formats round again anyway, with the scales that were stored, and need them
+only where the stored scale came out as zero.
 """

@@ -58,7 +58,10 @@ class Kernels:
         """x (rows, row) -> out (rows, blocks), with the importance (row,) of columns."""
         fits = x.dtype == np.float32 and x.flags.c_contiguous and out.flags.c_contiguous
         fits &= out.dtype == layout.dtype and x.size == out.size * layout.block_length
-        fits &= x.ndim == 2 and (importance is None or importance.shape == x.shape[1:])
+        fits &= x.ndim == 2
+        if importance is not None:
+            fits &= importance.shape == x.shape[1:] and importance.dtype == np.float32
+            fits &= importance.flags.c_contiguous
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data

@@ -40,8 +40,7 @@ void weigh_and_quantize(const float *x, void *blocks, int64_t rows, int64_t row,
         for (int64_t i = 0; sized && i < here; i += W)
             store(sigma2 + i, sigma2_of<kind>(sums_of_squares(x + i * run, here - i, run), (float)run));
         for (int64_t done = 0; done < count; done += group) {
-            float weights[group * length] = {}, filled[group * length] = {};
-            Block made[group];
+            float weights[group * length] = {};
             int64_t some = count - done < group ? count - done : group;
             const float *from = x + done * length;
             for (int64_t i = 0; i < some * length; i += length, column = (column + length) % row) {
@@ -52,11 +51,13 @@ void weigh_and_quantize(const float *x, void *blocks, int64_t rows, int64_t row,
             }
             if (some == group) {
                 kernel(from, weights, out + done);
-                continue;
+            } else {
+                float filled[group * length] = {};
+                Block made[group];
+                memcpy(filled, from, sizeof(float) * length * (size_t)some);
+                kernel(filled, weights, made);
+                memcpy(out + done, made, sizeof(Block) * (size_t)some);
             }
-            memcpy(filled, from, sizeof(float) * length * (size_t)some);
-            kernel(filled, weights, made);
-            memcpy(out + done, made, sizeof(Block) * (size_t)some);
         }
         x += here * run;
         out += count;
@@ -95,15 +96,16 @@ struct Codec {
 #define READ(Block, name) CODEC(Block, nullptr, nullptr, (dequantize<Block, 1, dequantize_##name>))
 #define BY_GRID(Block, name) \
     CODEC(Block, nullptr, nullptr, (dequantize_by_grid<Block, dequantize_##name>))
-#define MADE(Block, name, made, read)                        \
+#define MADE(Block, name, made, read)                               \
     CODEC(Block, (quantize<Block, made, quantize_##name>), nullptr, \
           (dequantize<Block, read, dequantize_##name>))
-#define WEIGHED(Block, name, made, group, sigma2)                             \
-    CODEC(Block, (quantize<Block, made, quantize_##name>),                    \
+#define WEIGHED(Block, name, made, group, sigma2)                              \
+    CODEC(Block, (quantize<Block, made, quantize_##name>),                     \
           (weigh_and_quantize<Block, group, Sigma2::sigma2, quantize_##name>), \
           (dequantize<Block, 1, dequantize_##name>))
 
-// How many blocks a kernel takes at a time, to make and to read them, or to make them by importance.
+// How many blocks a kernel takes at a time: to make and to read them; to make them, also by
+// importance, and what a format makes of the size of the weights around.
 const Codec CODECS[] = {
     MADE(F16, f16, W, W),
     WEIGHED(Q4_0, q4_0, W, LANES, OF_ROW),

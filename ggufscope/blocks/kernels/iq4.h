@@ -55,7 +55,7 @@ APART Lanes search_iq4(const Lanes *x, const Lanes *weights) {
     return choose(magnitude(most) < ALL_ZERO, zero, scale);
 }
 
-// x (LANES, 32), weights of the same shape, or null for the squares -> scales (LANES,).
+// x (LANES, 32), weights of the same shape -> scales (LANES,). Not `weighed`, the squares count.
 template <bool weighed> INLINE void search_rows(const float *x, const float *weights, float *scales) {
     Lanes lanes[32], counts[32];
     turn<32>(x, lanes);
