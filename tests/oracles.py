@@ -60,13 +60,16 @@ def llama_cpp_reads(path: Path) -> bool:
 
 
 def ggml_quantize(
-    x: npt.NDArray[np.float32], layout: Layout, importance: npt.NDArray[np.float32] | None = None
+    x: npt.NDArray[np.float32],
+    layout: Layout,
+    importance: npt.NDArray[np.float32] | None = None,
+    out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """X (rows, weights), importance (weights,) -> (rows, bytes), by ``ggml_quantize_chunk``."""
+    """X (rows, weights), importance (weights,) -> out (rows, bytes), by ``ggml_quantize_chunk``."""
     assert x.dtype == np.float32
     assert x.flags.c_contiguous
     rows, weights = x.shape
-    packed = np.zeros((rows, layout.row_bytes(weights)), np.uint8)
+    packed = np.zeros((rows, layout.row_bytes(weights)), np.uint8) if out is None else out
     columns = None if importance is None else importance.ctypes.data
     written = ggml().ggml_quantize_chunk(
         layout.number, x.ctypes.data, packed.ctypes.data, 0, rows, weights, columns
@@ -79,10 +82,14 @@ def ggml_quantize(
 _ROW_READERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
 
 
-def ggml_dequantize(blocks: npt.NDArray[Any], layout: Layout) -> npt.NDArray[np.float32]:
-    """Blocks, as any contiguous array -> (weights,), by ``dequantize_row_*``."""
+def ggml_dequantize(
+    blocks: npt.NDArray[Any], layout: Layout, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """Blocks, as any contiguous array -> out (weights,), by ``dequantize_row_*``."""
     assert blocks.flags.c_contiguous
-    weights = np.empty(blocks.nbytes // layout.block_bytes * layout.block_length, np.float32)
+    count = blocks.nbytes // layout.block_bytes * layout.block_length
+    weights = np.empty(count, np.float32) if out is None else out
+    assert weights.size == count
     name = layout.name
     spelled = name[:-1].lower() + "K" if name.endswith("_K") else name.lower()
     reader = getattr(ggml(), _ROW_READERS.get(name, f"dequantize_row_{spelled}"))

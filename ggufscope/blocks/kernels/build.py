@@ -37,7 +37,7 @@ TARGETS: Final = {
 """What ziglang compiles for, from any machine, and the platform that such a wheel names."""
 
 # No contraction: a multiplication and an addition are rounded one after the other, as in ggml.
-_FLAGS: Final = (
+FLAGS: Final = (
     *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"),
     *("-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
@@ -99,7 +99,7 @@ def build(folder: Path, target: str = "", more: tuple[str, ...] = ()) -> Path:
         raise FileNotFoundError("no C++ compiler found")
     machine = (target or native_target()).split("-")[0]
     sets = INSTRUCTION_SETS.get(machine, {"baseline": ()})
-    common = [*command, *_FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
+    common = [*command, *FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
     common += [f'-DSOURCES="{digest()}"', *more]
     library = folder / library_name(target or sys.platform)
     with tempfile.TemporaryDirectory() as made:

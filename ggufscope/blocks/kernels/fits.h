@@ -298,7 +298,8 @@ INLINE void q3(const float *x, float *scales, float *levels) {
                 found |= lanes_of(may_move<top>(load(row + i), load(level + i), lx, l2)) << i;
             unsigned later = found >> at.next << at.next;
             bool ends = !later;  // the round
-            bool stays = !found | (ends & (!at.changed | (at.round == 4)));
+            bool over = (at.changed == false) | (at.round == 4);
+            bool stays = (found == 0) | (ends & over);  // without a branch, which nobody can predict
             at.round = (Byte)(at.round + ends);
             at.changed &= !ends;
             int place = __builtin_ctz((ends ? found : later) | 1 << (k - 1));

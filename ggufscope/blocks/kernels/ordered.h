@@ -41,7 +41,7 @@ template <int k, class V> INLINE V extreme(const V *x) {
         high = larger(x[i], high);
         low = smaller(x[i], low);
     }
-    if (!any((high == -low) & (high != found))) return choose(high > -low, high, low);
+    if (!any((high == -low) & (high != found))) return choose(high > -low, high, low) + found;
     for (int i = 0; i < k; i++) {
         auto more = magnitude(x[i]) > top;
         top = choose(more, magnitude(x[i]), top);
@@ -62,7 +62,7 @@ INLINE float extreme(const float *x, int k) {
 template <int k> INLINE F extreme_of_rows(const float *x) {
     F high = fold_rows<k>(x, F{}, [](F top, F v) { return larger(v, top); });
     F low = fold_rows<k>(x, F{}, [](F top, F v) { return smaller(v, top); });
-    F found = high > -low ? high : low;
+    F found = (high > -low ? high : low) + F{};  // of zeros, clang may take the negative one
     I tied = (high == -low) & (high != 0);
     for (int row = 0; row < W && any(tied); row++) found[row] = extreme(x + row * k, k);
     return found;
