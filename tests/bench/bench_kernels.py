@@ -4,9 +4,9 @@ Each instruction set that this processor runs takes turns with ggml (``ggml_quan
 ``dequantize_row_*``), with libgguf where it is installed, with ``gguf.quants`` where it reads the
 type, and with a copy of as many bytes, ``copy``: what memory allows. Every thread is pinned to a
 core of its own and has 64 rows of its own, which stay in the cache, or ``--rows``; results go into
-arrays that are kept, but for gguf-py, which has no such way. Time is the processor's for the
-slowest thread, so that other work on the machine changes little. Figures are medians: millions of
-weights a second, and in brackets the ratio to ggml.
+arrays that are kept, but for gguf-py, which has no such way. ``weigh`` is to make with a matrix.
+Time is the processor's for the slowest thread, so that other work on the machine changes little.
+Figures are medians: millions of weights a second, and in brackets the ratio to ggml.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from typing import Any
 import gguf
 import numpy as np
 
+from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.kernels import Kernels, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
+from tests.blocks.test_importance import WEIGHED
 from tests.oracles import ggml_dequantize, ggml_quantize
 
 ROW = 4096
@@ -55,15 +57,17 @@ def by_libgguf(layout: Layout, x: Any, out: Any) -> None:
         make(layout.number, rows, out[part : part + 16], len(rows), ROW)
 
 
-def makers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[str, Work]:
+def makers(
+    layout: Layout, rows: int, kernels: Mapping[str, Kernels], importance: Floats | None = None
+) -> dict[str, Work]:
     """Return what makes blocks of rows of its own, by who does it."""
     x = weights(rows)
     blocks = np.empty((rows, ROW // layout.block_length), layout.dtype)
     raw = blocks.view(np.uint8).reshape(rows, -1)
-    runs: dict[str, Work] = {"ggml": partial(ggml_quantize, x, layout, out=raw)}
+    runs: dict[str, Work] = {"ggml": partial(ggml_quantize, x, layout, importance, out=raw)}
     for isa, each in kernels.items():
-        runs[isa] = partial(each.quantize, layout, x, blocks)
-    if find_spec("libgguf"):
+        runs[isa] = partial(each.quantize, layout, x, blocks, importance)
+    if find_spec("libgguf") and importance is None:
         make = partial(by_libgguf, layout, x, raw)
         try:
             make()
@@ -71,6 +75,12 @@ def makers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[st
         except (ValueError, RuntimeError):
             pass  # a type that it does not make
     return {**runs, "copy": copying(x.nbytes + blocks.nbytes)}
+
+
+def weighers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[str, Work]:
+    """Return the same with an importance matrix."""
+    importance = np.random.default_rng(2).lognormal(0, 2, ROW).astype(np.float32)
+    return makers(layout, rows, kernels, importance)
 
 
 def readers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[str, Work]:
@@ -114,7 +124,7 @@ def line(what: str, weights: int, seconds: Mapping[str, float]) -> str:
         f"{name} {weights / each / 1e6:.0f} ({seconds['ggml'] / each:.2f})"
         for name, each in seconds.items()
     )
-    return "  ".join([f"{what:11}", *cells])
+    return "  ".join([f"{what:14}", *cells])
 
 
 def main() -> None:
@@ -139,7 +149,10 @@ def main() -> None:
         numbers = iter(cores)
         pool = ThreadPoolExecutor(threads, initializer=pin, initargs=(numbers,))
         for name in options.types or made:
-            for what, kind in (("make", makers), ("read", readers)):
+            kinds = {"make": makers, "weigh": weighers, "read": readers}
+            for what, kind in kinds.items():
+                if kind is weighers and name not in WEIGHED:
+                    continue
                 each = [kind(LAYOUTS[name], options.rows, kernels) for _ in range(threads)]
                 seconds = alternate(pool, options.rounds, each)
                 title = f"{threads} {what} {name}"

@@ -17,6 +17,8 @@ from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.errors import BadUsage
 from tests.blocks.comparison import Tally
 from tests.blocks.test_dequantize import random_blocks
+from tests.blocks.test_importance import IMPORTANCES, WEIGHED, some_of_each_edge
+from tests.blocks.test_importance import made_by_ggml as made_by_ggml_weighed
 from tests.blocks.weights import finite_edges, other_edges, random_weights
 from tests.oracles import ggml_quantize
 
@@ -48,9 +50,9 @@ def kernels(built: Path, request: pytest.FixtureRequest) -> Kernels:
     return found[request.param]
 
 
-def made(kernels: Kernels, layout: Layout, x: Floats) -> Blocks:
+def made(kernels: Kernels, layout: Layout, x: Floats, importance: Floats | None = None) -> Blocks:
     out = np.zeros((len(x), x.shape[1] // layout.block_length), layout.dtype)
-    kernels.quantize(layout, x, out, None)
+    kernels.quantize(layout, x, out, importance)
     return out
 
 
@@ -142,7 +144,8 @@ def _refused(kernels: Kernels) -> Iterator[tuple[Floats, Blocks, Floats | None]]
     yield x.reshape(-1), out, None
     yield x, np.zeros((2, 2), LAYOUTS["Q5_K"].dtype), None
     yield x, out, np.ones(256, np.float32)
-    yield x, out, np.ones(512, np.float32)  # not made yet
+    yield x, out, np.ones(512)  # type: ignore[misc]  # not float32
+    yield x, out, np.ones(1024, np.float32)[::2]
 
 
 def test_what_does_not_fit_reaches_no_kernel(kernels: Kernels) -> None:
@@ -188,17 +191,53 @@ def test_where_there_are_no_kernels_numpy_serves(monkeypatch: pytest.MonkeyPatch
 def test_what_no_kernel_does_is_done_in_numpy(kernels: Kernels) -> None:
     codecs = codec.compiled(kernels).codecs
     assert list(codecs) == list(CODECS)
-    x = BULK[:4].copy()
-    importance = np.arange(x.shape[1], dtype=np.float32)
-    for name in ("Q4_0", "Q6_K", "IQ4_XS", "Q8_0", "TQ2_0"):
-        make, by_numpy = codecs[name].quantize, CODECS[name].quantize
-        assert make is not None
-        assert by_numpy is not None
-        out = np.zeros((4, x.shape[1] // LAYOUTS[name].block_length), LAYOUTS[name].dtype)
-        expected = np.zeros_like(out)
-        make(x, out, importance)
-        by_numpy(x, expected, importance)
-        assert out.tobytes() == expected.tobytes()
+    assert codecs["F32"].quantize is CODECS["F32"].quantize
+    assert codecs["I32"].dequantize is CODECS["I32"].dequantize
+    assert codecs["Q8_K"].missing == CODECS["Q8_K"].missing
+
+
+@pytest.mark.parametrize("kind", IMPORTANCES)
+@pytest.mark.parametrize("name", WEIGHED)
+def test_edges_are_weighed_as_ggml_weighs_them(kernels: Kernels, name: str, kind: str) -> None:
+    ours = made(kernels, LAYOUTS[name], some_of_each_edge(), IMPORTANCES[kind])
+    assert ours.tobytes() == made_by_ggml_weighed(name, kind, "some of each")
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_rows_are_weighed_as_ggml_weighs_them(kernels: Kernels, name: str) -> None:
+    layout = LAYOUTS[name]
+    for rows, blocks in ((1, 1), (3, 5), (33, 1), (70, 2), (9, 35)):
+        row = blocks * layout.block_length
+        x = BULK.reshape(-1)[: rows * row].reshape(rows, row)
+        importance = np.resize(IMPORTANCES["typical"], row)
+        expected = ggml_quantize(x, layout, importance)
+        assert made(kernels, layout, x, importance).tobytes() == expected.tobytes(), (rows, blocks)
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "TQ2_0", "MXFP4"])
+def test_an_importance_changes_nothing_where_ggml_minds_none(kernels: Kernels, name: str) -> None:
+    x, importance = BULK[:9].copy(), np.arange(256, dtype=np.float32)
+    expected = made(kernels, LAYOUTS[name], x)
+    assert made(kernels, LAYOUTS[name], x, importance).tobytes() == expected.tobytes()
+
+
+@cache
+def weighed_by_ggml(name: str, seed: int) -> Blocks:
+    x = random_weights(4096 * 1024, seed).reshape(-1, 1024)
+    return ggml_quantize(x, LAYOUTS[name], IMPORTANCES["typical"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WEIGHED)
+def test_millions_of_weights_are_weighed_as_ggml_weighs_them(
+    kernels: Kernels, name: str, tally: Tally
+) -> None:
+    layout = LAYOUTS[name]
+    for seed in (200, 201):
+        x = random_weights(4096 * 1024, seed).reshape(-1, 1024)
+        ours, theirs = made(kernels, layout, x, IMPORTANCES["typical"]), weighed_by_ggml(name, seed)
+        way = f"weighed, {kernels.instruction_set}"
+        assert tally.compare(name, way, ours, theirs, layout.block_bytes) == []
 
 
 @cache

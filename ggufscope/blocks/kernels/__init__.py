@@ -24,14 +24,12 @@ from ggufscope.blocks.layouts import Layout
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
 """The best first. Other machines than x86-64 have the last alone."""
 
-_DONE: Final = 0
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
-    "weighs": (ctypes.c_int,),
 }
 
 GRIDS: Final = {
@@ -60,13 +58,15 @@ class Kernels:
         """x (rows, row) -> out (rows, blocks), with the importance (row,) of columns."""
         fits = x.dtype == np.float32 and x.flags.c_contiguous and out.flags.c_contiguous
         fits &= out.dtype == layout.dtype and x.size == out.size * layout.block_length
-        fits &= x.ndim == 2 and (importance is None or importance.shape == x.shape[1:])
+        fits &= x.ndim == 2
+        if importance is not None:
+            fits &= importance.shape == x.shape[1:] and importance.dtype == np.float32
+            fits &= importance.flags.c_contiguous
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data
         call = self._function("quantize")
-        if call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights) != _DONE:
-            raise ValueError(f"no kernel makes {layout.name} by importance yet")
+        call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights)
 
     def dequantize(self, layout: Layout, blocks: Blocks, out: Floats) -> None:
         """blocks (n,) -> out (n, block_length)."""
@@ -86,10 +86,6 @@ class Kernels:
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
         return self.reads(layout) and bool(self._function("makes")(layout.number))
-
-    def weighs(self, layout: Layout) -> bool:
-        """Whether the type would be made by importance: what no kernel does yet."""
-        return bool(self._function("weighs")(layout.number))
 
     def _function(self, name: str) -> Callable[..., int]:
         function = getattr(self._library, f"{self.instruction_set}_{name}")

@@ -7,10 +7,11 @@
 #include "microscale.h"
 #include "simple.h"
 #include "ternary.h"
+#include "weights.h"
 
 namespace {
 
-constexpr int DONE = 0, UNKNOWN = 1, NOT_MADE_YET = 2;
+constexpr int DONE = 0, UNKNOWN = 1;
 
 // Quantize x (count, length), `group` blocks at a time. The last ones are filled up with zeros.
 template <class Block, int group, void kernel(const float *, Block *)>
@@ -23,6 +24,44 @@ void quantize(const float *x, void *blocks, int64_t count) {
     memcpy(filled, x, sizeof(float) * Block::length * (size_t)count);
     kernel(filled, made);
     memcpy(out, made, sizeof(Block) * (size_t)count);
+}
+
+// Quantize x (rows, row) by the importance (row,) of columns, `group` blocks at a time.
+template <class Block, int group, Sigma2 kind, void kernel(const float *, const float *, Block *)>
+void weigh_and_quantize(const float *x, void *blocks, int64_t rows, int64_t row,
+                        const float *importance) {
+    constexpr int length = Block::length;
+    constexpr bool sized = kind != Sigma2::NONE;
+    const int64_t run = kind == Sigma2::OF_ROW ? row : length, runs = rows * row / run;
+    Block *out = (Block *)blocks;
+    for (int64_t first = 0, column = 0; first < runs; first += LANES) {
+        int64_t here = runs - first < LANES ? runs - first : LANES, count = here * run / length;
+        float sigma2[LANES];
+        for (int64_t i = 0; sized && i < here; i += W)
+            store(sigma2 + i, sigma2_of<kind>(sums_of_squares(x + i * run, here - i, run), (float)run));
+        for (int64_t done = 0; done < count; done += group) {
+            float weights[group * length] = {};
+            int64_t some = count - done < group ? count - done : group;
+            const float *from = x + done * length;
+            for (int64_t i = 0; i < some * length; i += length, column = (column + length) % row) {
+                if constexpr (sized)
+                    weigh<length>(importance + column, from + i, sigma2[(done * length + i) / run],
+                                  weights + i);
+                else memcpy(weights + i, importance + column, sizeof(float) * length);
+            }
+            if (some == group) {
+                kernel(from, weights, out + done);
+            } else {
+                float filled[group * length] = {};
+                Block made[group];
+                memcpy(filled, from, sizeof(float) * length * (size_t)some);
+                kernel(filled, weights, made);
+                memcpy(out + done, made, sizeof(Block) * (size_t)some);
+            }
+        }
+        x += here * run;
+        out += count;
+    }
 }
 
 template <class Block, int group, void kernel(const Block *, float *)>
@@ -46,51 +85,57 @@ void dequantize_by_grid(const void *blocks, float *out, int64_t count, const Sig
 
 struct Codec {
     int number, length, bytes;
-    bool weighed;  // whether ggml makes it by importance
     void (*quantize)(const float *x, void *blocks, int64_t count);
+    void (*weigh_and_quantize)(const float *x, void *blocks, int64_t rows, int64_t row,
+                               const float *importance);  // null where ggml minds no importance
     void (*dequantize)(const void *blocks, float *out, int64_t count, const SignedByte *grid);
 };
 
-#define CODEC(Block, weighed, quantize, dequantize) \
-    {Block::number, Block::length, sizeof(Block), weighed, quantize, dequantize}
-#define READ(Block, name) CODEC(Block, false, nullptr, (dequantize<Block, 1, dequantize_##name>))
+#define CODEC(Block, quantize, weighed, dequantize) \
+    {Block::number, Block::length, sizeof(Block), quantize, weighed, dequantize}
+#define READ(Block, name) CODEC(Block, nullptr, nullptr, (dequantize<Block, 1, dequantize_##name>))
 #define BY_GRID(Block, name) \
-    CODEC(Block, false, nullptr, (dequantize_by_grid<Block, dequantize_##name>))
-#define MADE(Block, name, weighed, made, read)                     \
-    CODEC(Block, weighed, (quantize<Block, made, quantize_##name>), \
+    CODEC(Block, nullptr, nullptr, (dequantize_by_grid<Block, dequantize_##name>))
+#define MADE(Block, name, made, read)                               \
+    CODEC(Block, (quantize<Block, made, quantize_##name>), nullptr, \
           (dequantize<Block, read, dequantize_##name>))
+#define WEIGHED(Block, name, made, group, sigma2)                              \
+    CODEC(Block, (quantize<Block, made, quantize_##name>),                     \
+          (weigh_and_quantize<Block, group, Sigma2::sigma2, quantize_##name>), \
+          (dequantize<Block, 1, dequantize_##name>))
 
-// Whether it is weighed, and how many blocks a kernel takes at a time, to make and to read them.
+// How many blocks a kernel takes at a time: to make and to read them; to make them, also by
+// importance, and what a format makes of the size of the weights around.
 const Codec CODECS[] = {
-    MADE(F16, f16, false, W, W),
-    MADE(Q4_0, q4_0, true, W, 1),
-    MADE(Q4_1, q4_1, true, W, 1),
-    MADE(Q5_0, q5_0, true, W, 1),
-    MADE(Q5_1, q5_1, true, W, 1),
-    MADE(Q8_0, q8_0, false, W, 1),
+    MADE(F16, f16, W, W),
+    WEIGHED(Q4_0, q4_0, W, LANES, OF_ROW),
+    WEIGHED(Q4_1, q4_1, W, LANES, OF_ROW),
+    WEIGHED(Q5_0, q5_0, W, LANES, OF_ROW),
+    WEIGHED(Q5_1, q5_1, W, LANES, OF_ROW),
+    MADE(Q8_0, q8_0, W, 1),
     READ(Q8_1, q8_1),
-    MADE(Q2_K, q2_k, true, GROUP<16>, 1),
-    MADE(Q3_K, q3_k, true, DESCENTS, 1),
-    MADE(Q4_K, q4_k, true, GROUP<32>, 1),
-    MADE(Q5_K, q5_k, true, GROUP<32>, 1),
-    MADE(Q6_K, q6_k, true, GROUP<16>, 1),
+    WEIGHED(Q2_K, q2_k, GROUP<16>, W, OF_BLOCK),
+    WEIGHED(Q3_K, q3_k, DESCENTS, W, TWICE),
+    WEIGHED(Q4_K, q4_k, GROUP<32>, W, TWICE),
+    WEIGHED(Q5_K, q5_k, GROUP<32>, W, TWICE),
+    WEIGHED(Q6_K, q6_k, GROUP<16>, GROUP<16>, NONE),
     READ(Q8_K, q8_k),
     BY_GRID(IQ2_XXS, iq2_xxs),
     BY_GRID(IQ2_XS, iq2_xs),
     BY_GRID(IQ3_XXS, iq3_xxs),
     BY_GRID(IQ1_S, iq1_s),
-    MADE(IQ4_NL, iq4_nl, true, LANES, 1),
+    WEIGHED(IQ4_NL, iq4_nl, LANES, LANES, TIMES_TWO),
     BY_GRID(IQ3_S, iq3_s),
     BY_GRID(IQ2_S, iq2_s),
-    MADE(IQ4_XS, iq4_xs, true, GROUP<32>, 1),
+    WEIGHED(IQ4_XS, iq4_xs, GROUP<32>, GROUP<32>, TIMES_TWO),
     BY_GRID(IQ1_M, iq1_m),
-    MADE(BF16, bf16, false, W, W),
-    MADE(TQ1_0, tq1_0, false, W, 1),
-    MADE(TQ2_0, tq2_0, false, W, 1),
-    MADE(MXFP4, mxfp4, false, W, 1),
-    MADE(NVFP4, nvfp4, false, W / 4, 1),
-    MADE(Q1_0, q1_0, false, W, 1),
-    MADE(Q2_0, q2_0, false, W, 1),
+    MADE(BF16, bf16, W, W),
+    MADE(TQ1_0, tq1_0, W, 1),
+    MADE(TQ2_0, tq2_0, W, 1),
+    MADE(MXFP4, mxfp4, W, 1),
+    MADE(NVFP4, nvfp4, W / 4, 1),
+    MADE(Q1_0, q1_0, W, 1),
+    MADE(Q2_0, q2_0, W, 1),
 };
 
 const Codec *codec_of(int number) {
@@ -114,8 +159,11 @@ EXPORT int NAMED(ISA, quantize)(int type, const float *x, void *blocks, int64_t 
                                 const float *importance) {
     const Codec *codec = codec_of(type);
     if (!codec || !codec->quantize) return UNKNOWN;
-    if (importance && codec->weighed) return NOT_MADE_YET;
-    codec->quantize(x, blocks, rows * (row / codec->length));
+    if (rows * row == 0) return DONE;
+    if (importance && codec->weigh_and_quantize)
+        codec->weigh_and_quantize(x, blocks, rows, row, importance);
+    else
+        codec->quantize(x, blocks, rows * (row / codec->length));
     return DONE;
 }
 
@@ -128,7 +176,6 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
     return DONE;
 }
 
-// The bytes of a block, 0 for a type that is not here; whether it is made, and by importance.
+// The bytes of a block, 0 for a type that is not here; whether it is made.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
 EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }
-EXPORT int NAMED(ISA, weighs)(int type) { return codec_of(type) && codec_of(type)->weighed; }

@@ -1,7 +1,7 @@
-// The searches for a scale: qkx2, qx and q3. What they search, and how, is told in fits.py.
+// The searches for a scale: qkx2, qx, qp and q3. What they search, and how, is told in fits.
 //
-// x is (k, lanes), one sub-block a lane. The quick form rounds by adding MAGIC and clamps the float; the
-// careful one reads the bits as ggml does, and keeps the levels.
+// x is (k, lanes), one sub-block a lane. The quick form rounds by adding MAGIC and clamps the float;
+// the careful one reads the bits as ggml does.
 
 #pragma once
 
@@ -42,17 +42,16 @@ INLINE void requantize(const float *x, float d, float m, Byte *levels) {
 }
 
 struct Fit {
-    Lanes scale, minimum;
-    Mask leaving;  // lanes that may have left the range of the quick form
+    Lanes scale, minimum, iscale, start;  // see `AffineFit`
+    Mask leaving;                         // lanes that may have left the range of the quick form
 };
 
-// x, weights (k, lanes) -> scale, minimum <= 0 (lanes,). `make_qkx2_quants`.
-template <class Search, bool careful>
-INLINE Fit qkx2(const Lanes *x, const Lanes *weights, Lanes *kept) {
+// x, weights (k, lanes) -> the fit of each lane. `make_qkx2_quants`, `make_qkx3_quants`.
+template <class Search, bool careful> INLINE Fit qkx2(const Lanes *x, const Lanes *weights) {
     constexpr int k = Search::k, top = Search::top;
     const Lanes zero = {};
     Lanes low = smallest<k>(x), high = largest<k>(x);
-    Lanes minimum = choose(low > 0, zero, low);
+    Lanes minimum = choose(low > 0, zero, low), start = minimum;
     Lanes spread = high - minimum, thinnest = spread, thickest = spread, bound = spread * 0x1p-16f;
     Mask flat = high == minimum;
     Lanes sum_w = {}, sum_x = {};
@@ -71,10 +70,9 @@ INLINE Fit qkx2(const Lanes *x, const Lanes *weights, Lanes *kept) {
         return sum;
     };
 
-    Lanes iscale = (float)top / spread;
+    Lanes iscale = (float)top / spread, kept = iscale;
     for (int i = 0; i < k; i++) levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale, false);
     Lanes scale = 1.f / iscale, best = misfit(scale, minimum);
-    if (careful) memcpy(kept, levels, sizeof levels);
     for (int step = 0; step <= Search::last; step++) {
         float factor = Search::first + Search::step * (float)step + (float)top;
         bool beyond = factor > top + 0.49f;
@@ -97,59 +95,148 @@ INLINE Fit qkx2(const Lanes *x, const Lanes *weights, Lanes *kept) {
         Mask better = (det > 0) & (error < best);
         best = choose(better, error, best);
         scale = choose(better, new_scale, scale);
+        kept = choose(better, iscale, kept);
+        start = choose(better, minimum, start);
         minimum = choose(better, new_minimum, minimum);
-        if (careful)
-            for (int i = 0; i < k; i++) kept[i] = choose(better, levels[i], kept[i]);
         spread = high - minimum;  // the next try starts from the new minimum
         thinnest = smaller(spread, thinnest);
         thickest = larger(spread, thickest);
     }
-    if (careful)
-        for (int i = 0; i < k; i++) kept[i] = choose(flat, zero, kept[i]);
     Mask inside = (thinnest >= bound) & (thinnest > 1e-30f) & (thickest < 1e38f)
              & (magnitude(sum_x) <= LARGEST);
-    return {choose(flat, zero, scale), minimum, ~(inside | flat)};
+    return {choose(flat, zero, scale), minimum, choose(flat, zero, kept), start, ~(inside | flat)};
 }
 
-// x (k, lanes) -> scale (lanes,), for levels [-top, top - 1]. `make_qx_quants` of rmse type 1.
-template <int k, int top, bool careful> INLINE Lanes qx(const Lanes *x, Lanes *kept) {
-    const Lanes zero = {};
-    Lanes most = extreme<k>(x);
-    Lanes weights[k], weighted[k], levels[k], sum_lx, sum_l2;
-    for (int i = 0; i < k; i++) {
-        weights[i] = x[i] * x[i];
-        weighted[i] = weights[i] * x[i];
-    }
+template <class Search> APART Fit search_affine(const Lanes *x, const Lanes *weights) {
+    Fit fit = qkx2<Search, false>(x, weights);
+    return any(fit.leaving) ? qkx2<Search, true>(x, weights) : fit;
+}
+
+// What every format asks of qkx2 where columns have an importance: see `by_importance`.
+template <int k_, int top_> struct ByImportance {
+    static constexpr int k = k_, top = top_, last = 36;
+    static constexpr float first = -0.9f, step = 0.05f;
+    static constexpr bool absolute = false, weighed = true;
+};
+
+template <class V> struct SymmetricFit {
+    V scale, iscale;
+    decltype(V{} > V{}) leaving;
+};
+
+// x, weights (k, lanes) -> the fit of each lane, for levels [-top, top - 1]. `make_qx_quants`.
+template <int k, int top, bool careful, class V>
+INLINE SymmetricFit<V> qx(const V *x, const V *weights) {
+    const V zero = {}, all = zero + (float)top;
+    V most = extreme<k>(x);
+    V weighted[k], sum_lx, sum_l2;
+    for (int i = 0; i < k; i++) weighted[i] = weights[i] * x[i];
 
     auto fit = [&](float factor) {
-        Lanes iscale = -factor / most;
+        V iscale = -factor / most;
         bool beyond = factor > top + 0.49f;
         sum_lx = sum_l2 = zero;
         for (int i = 0; i < k; i++) {
-            Lanes level = nearest_level<careful, -top, top - 1>(x[i] * iscale, beyond);
+            V level = nearest_level<careful, -top, top - 1>(x[i] * iscale, beyond);
             sum_lx += weighted[i] * level;
             sum_l2 += weights[i] * level * level;
-            if (careful) levels[i] = level;
         }
     };
 
     fit(top);
-    Lanes scale = choose(sum_l2 != 0, sum_lx / sum_l2, zero);
-    Lanes best = scale * sum_lx;
-    if (careful) memcpy(kept, levels, sizeof levels);
+    auto lost = ~(magnitude(sum_lx) <= LARGEST);  // only where x is a NaN, infinite or huge
+    V scale = choose(sum_l2 != 0, sum_lx / sum_l2, zero);
+    V best = scale * sum_lx, kept = all;
     for (int step = -9; step <= 9; step++) {
         if (step == 0) continue;
-        fit((float)top + 0.1f * (float)step);
-        Mask better = (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2);
+        float factor = (float)top + 0.1f * (float)step;
+        fit(factor);
+        auto better = (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2);
         scale = choose(better, sum_lx / sum_l2, scale);
         best = choose(better, scale * sum_lx, best);
-        if (careful)
-            for (int i = 0; i < k; i++) kept[i] = choose(better, levels[i], kept[i]);
+        kept = choose(better, zero + factor, kept);
     }
-    Mask nothing = magnitude(most) < ALL_ZERO;
-    if (careful)
-        for (int i = 0; i < k; i++) kept[i] = choose(nothing, zero, kept[i] + (float)top);
-    return choose(nothing, zero, scale);
+    auto nothing = magnitude(most) < ALL_ZERO;
+    V iscale = choose(nothing, zero + NAN, -kept / most);
+    return {choose(nothing, zero, scale), iscale, lost & ~nothing};
+}
+
+template <int k, int top, class V>
+APART SymmetricFit<V> search_symmetric(const V *x, const V *weights) {
+    SymmetricFit<V> fit = qx<k, top, false>(x, weights);
+    return any(fit.leaving) ? qx<k, top, true>(x, weights) : fit;
+}
+
+// x (k,) of one lane -> levels - low (k,) that a search ended with. None was, where iscale is a NaN.
+template <int k, int low, int high>
+INLINE void searched_levels(const float *x, float iscale, float start, Byte *levels) {
+    if (iscale != iscale) return (void)memset(levels, 0, k);
+    write_levels<k>(levels, [&](int i) {
+        I level = nearest_int((load(x + i) - start) * iscale);
+        return smaller(larger(level, splat(low)), splat(high)) - low;
+    });
+}
+
+INLINE F nearest_up_to(F t, int high) { return to_float(smaller(nearest_int(t), splat(high))); }
+INLINE Lanes nearest_up_to(Lanes t, int high) {
+    return {nearest_up_to(t.one, high), nearest_up_to(t.two, high)};
+}
+INLINE F low_byte(F level) { return to_float(truncate(level) & 255); }
+INLINE Lanes low_byte(Lanes level) { return {low_byte(level.one), low_byte(level.two)}; }
+
+// x, weights (k, lanes) -> scale (lanes,), levels (k, lanes), which are bytes. `make_qp_quants`.
+template <int k, int top> INLINE Lanes qp(const Lanes *x, const Lanes *weights, Lanes *levels) {
+    const Lanes zero = {};
+    constexpr int anything = 1 << 23;
+    Lanes most = zero;
+    for (int i = 0; i < k; i++) most = larger(most, x[i]);
+    Mask nothing = most < ALL_ZERO;
+
+    auto misfit = [&](Lanes iscale, bool first) {
+        Lanes scale = 1.f / iscale, sum = zero;
+        for (int i = 0; i < k; i++) {
+            Lanes level = nearest_up_to(x[i] * iscale, first ? anything : top);
+            Lanes error = x[i] - scale * (first ? low_byte(level) : level);
+            sum += weights[i] * error * error;
+        }
+        return sum;
+    };
+
+    Lanes iscale = (float)top / most, best = misfit(iscale, true);
+    for (int step = -4; step <= 4; step++) {
+        if (step == 0) continue;
+        Lanes tried = (0.1f * (float)step + (float)top) / most, error = misfit(tried, false);
+        Mask better = error < best;
+        best = choose(better, error, best);
+        iscale = choose(better, tried, iscale);
+    }
+    Lanes weighted[k], sum_lx = zero, sum_l2 = zero;
+    for (int i = 0; i < k; i++) {
+        Lanes level = nearest_up_to(x[i] * iscale, top);
+        weighted[i] = weights[i] * x[i];
+        sum_lx += weighted[i] * level;
+        sum_l2 += weights[i] * level * level;
+        levels[i] = low_byte(level);
+    }
+    Mask changed = zero == zero;
+    for (int round = 0; round < 5 && any(changed); round++) {
+        changed = zero != zero;
+        for (int i = 0; i < k; i++) {
+            Lanes lx = sum_lx - weighted[i] * levels[i];
+            Lanes l2 = sum_l2 - weights[i] * levels[i] * levels[i];
+            Lanes level = nearest_up_to(x[i] * l2 / lx, top);
+            Mask moved = (lx > 0) & (l2 > 0) & (level != levels[i]);
+            lx += weighted[i] * level;
+            l2 += weights[i] * level * level;
+            moved = moved & (lx * lx * sum_l2 > sum_lx * sum_lx * l2);
+            levels[i] = choose(moved, low_byte(level), levels[i]);
+            sum_lx = choose(moved, lx, sum_lx);
+            sum_l2 = choose(moved, l2, sum_l2);
+            changed = changed | moved;
+        }
+    }
+    for (int i = 0; i < k; i++) levels[i] = choose(nothing, zero, levels[i]);
+    return choose(nothing | ~(sum_l2 > 0), zero, sum_lx / sum_l2);
 }
 
 // Where a weight may get another level than it has. No weight that surely stays needs a division.

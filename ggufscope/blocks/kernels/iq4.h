@@ -28,8 +28,8 @@ INLINE void nearest_codes(const float *x, float inverse, Byte *codes) {
     });
 }
 
-// x (32, lanes) -> scale (lanes,): the search in `quantize_row_iq4_nl_impl`.
-INLINE Lanes search_iq4(const Lanes *x) {
+// x, weights (32, lanes) -> scale (lanes,): the search in `quantize_row_iq4_nl_impl`.
+APART Lanes search_iq4(const Lanes *x, const Lanes *weights) {
     const Lanes zero = {};
     constexpr float lowest = IQ4_VALUES[0];
     Lanes most = extreme<32>(x), sum_qx, sum_q2;
@@ -38,7 +38,7 @@ INLINE Lanes search_iq4(const Lanes *x) {
         sum_qx = sum_q2 = zero;
         for (int i = 0; i < 32; i++) {
             Lanes value = nearest_value(x[i] * inverse);
-            Lanes weighted = x[i] * x[i] * value;
+            Lanes weighted = weights[i] * value;
             sum_qx += weighted * x[i];
             sum_q2 += weighted * value;
         }
@@ -55,12 +55,19 @@ INLINE Lanes search_iq4(const Lanes *x) {
     return choose(magnitude(most) < ALL_ZERO, zero, scale);
 }
 
-// x (LANES, 32).
-INLINE void quantize_iq4_nl(const float *x, IQ4_NL *out) {
-    Lanes lanes[32];
-    float scales[LANES];
+// x (LANES, 32), weights of the same shape -> scales (LANES,). Not `weighed`, the squares count.
+template <bool weighed> INLINE void search_rows(const float *x, const float *weights, float *scales) {
+    Lanes lanes[32], counts[32];
     turn<32>(x, lanes);
-    store(scales, search_iq4(lanes));
+    if constexpr (weighed) turn<32>(weights, counts);
+    else for (int i = 0; i < 32; i++) counts[i] = lanes[i] * lanes[i];
+    store(scales, search_iq4(lanes, counts));
+}
+
+template <bool weighed>
+INLINE void quantize_iq4_nl(const float *x, const float *weights, IQ4_NL *out) {
+    float scales[LANES];
+    search_rows<weighed>(x, weights, scales);
     for (int block = 0; block < LANES; block++, x += 32, out++) {
         Byte codes[32];
         nearest_codes(x, reciprocal(scales[block]), codes);
@@ -69,14 +76,12 @@ INLINE void quantize_iq4_nl(const float *x, IQ4_NL *out) {
     }
 }
 
-INLINE void quantize_iq4_xs(const float *x, IQ4_XS *out) {
+template <bool weighed>
+INLINE void quantize_iq4_xs(const float *x, const float *weights, IQ4_XS *out) {
     constexpr int count = SUPER / 32, group = GROUP<32>;
     float scales[group * count], *scale = scales;
-    for (int lane = 0; lane < group * count; lane += LANES) {
-        Lanes lanes[32];
-        turn<32>(x + lane * 32, lanes);
-        store(scales + lane, search_iq4(lanes));
-    }
+    for (int lane = 0; lane < group * count; lane += LANES)
+        search_rows<weighed>(x + lane * 32, weights + lane * 32, scales + lane);
     for (int block = 0; block < group; block++, out++, scale += count) {
         float d = -extreme(scale, count) / 32, inverse = reciprocal(d);
         Byte codes[SUPER], low[count];
@@ -94,6 +99,17 @@ INLINE void quantize_iq4_xs(const float *x, IQ4_XS *out) {
         pack_fields<4, 1>(low, sizeof out->scales_l, out->scales_l);
         pack_fields<4, 16>(codes, sizeof out->qs, out->qs);
     }
+}
+
+INLINE void quantize_iq4_nl(const float *x, IQ4_NL *out) { quantize_iq4_nl<false>(x, x, out); }
+INLINE void quantize_iq4_xs(const float *x, IQ4_XS *out) { quantize_iq4_xs<false>(x, x, out); }
+
+INLINE void quantize_iq4_nl(const float *x, const float *weights, IQ4_NL *out) {
+    quantize_iq4_nl<true>(x, weights, out);
+}
+
+INLINE void quantize_iq4_xs(const float *x, const float *weights, IQ4_XS *out) {
+    quantize_iq4_xs<true>(x, weights, out);
 }
 
 INLINE void dequantize_iq4_nl(const IQ4_NL *block, float *out) {

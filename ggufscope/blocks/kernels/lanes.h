@@ -14,6 +14,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))  // what several kernels share, compiled once
 
 namespace {
 

@@ -2,8 +2,7 @@
 
 #pragma once
 
-#include "ordered.h"
-#include "packing.h"
+#include "fits.h"
 
 namespace {
 
@@ -29,8 +28,35 @@ template <int bits, class Block> INLINE void quantize_centred(const float *x, Bl
     }
 }
 
+// x, weights (LANES, 32): the same, but d is what fits best.
+template <int bits, class Block>
+INLINE void quantize_centred(const float *x, const float *weights, Block *out) {
+    constexpr int half = 1 << (bits - 1);
+    Lanes lanes[32], counts[32];
+    turn<32>(x, lanes);
+    turn<32>(weights, counts);
+    SymmetricFit<Lanes> fit = search_symmetric<32, half>(lanes, counts);
+    float d[LANES], iscale[LANES];
+    store(d, fit.scale);
+    store(iscale, fit.iscale);
+    for (int block = 0; block < LANES; block++, x += 32, out++) {
+        Byte levels[32];
+        searched_levels<32, -half, half - 1>(x, iscale[block], 0, levels);
+        out->d = to_half(d[block]);
+        store_levels(levels, out);
+    }
+}
+
 INLINE void quantize_q4_0(const float *x, Q4_0 *out) { quantize_centred<4>(x, out); }
 INLINE void quantize_q5_0(const float *x, Q5_0 *out) { quantize_centred<5>(x, out); }
+
+INLINE void quantize_q4_0(const float *x, const float *weights, Q4_0 *out) {
+    quantize_centred<4>(x, weights, out);
+}
+
+INLINE void quantize_q5_0(const float *x, const float *weights, Q5_0 *out) {
+    quantize_centred<5>(x, weights, out);
+}
 
 // x (W, 32): level 0 is the smallest weight.
 template <int bits, class Block> INLINE void quantize_from_minimum(const float *x, Block *out) {
@@ -50,8 +76,38 @@ template <int bits, class Block> INLINE void quantize_from_minimum(const float *
     }
 }
 
+// x, weights (LANES, 32): the same, but d and m are what fits best.
+template <int bits, class Block>
+INLINE void quantize_from_minimum(const float *x, const float *weights, Block *out) {
+    constexpr int top = (1 << bits) - 1;
+    Lanes lanes[32], counts[32];
+    turn<32>(x, lanes);
+    turn<32>(weights, counts);
+    Fit fit = search_affine<ByImportance<32, top>>(lanes, counts);
+    float d[LANES], m[LANES], iscale[LANES], start[LANES];
+    store(d, fit.scale);
+    store(m, fit.minimum);
+    store(iscale, fit.iscale);
+    store(start, fit.start);
+    for (int block = 0; block < LANES; block++, x += 32, out++) {
+        Byte levels[32];
+        searched_levels<32, 0, top>(x, iscale[block], start[block], levels);
+        out->d = to_half(d[block]);
+        out->m = to_half(m[block]);
+        store_levels(levels, out);
+    }
+}
+
 INLINE void quantize_q4_1(const float *x, Q4_1 *out) { quantize_from_minimum<4>(x, out); }
 INLINE void quantize_q5_1(const float *x, Q5_1 *out) { quantize_from_minimum<5>(x, out); }
+
+INLINE void quantize_q4_1(const float *x, const float *weights, Q4_1 *out) {
+    quantize_from_minimum<4>(x, weights, out);
+}
+
+INLINE void quantize_q5_1(const float *x, const float *weights, Q5_1 *out) {
+    quantize_from_minimum<5>(x, weights, out);
+}
 
 // x (W, 32).
 INLINE void quantize_q8_0(const float *x, Q8_0 *out) {
