@@ -191,8 +191,6 @@ def _tasks(tensor: Tensor, places: list[Place], buffer_bytes: int) -> Iterator[T
             row_length=row,
             outputs=_outputs(places, first, row),
         )
-        # Jobs are taken a few ahead of those at work: the disk reads while others are computed.
-        tensor.shard.source.read_ahead(job.offset, job.offset + job.nbytes)
         yield job, places
 
 
