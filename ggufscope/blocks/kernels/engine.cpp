@@ -7,6 +7,7 @@
 #include "microscale.h"
 #include "simple.h"
 #include "ternary.h"
+#include "xxh64.h"
 
 namespace {
 
@@ -132,3 +133,8 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
 EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }
 EXPORT int NAMED(ISA, weighs)(int type) { return codec_of(type) && codec_of(type)->weighed; }
+
+// lanes (4,), changed in place, over stripes (n, 32) of data.
+EXPORT void NAMED(ISA, xxh64)(uint64_t *lanes, const void *data, int64_t stripes) {
+    xxh64_lanes(lanes, data, stripes);
+}
