@@ -20,6 +20,7 @@ FLOORS = [
     "container",
     "model",
     "recipes",
+    "checking",
     "sizing",
     "forward",
     "measure",

@@ -101,7 +101,7 @@ def _count_set(words: Array, mask: int) -> tuple[int, int]:
     """words (n,) -> how many have all bits of the mask, and the first of them, -1 for none."""
     bits = words.dtype.type(mask)
     found = (words & bits) == bits
-    count = np.count_nonzero(found)
+    count = int(np.count_nonzero(found))
     return count, int(np.argmax(found)) if count else -1
 
 
