@@ -14,7 +14,7 @@ from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import HyperparameterError
-from ggufscope.model.families import FAMILIES, OTHER_GRAPHS
+from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, WINDOWS
 from ggufscope.model.hparams import HParams, architecture_of, read_hparams, value_of
 from ggufscope.model.required import REQUIRED
 from ggufscope.model.roles import role_of
@@ -73,7 +73,7 @@ def _architecture(file: GGUFFile) -> Iterator[Finding]:
             said("architecture") + f"{name}'",
             key="general.architecture",
         )
-    elif name not in FAMILIES and name not in OTHER_GRAPHS and name not in REQUIRED:
+    elif not any(name in known for known in (FAMILIES, OTHER_GRAPHS, WINDOWS)):
         yield note(
             "metadata",
             f"architecture {name!r:.60} is not known to this program",
@@ -215,12 +215,14 @@ def _layers(file: GGUFFile, hparams: HParams) -> Iterator[Finding]:
             key=f"{hparams.architecture}.block_count",
         )
     elif found and hparams.architecture not in REQUIRED:
-        gone = sorted(set(range(hparams.block_count)) - found)
+        # llama.cpp does without the layers that predict further tokens.
+        needed = range(hparams.block_count - hparams.nextn_predict_layers)
+        gone = sorted(set(needed) - found)
         if gone:
             yield error(
                 "metadata",
-                f"layer {gone[0]} has no tensor, of {hparams.block_count} layers; "
-                f"{len(gone)} layers have none",
+                f"layer {gone[0]} has no tensor, of {hparams.block_count} layers"
+                + (f"; {len(gone)} layers have none" if len(gone) > 1 else ""),
                 "a part of the model is missing",
                 "download it again, or convert the original model again",
                 said("missing tensor", f"blk.{gone[0]}."),

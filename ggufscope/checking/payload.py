@@ -47,11 +47,28 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Slab:
+class _Part:
+    """Whole blocks of one tensor."""
+
     tensor: Tensor
     start: int
     """Bytes from the beginning of the tensor."""
     nbytes: int
+
+    @property
+    def place(self) -> int:
+        """Where it is in its file."""
+        return self.tensor.offset + self.start
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A part, its bytes, and what is wrong with them."""
+
+    part: _Part
+    data: memoryview
+    bad: list[Bad]
+    zeros: list[tuple[int, int]]
 
 
 @dataclass(slots=True)
@@ -64,16 +81,16 @@ class _Seen:
     zeros: list[tuple[int, int]] = field(default_factory=list)
     """Stretches of zeros, in bytes of the tensor, those that touch joined."""
 
-    def add(self, slab: _Slab, bad: Iterable[Bad], zeros: Iterable[tuple[int, int]]) -> None:
-        before = slab.start // block_bytes(self.tensor)
-        for each in bad:
+    def add(self, looked: _Looked) -> None:
+        before = looked.part.start // block_bytes(self.tensor)
+        for each in looked.bad:
             known = self.bad.get(each.field)
             moved = each._replace(first=each.first + before)
             self.bad[each.field] = (
                 known._replace(blocks=known.blocks + each.blocks) if known else moved
             )
-        for start, stop in zeros:
-            start, stop = start + slab.start, stop + slab.start
+        for start, stop in looked.zeros:
+            start, stop = start + looked.part.start, stop + looked.part.start
             if self.zeros and self.zeros[-1][1] == start:
                 start = self.zeros.pop()[0]
             self.zeros.append((start, stop))
@@ -115,12 +132,23 @@ def block_bytes(tensor: Tensor) -> int:
     return tensor.type.block_bytes if isinstance(tensor.type, Layout) else 1
 
 
-def _slabs(tensors: Iterable[Tensor]) -> Iterator[_Slab]:
+def _slabs(tensors: Iterable[Tensor]) -> Iterator[list[_Part]]:
+    """Yield what is read at once: parts of one file, small tensors together."""
+    slab: list[_Part] = []
     for tensor in tensors:
         size = block_bytes(tensor)
         step = max(1, SLAB // size) * size
         for start in range(0, tensor.nbytes, step):
-            yield _Slab(tensor, start, min(step, tensor.nbytes - start))
+            part = _Part(tensor, start, min(step, tensor.nbytes - start))
+            if slab and (
+                slab[0].tensor.shard is not tensor.shard
+                or part.place + part.nbytes - slab[0].place > SLAB
+            ):
+                yield slab
+                slab = []
+            slab.append(part)
+    if slab:
+        yield slab
 
 
 def _looked_through(
@@ -132,50 +160,55 @@ def _looked_through(
     total, done = sum(tensor.nbytes for tensor in tensors), 0
     seen: _Seen | None = None
     look = partial(_look, free)
-    for slab, buffer, bad, zeros in side_by_side(
+    for buffer, parts in side_by_side(
         look, _slabs(tensors), threads or min(processors(), _THREADS)
     ):
-        if seen is None or seen.tensor is not slab.tensor:
-            if seen is not None:
-                yield seen
-            seen = _Seen(slab.tensor)
-        seen.add(slab, bad, zeros)
-        _hand_on(sinks, slab, memoryview(buffer)[: slab.nbytes])
+        _hand_on(sinks, parts)
+        for looked in parts:
+            if seen is None or seen.tensor is not looked.part.tensor:
+                if seen is not None:
+                    yield seen
+                seen = _Seen(looked.part.tensor)
+            seen.add(looked)
+            done += looked.part.nbytes
         free.put(buffer)
-        done += slab.nbytes
-        progress(done, total, slab.tensor.name)
+        progress(done, total, parts[-1].part.tensor.name)
     if seen is not None:
         yield seen
 
 
-def _hand_on(sinks: Sequence[Sink], slab: _Slab, data: memoryview) -> None:
+def _hand_on(sinks: Sequence[Sink], parts: Sequence[_Looked]) -> None:
     """Let each sink take the bytes, side by side: hashing lets go of the interpreter."""
 
     def hand(sink: Sink) -> None:
-        sink.take(slab.tensor, slab.start, data)
+        for looked in parts:
+            sink.take(looked.part.tensor, looked.part.start, looked.data)
 
     for _ in side_by_side(hand, sinks, min(len(sinks), processors())):
         pass
 
 
-def _look(
-    free: SimpleQueue[bytearray], slab: _Slab
-) -> tuple[_Slab, bytearray, list[Bad], list[tuple[int, int]]]:
-    tensor = slab.tensor
-    source, layout = tensor.shard.source, tensor.type
+def _look(free: SimpleQueue[bytearray], parts: list[_Part]) -> tuple[bytearray, list[_Looked]]:
+    """Read what is to be read at once, and look at each part of it."""
+    begin, last = parts[0].place, parts[-1]
+    nbytes = last.place + last.nbytes - begin
     try:
         buffer = free.get_nowait()
     except Empty:
         buffer = bytearray(SLAB)
-    if len(buffer) < slab.nbytes:
-        buffer = bytearray(slab.nbytes)
-    data = memoryview(buffer)[: slab.nbytes]
-    place = tensor.offset + slab.start
-    read_into(source.path, source.identity, place, data, f"tensor {tensor.name!r}")
-    bad: list[Bad] = []
-    if isinstance(layout, Layout):
-        bad = bad_blocks(data, layout, tensor.shard.header.order)
-    return slab, buffer, bad, zero_stretches(np.frombuffer(data, np.uint8))
+    data = memoryview(buffer)[:nbytes]
+    source = last.tensor.shard.source
+    read_into(source.path, source.identity, begin, data, f"tensor {parts[0].tensor.name!r}")
+    found = []
+    for part in parts:
+        own = data[part.place - begin : part.place - begin + part.nbytes]
+        layout, bad = part.tensor.type, list[Bad]()
+        if isinstance(layout, Layout):
+            bad = bad_blocks(own, layout, part.tensor.shard.header.order)
+        small = part.tensor.nbytes < LEAST_ZEROS
+        zeros = [] if small else zero_stretches(np.frombuffer(own, np.uint8))
+        found.append(_Looked(part, own, bad, zeros))
+    return buffer, found
 
 
 def zero_stretches(data: Array) -> list[tuple[int, int]]:

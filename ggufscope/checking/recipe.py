@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ggufscope.blocks.layouts import Layout
 from ggufscope.checking.findings import Finding, note, warning
-from ggufscope.container.file import GGUFFile
+from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.errors import GGUFScopeError
 from ggufscope.model.file_types import FILE_TYPES, GUESSED, file_type_name
 from ggufscope.model.hparams import architecture_of
@@ -21,6 +21,9 @@ from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions
 from ggufscope.recipes.plan import Planner
 
+_MANY: Final = 4096
+"""Tensors beyond which a recipe is not looked for among all: with a tensor an expert there may be
+47,000, and each preset takes its time."""
 _CLOSE: Final = 0.5
 """The share of a model's matrices that may differ from a recipe which it is still called after."""
 
@@ -42,7 +45,10 @@ class Fit:
 
 
 def fits_of(file: GGUFFile) -> list[Fit]:
-    """Return how each preset fits, the best first; nothing where types cannot be planned."""
+    """Return how presets fit, the best first: the declared one, and all where it does not fit.
+
+    Nothing where types cannot be planned.
+    """
     tensors = list(file.tensors.values())
     architecture = architecture_of(file.metadata) or ""
     decided = [t for t in tensors if not why_kept(t.name, t.shape, architecture)]
@@ -52,21 +58,29 @@ def fits_of(file: GGUFFile) -> list[Fit]:
         planner = Planner(tensors, file.metadata)
     except GGUFScopeError:
         return []
-    found = []
-    for preset in FILE_TYPES.values():
-        if preset not in MIXES:
-            continue
-        fits = []
-        for importance in (False, True):
-            try:
-                plan = planner.plan(preset, PlanOptions(importance=importance, keep_split=True))
-            except GGUFScopeError:
-                continue
-            given = {tensor.source_name: tensor.target for tensor in plan.tensors}
-            others = tuple(t.name for t in decided if given.get(t.name) != t.type)
-            fits.append(Fit(preset, others, len(decided)))
-        found += [min(fits, key=lambda fit: len(fit.others))] if fits else []
+    declared = declared_of(file.metadata)
+    found = [fit for fit in [_fit(planner, declared, decided)] if fit]
+    if (found and found[0].exact) or len(tensors) > _MANY:
+        return found
+    others = (_fit(planner, each, decided) for each in FILE_TYPES.values() if each != declared)
+    found += [fit for fit in others if fit]
     return sorted(found, key=lambda fit: len(fit.others))
+
+
+def _fit(planner: Planner, preset: str | None, decided: list[Tensor]) -> Fit | None:
+    """Return how a preset fits, with an importance matrix or without; None where it cannot be."""
+    found = []
+    if preset is None or preset not in MIXES:
+        return None
+    for importance in (False, True):
+        try:
+            plan = planner.plan(preset, PlanOptions(importance=importance, keep_split=True))
+        except GGUFScopeError:
+            continue
+        given = {tensor.source_name: tensor.target for tensor in plan.tensors}
+        others = tuple(t.name for t in decided if given.get(t.name) != t.type)
+        found.append(Fit(preset, others, len(decided)))
+    return min(found, key=lambda fit: len(fit.others), default=None)
 
 
 def recipe_in_words(file: GGUFFile, fits: list[Fit]) -> str | None:
