@@ -153,7 +153,7 @@ def _numbers(hparams: HParams, metadata: Mapping[str, Any]) -> Iterator[Finding]
             f"{used} of {experts} experts are used for a token",
             "the router chooses some of the experts that there are",
             _AGAIN,
-            said("no expert") if not used else "",
+            f"GGML_ASSERT({said('experts' if used else 'no expert')}) failed",
             key=f"{name}.expert_used_count",
         )
     for key, epsilon in (

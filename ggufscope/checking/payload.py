@@ -226,7 +226,7 @@ def zero_stretches(data: Array) -> list[tuple[int, int]]:
         start, stop = int(run[0]) * PAGE, (int(run[-1]) + 1) * PAGE
         start -= _zeros_from(data[max(0, start - PAGE) : start][::-1])
         found.append((start, stop + _zeros_from(data[stop : stop + PAGE])))
-    head, tail = _zeros_from(data[:PAGE]), _zeros_from(data[-PAGE:][::-1])
+    head, tail = _zeros_from(data[:PAGE]), _zeros_from(data[-2 * PAGE :][::-1])
     if head and not (found and found[0][0] == 0):
         found.insert(0, (0, head))
     if tail and not (found and found[-1][1] == len(data)):

@@ -51,7 +51,8 @@ SAID: Final = {
     # src/llama-model, src/llama-vocab
     "architecture": "unknown model architecture: '",
     "n_rot": "invalid n_rot: %u, expected %u",
-    "no expert": "model has expert layers but no expert layers are used",
+    "no expert": "n_expert_used_max > 0",
+    "experts": "n_expert_used_max <= hparams.n_expert",
     "tokenizer": "unknown tokenizer: '%s'",
     "pre": "unknown pre-tokenizer type: '%s'",
     "no pre": "missing pre-tokenizer type, using: 'default'",
