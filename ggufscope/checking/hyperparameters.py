@@ -225,7 +225,7 @@ def _layers(file: GGUFFile, hparams: HParams) -> Iterator[Finding]:
                 + (f"; {len(gone)} layers have none" if len(gone) > 1 else ""),
                 "a part of the model is missing",
                 "download it again, or convert the original model again",
-                said("missing tensor", f"blk.{gone[0]}."),
+                said("missing tensor", f"blk.{gone[0]}.attn_norm.weight"),
                 key=f"{hparams.architecture}.block_count",
             )
 

@@ -41,7 +41,7 @@ SAID: Final = {
     "split number": "invalid split file idx: %d (file: %s), expected %d",
     "split tensors": "corrupted model: %d tensors expected but %d found",
     "split duplicate": "invalid model: tensor '%s' is duplicated",
-    "missing tensor": "missing tensor '%s'",
+    "missing tensor": "tensor '%s' not found",
     "shape": "tensor '%s' has wrong shape; expected %s, got %s",
     "left over": "wrong number of tensors; expected %d, got %d",
     "data": "tensor '%s' has invalid data",

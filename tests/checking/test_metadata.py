@@ -78,7 +78,7 @@ def test_tensors_that_are_missing_misshapen_or_left_over(tmp_path: Path) -> None
         ("blk.0.attn_new.weight", "warning"),
     ]
     missing, shape, tower, strange = (each.llama_cpp for each in found)
-    assert missing == "missing tensor 'blk.1.attn_k.weight'"
+    assert missing == "tensor 'blk.1.attn_k.weight' not found"
     assert shape.startswith("tensor 'blk.1.attn_q.weight' has wrong shape; expected")
     assert tower == "wrong number of tensors; expected 31, got 30"
     assert strange == "wrong number of tensors; expected 31, got 30"

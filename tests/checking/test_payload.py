@@ -175,8 +175,8 @@ def test_stretches_are_those_that_a_loop_finds(parts: list[tuple[bool, int]]) ->
     every = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     found = zero_stretches(data)
     assert set(found) <= set(every)
-    assert [each for each in every if each[1] - each[0] >= 2 * PAGE - 1 or 0 == each[0]] == [
-        each for each in found if each[1] - each[0] >= 2 * PAGE - 1 or 0 == each[0]
+    assert [each for each in every if each[1] - each[0] >= 2 * PAGE - 1 or each[0] == 0] == [
+        each for each in found if each[1] - each[0] >= 2 * PAGE - 1 or each[0] == 0
     ]
     if every and every[-1][1] == len(data):
         assert found[-1] == every[-1]
