@@ -49,8 +49,13 @@ def belonging_findings(model: GGUFFile, other: GGUFFile) -> Iterator[Finding]:
         )
 
 
-def _belongs(other: GGUFFile, as_what: str, why: str) -> Finding:
-    return note("with", f"{other.path.name} belongs to it, as {as_what}: {why}", why, "use it")
+def _belongs(other: GGUFFile, as_what: str, option: str, why: str) -> Finding:
+    return note(
+        "with",
+        f"{other.path.name} belongs to it, as {as_what}: {why}",
+        "llama.cpp loads the two together",
+        f"run the model with {option} {other.path.name}",
+    )
 
 
 def _projector(model: GGUFFile, other: GGUFFile) -> Iterator[Finding]:
@@ -75,10 +80,10 @@ def _projector(model: GGUFFile, other: GGUFFile) -> Iterator[Finding]:
         by_shape = [name for name in ends if width in other.tensors[name].shape]
         if width in (dim, dim * (1 + layers)):
             why = f"{key} is {dim}, and the model's embeddings have {width}"
-            yield _belongs(other, "a projector", why)
+            yield _belongs(other, "a projector", "--mmproj", why)
         elif by_shape:  # old files of LLaVA have CLIP's own number there
             why = f"{by_shape[0]} leads to {width}, and the model's embeddings have as many"
-            yield _belongs(other, "a projector", why)
+            yield _belongs(other, "a projector", "--mmproj", why)
         else:
             yield error(
                 "with",
@@ -133,9 +138,8 @@ def _adapter(model: GGUFFile, other: GGUFFile) -> Iterator[Finding]:
             _ANOTHER,
         )
         return
-    yield _belongs(
-        other, "a LoRA adapter", f"all {len(pairs)} matrices that it changes are there, and fit"
-    )
+    why = f"all {len(pairs)} matrices that it changes are there, and fit"
+    yield _belongs(other, "a LoRA adapter", "--lora", why)
 
 
 def _fits(base: str, shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -183,7 +187,7 @@ def _draft(model: GGUFFile, other: GGUFFile) -> Iterator[Finding]:
     if why:
         yield _no_draft(other, why, words, key)
     else:
-        yield _belongs(other, "a draft model", "the vocabularies are the same")
+        yield _belongs(other, "a draft model", "--model-draft", "the vocabularies are the same")
 
 
 def _difference(ours: Vocabulary, theirs: Vocabulary) -> tuple[str, str, str]:
