@@ -135,8 +135,7 @@ def _read_all(
     wholes = [FileHashes(algorithm, file)] if algorithm else []
     each = [TensorHashes(algorithm)] if algorithm and options.layers else []
     found += payload_findings(file, [*wholes, *each], options.threads, progress)
-    if not options.manifest and not algorithm:
-        found += blob_findings(file.path, lambda done, total: progress(done, total, "SHA-256"))
+    found += blob_findings(file.path, lambda done, total: progress(done, total, "SHA-256"))
     files = wholes[0].found if wholes else []
     return [*in_order(file, each[0].found, files)] if each else files
 

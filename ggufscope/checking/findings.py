@@ -113,7 +113,7 @@ class Checked:
     def verdict(self) -> str:
         """All of it in one line."""
         if not self.readable:
-            return "unreadable: no program opens it"
+            return "unreadable"
         counts = _counted(self.count(grade) for grade in Grade)
         scope = "" if "weights" in self.looked_at else "; no weight was looked at"
         return f"{self.outcome}{': ' if counts else ''}{counts}{scope}"

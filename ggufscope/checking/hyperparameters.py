@@ -13,6 +13,7 @@ from typing import Any, Final
 from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile
+from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, WINDOWS
 from ggufscope.model.hparams import HParams, architecture_of, read_hparams, value_of
@@ -35,8 +36,8 @@ def metadata_findings(file: GGUFFile) -> Iterator[Finding]:
     """Yield what the metadata of a model cannot mean."""
     yield from _architecture(file)
     yield from _not_numbers(file.metadata)
-    if architecture_of(file.metadata) is None:
-        return
+    if architecture_of(file.metadata) is None or not file.tensors:
+        return  # of a vocabulary by itself no program reads more
     try:
         hparams = read_hparams(file.metadata)
     except HyperparameterError as refused:
@@ -172,13 +173,12 @@ def _numbers(hparams: HParams, metadata: Mapping[str, Any]) -> Iterator[Finding]
         ("rope.freq_base", hparams.rope_freq_base),
         ("rope.scaling.factor", hparams.rope_scaling_factor),
     ):
-        if number is not None and number < (1 if key == "rope.freq_base" else 0):
+        if number is not None and number < 0:
             yield error(
                 "metadata",
                 f"key '{name}.{key}' is {number:g}",
-                "positions are rotated by powers of it, and it is a large number in every model"
-                if key == "rope.freq_base"
-                else "a text is made this many times longer: it is no negative number",
+                "positions are rotated by powers of the one, and divided by the other: neither is "
+                "negative in any model",
                 _AGAIN,
                 key=f"{name}.{key}",
             )
@@ -237,9 +237,9 @@ def _rows(file: GGUFFile) -> Iterator[Finding]:
         file.metadata.get("tokenizer.ggml.tokens"),
     )
     known = architecture_of(file.metadata) in REQUIRED
-    if table is None or known or tokens is None or len(table.shape) != 2:
+    if table is None or known or not isinstance(tokens, Array) or len(table.shape) != 2:
         return
-    rows, count = table.shape[0], len(tokens) if hasattr(tokens, "__len__") else 0
+    rows, count = table.shape[0], len(tokens)
     if rows != count:
         yield error(
             "metadata",

@@ -19,7 +19,8 @@ from ggufscope.container.values import Array
 from ggufscope.model.hparams import text_of
 from ggufscope.model.tokenizer.keys import KEY
 
-KEYS: Final = (KEY + "chat_template", KEY + "chat_templates")
+TEMPLATE: Final = "tokenizer.chat_template"
+"""The key of a template; others have a name behind it: ``tokenizer.chat_template.tool_use``."""
 LONGEST: Final = 1 << 18
 """Bytes of a template that are looked at; the longest that is known has a tenth of it."""
 
@@ -69,7 +70,7 @@ _TOKEN: Final = re.compile(r"<[|｜][^<>|｜\s'\"{}]{1,40}[|｜]>")
 def template_findings(metadata: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what the chat templates of a model reach for, and how they fit its vocabulary."""
     for key in metadata:
-        if key != KEYS[0] and not key.startswith(KEYS[0] + "."):
+        if key != TEMPLATE and not key.startswith(TEMPLATE + "."):
             continue
         text = text_of(metadata, key, LONGEST)
         if text is None:
@@ -184,7 +185,7 @@ def _strange_tokens(key: str, text: str, metadata: Mapping[str, Any]) -> Iterato
 
 def _begins_twice(metadata: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield a template that writes BOS first, where the tokenizer puts it there, too."""
-    text = text_of(metadata, KEYS[0], LONGEST)
+    text = text_of(metadata, TEMPLATE, LONGEST)
     adds, bos = metadata.get(KEY + "add_bos_token"), metadata.get(KEY + "bos_token_id")
     tokens = metadata.get(KEY + "tokens")
     if not text or adds is not True or not isinstance(tokens, Array) or not isinstance(bos, int):

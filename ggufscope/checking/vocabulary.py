@@ -53,7 +53,7 @@ def tokenizer_findings(metadata: Mapping[str, Any]) -> Iterator[Finding]:
         yield error("tokenizer", bad.message, meaning, _AGAIN, said(about) if about else "")
         return
     yield from _types(metadata, vocabulary)
-    yield from _specials(vocabulary)
+    yield from _specials(metadata, vocabulary)
     yield from _merges(vocabulary)
 
 
@@ -136,7 +136,7 @@ def _types(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[Find
         )
 
 
-def _specials(vocabulary: Vocabulary) -> Iterator[Finding]:
+def _specials(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[Finding]:
     for name, wanted, token in (
         ("bos", vocabulary.add_bos, vocabulary.bos),
         ("eos", vocabulary.add_eos, vocabulary.eos),
@@ -152,7 +152,9 @@ def _specials(vocabulary: Vocabulary) -> Iterator[Finding]:
     normal = [
         (name, token)
         for name, token in (("BOS", vocabulary.bos), ("EOS", vocabulary.eos))
-        if token is not None and vocabulary.types[token] == TokenType.NORMAL
+        if token is not None
+        and metadata.get(f"{KEY}{name.lower()}_token_id") == token
+        and vocabulary.types[token] == TokenType.NORMAL
     ]
     for name, token in normal:
         text = vocabulary.tokens[token]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from ggufscope.checking.findings import Grade
-from ggufscope.checking.template import reached_for
+from ggufscope.checking.template import TEMPLATE, reached_for
 from ggufscope.checking.vocabulary import tokenizer_findings
 from ggufscope.container.file import open_gguf
 from tests.checking.models import checked, found_in, the_one, with_metadata
@@ -39,6 +40,7 @@ LIES: list[tuple[dict[str, Any], Grade, str, str]] = [
     ({"model": "wonder"}, Grade.WARNING, "'wonder'", "unknown tokenizer: 'wonder'"),
     ({"merges": None}, Grade.ERROR, "merges' is missing", "cannot find tokenizer merges"),
     ({"merges": ['! "', "! #"]}, Grade.NOTE, "1 of 2 merges make no token, the first '! #'", ""),
+    ({"eos_token_id": 9}, Grade.NOTE, "EOS, token 9 '&', is of type NORMAL", ""),
     ({"bos_token_id": 5}, Grade.NOTE, "BOS, token 5 '\"', is of type NORMAL", ""),
 ]
 """Changed keys, how bad that is, and what is said of it."""
@@ -85,8 +87,12 @@ def _findings(metadata: dict[str, Any]) -> list[Any]:
             return [each for each in tokenizer_findings(file.metadata) if each.grade != Grade.NOTE]
 
 
-TEMPLATE = KEY + "chat_template"
 LLAMA_2 = "{{ bos_token }}{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
+
+
+def test_the_key_is_the_one_that_converters_write() -> None:
+    assert gguf.Keys.Tokenizer.CHAT_TEMPLATE == TEMPLATE
+    assert gguf.Keys.Tokenizer.CHAT_TEMPLATE_N.format(name="x") == f"{TEMPLATE}.x"
 
 
 def test_a_template_that_does_its_work_is_sound(tmp_path: Path) -> None:

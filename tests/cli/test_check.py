@@ -78,7 +78,7 @@ def test_an_unreadable_file_is_an_answer_with_2(run: Run, tmp_path: Path) -> Non
     path.write_text("<!doctype html><html>")
     code, out, err = run(path)
     assert (code, err) == (2, "")
-    assert "verdict  unreadable: no program opens it" in out
+    assert "verdict  unreadable\n" in out
     assert "it is a web page" in out
     code, out, err = run(tmp_path / "gone.gguf")
     assert (code, out) == (2, "")
