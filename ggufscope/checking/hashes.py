@@ -32,6 +32,8 @@ ALGORITHMS: Final[dict[str, Callable[[], _Hash]]] = {
 """The strongest first."""
 
 _LINE: Final = re.compile(r"(\w+)\s+([0-9a-fA-F]+)\s+(.+?)(?:  -  [\w ]+)?\s*")
+_LONGEST_LINE: Final = 1 << 13
+"""Characters: a path has 4,096 at the most, a tensor's name 63."""
 _BLOB: Final = re.compile(r"sha256[-:]([0-9a-f]{64})")
 _SLAB: Final = 1 << 22
 _AGAIN: Final = "download it again, and check it again; or the manifest is of another file"
@@ -100,7 +102,7 @@ def parse_manifest(text: str, name: object) -> list[TensorHash]:
     """
     found = []
     for line in text.splitlines():
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line) if len(line) <= _LONGEST_LINE else None
         if match and match[1] in ALGORITHMS:
             path, colon, tensor = match[3].rpartition(":")
             whole = not colon or match[3].endswith(".gguf")

@@ -14,6 +14,12 @@ from ggufscope.model.roles import role_of
 
 _TOWERS: Final = frozenset({"v", "mm", "a"})
 """Encoders of images and of sound, and what leads from them to the model."""
+# Tensors that an architecture loads where they are there, beside those of model/required.py.
+_OPTIONAL: Final = {
+    "llama": frozenset({"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}),
+    "qwen3": frozenset({"cls.output"}),
+    "gemma3": frozenset({"dense_2", "dense_3"}),
+}
 _SUFFIXES: Final = frozenset({"weight", "bias", "scale", "input_scale"})
 _AGAIN: Final = "download the model again, or convert the original anew"
 
@@ -48,7 +54,12 @@ def tensor_findings(file: GGUFFile) -> Iterator[Finding]:
     required = REQUIRED.get(architecture or "")
     if required is None:
         return
-    strange = [name for name in file.tensors if name not in parts and _is_strange(name, required)]
+    optional = _OPTIONAL.get(architecture or "", frozenset())
+    strange = [
+        name
+        for name in file.tensors
+        if name not in parts and role_of(name).stem not in optional and _is_strange(name, required)
+    ]
     if strange:
         yield warning(
             "tensors",
@@ -70,5 +81,5 @@ def tensor_findings(file: GGUFFile) -> Iterator[Finding]:
 
 def _is_strange(name: str, required: Required) -> bool:
     role = role_of(name)
-    stems = required.ends_stems if role.layer is None else required.stems | {"attn_rot_embd"}
+    stems = required.ends_stems if role.layer is None else required.stems
     return bool(role.tower) or role.stem not in stems or role.suffix not in _SUFFIXES

@@ -77,7 +77,13 @@ def test_a_manifest_of_another_file(model: Path) -> None:
 
 
 def test_what_is_no_manifest() -> None:
-    for text in ("", "hello\n", "md5  00ff  a.gguf\n", "sha256 xyz a.gguf"):
+    for text in (
+        "",
+        "hello\n",
+        "md5  00ff  a.gguf\n",
+        "sha256 xyz a.gguf",
+        "sha1 0 a" + "  -  " * 9000,
+    ):
         with pytest.raises(BadUsage, match="no line with a hash"):
             parse_manifest(text, "m")
     (line,) = parse_manifest("xxh64     00FF  a b.gguf:t  -  Ok\n", "m")

@@ -83,7 +83,15 @@ def test_tensors_that_are_missing_misshapen_or_left_over(tmp_path: Path) -> None
     assert tower == "wrong number of tensors; expected 31, got 30"
     assert strange == "wrong number of tensors; expected 31, got 30"
     only = SMALL["llama-gqa"].tensors() | {"blk.0.attn_new.weight": np.ones((4, 4), np.float32)}
-    assert loads([changed(tmp_path / "n.gguf", only)]) == [False]
+    rotated = SMALL["llama-gqa"].tensors() | {"blk.0.attn_rot_embd.weight": np.ones(4, np.float32)}
+    ranked = SMALL["qwen3"].tensors() | {"cls.output.weight": np.ones((1, 32), np.float32)}
+    paths = [
+        changed(tmp_path / "n.gguf", only),
+        changed(tmp_path / "o.gguf", rotated),
+        changed(tmp_path / "q.gguf", ranked, kind="qwen3"),
+    ]
+    assert loads(paths) == [False, False, True]
+    assert [checked(path).clean for path in paths] == [False, False, True]
 
 
 def test_architectures_of_others(tmp_path: Path) -> None:
