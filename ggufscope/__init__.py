@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
     from ggufscope.blocks.layouts import layout_named as layout_named
+    from ggufscope.checking.check import CheckOptions as CheckOptions
+    from ggufscope.checking.check import check as check
+    from ggufscope.checking.findings import Checked as Checked
+    from ggufscope.checking.findings import Finding as Finding
     from ggufscope.container.file import GGUFFile as GGUFFile
     from ggufscope.container.file import Tensor as Tensor
     from ggufscope.container.file import open_gguf as open_gguf
@@ -54,7 +58,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CheckOptions": "checking.check",
+    "Checked": "checking.findings",
     "Comparison": "measure.comparison",
+    "Finding": "checking.findings",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
@@ -75,6 +82,7 @@ _HOMES = {
     "Value": "container.values",
     "ValueType": "container.value_types",
     "anatomy_of": "model.anatomy.build",
+    "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "kv_cache_of": "sizing.kv_cache",

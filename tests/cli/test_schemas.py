@@ -106,6 +106,22 @@ def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Pat
     assert experts["names"][2] == "model.layers.1.block_sparse_moe.experts.2.w3.weight"
 
 
+@pytest.mark.parametrize("kind", RECIPES)
+def test_check(kind: str, ask: Ask, make: Callable[[str], Path]) -> None:
+    (told,) = ask("check", make(kind), "--hash", "sha1", code=1 if kind == "gpt2" else 0)["models"]
+    assert told["clean"] is (kind != "gpt2")
+    assert told["hashes"][-1]["tensor"] is None
+    assert len(told["hashes"]) == told["tensors"] + 1
+
+
+def test_check_of_what_cannot_be_read(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"")
+    told = ask("check", path, sample, "--quick", code=2)["models"]
+    assert [(each["readable"], each["kind"]) for each in told] == [(False, None), (True, "model")]
+    assert told[0]["findings"][0]["llama_cpp"] == "failed to read magic"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_size_of_files(kind: str, ask: Ask, tmp_path: Path) -> None:
     source = write_kind(tmp_path / "model.gguf", kind)

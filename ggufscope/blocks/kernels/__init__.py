@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Floats
+from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import grids
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
@@ -30,6 +30,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
+    "xxh64": (_POINTER, _POINTER, _COUNT),
 }
 
 GRIDS: Final = {
@@ -86,6 +87,13 @@ class Kernels:
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
         return self.reads(layout) and bool(self._function("makes")(layout.number))
+
+    def xxh64(self, lanes: Array, stripes: Array) -> None:
+        """Take the lanes (4,) uint64, changed in place, over stripes (n, 32) of data, as bytes."""
+        if not (lanes.flags.c_contiguous and stripes.flags.c_contiguous and lanes.nbytes == 32):
+            raise ValueError("lanes and stripes are contiguous, and there are four lanes")
+        call = self._function("xxh64")
+        call(lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
 
     def _function(self, name: str) -> Callable[..., int]:
         function = getattr(self._library, f"{self.instruction_set}_{name}")

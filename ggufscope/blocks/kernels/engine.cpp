@@ -8,6 +8,7 @@
 #include "simple.h"
 #include "ternary.h"
 #include "weights.h"
+#include "xxh64.h"
 
 namespace {
 
@@ -179,3 +180,8 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
 // The bytes of a block, 0 for a type that is not here; whether it is made.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
 EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }
+
+// lanes (4,), changed in place, over stripes (n, 32) of data.
+EXPORT void NAMED(ISA, xxh64)(uint64_t *lanes, const void *data, int64_t stripes) {
+    xxh64_lanes(lanes, data, stripes);
+}
