@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Floats
-from ggufscope.forward.weights import Matrix, View, Weights
+from ggufscope.arrays import Blocks, Floats
+from ggufscope.blocks.layouts import Layout
+from ggufscope.forward.weights import F32, Matrix, View, Weights
 
 BUDGET: Final = 1 << 30
 """Bytes of float32 that are kept at most: a layer of a 7B model takes 0.8 GB."""
@@ -92,3 +93,6 @@ class _HeldMatrix:
         view = self.array[start:stop]
         view.flags.writeable = False
         return view
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
+        return self.rows(start, stop), F32

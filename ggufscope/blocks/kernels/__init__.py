@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,13 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
+    "multiply": (
+        *(ctypes.c_int, _POINTER, _COUNT, _COUNT, _POINTER),
+        *(_POINTER, _COUNT, _POINTER, _COUNT, _POINTER),
+    ),
+    "chunk": (),
+    "pitch": (),
+    "tile": (),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
     "weighs": (ctypes.c_int,),
@@ -44,6 +52,17 @@ GRIDS: Final = {
     "IQ1_M": grids.IQ1_S,
 }
 """The codebooks of the types that have one, each C-contiguous."""
+
+
+_kept = threading.local()
+
+
+def _room(size: int) -> Floats:
+    """Return (size,) to work in, the same to a thread each time."""
+    room: Floats | None = getattr(_kept, "room", None)
+    if room is None or room.size != size:
+        _kept.room = room = np.empty(size, np.float32)
+    return room
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,38 @@ class Kernels:
         places = (array.ctypes.data for array in (blocks, out))
         call = self._function("dequantize")
         call(layout.number, *places, blocks.size, None if grid is None else grid.ctypes.data)
+
+    def cut(self, x: Floats) -> Floats:
+        """x (T, row) -> (chunks, T, pitch): as ``multiply`` reads it, filled up with zeros."""
+        chunk, pitch = (self._function(name)() for name in ("chunk", "pitch"))
+        starts = range(0, x.shape[1], chunk)
+        pieces = np.zeros((len(starts), len(x), pitch), np.float32)
+        for piece, start in zip(pieces, starts, strict=True):
+            part = x[:, start : start + chunk]
+            piece[:, : part.shape[1]] = part
+        return pieces
+
+    def multiply(self, layout: Layout, blocks: Blocks, pieces: Floats, out: Floats) -> None:
+        """blocks (rows, n), pieces ``cut`` of x (T, row) -> x @ W.T into out (T, rows)."""
+        rows, row = blocks.shape[0], blocks.shape[-1] * layout.block_length
+        chunk, pitch, tile = (self._function(name)() for name in ("chunk", "pitch", "tile"))
+        fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
+        fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
+        fits &= pieces.shape == (-(-row // chunk), len(out), pitch) and out.shape[1:] == (rows,)
+        fits &= out.strides[-1:] == (4,) and out.strides[0] % 4 == 0
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")
+        room = _room(tile * pitch)
+        grid = GRIDS.get(layout.name)
+        self._function("multiply")(
+            *(layout.number, blocks.ctypes.data, rows, row),
+            *(None if grid is None else grid.ctypes.data, pieces.ctypes.data, len(out)),
+            *(out.ctypes.data, out.strides[0] // 4, room.ctypes.data),
+        )
+
+    def multiplies(self, layout: Layout) -> bool:
+        """Whether there is a kernel that multiplies with the type."""
+        return layout.name == "F32" or self.reads(layout)
 
     def reads(self, layout: Layout) -> bool:
         """Whether there is a kernel that dequantizes the type."""

@@ -5,12 +5,14 @@
 #include "iq4.h"
 #include "kquants.h"
 #include "microscale.h"
+#include "products.h"
 #include "simple.h"
 #include "ternary.h"
 
 namespace {
 
 constexpr int DONE = 0, UNKNOWN = 1, NOT_MADE_YET = 2;
+constexpr int F32_NUMBER = 0;  // of no blocks: there is nothing to decode
 
 // Quantize x (count, length), `group` blocks at a time. The last ones are filled up with zeros.
 template <class Block, int group, void kernel(const float *, Block *)>
@@ -127,6 +129,26 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
     codec->dequantize(blocks, out, count, grid);
     return DONE;
 }
+
+// blocks (rows, row / length), x (chunks, tokens, PITCH) -> y (tokens, stride), its first `rows`.
+EXPORT int NAMED(ISA, multiply)(int type, const void *blocks, int64_t rows, int64_t row,
+                                const int8_t *grid, const float *x, int64_t tokens, float *y,
+                                int64_t stride, float *tile) {
+    Stored stored = {copy_f32, 1, sizeof(float), grid};
+    if (type != F32_NUMBER) {
+        const Codec *codec = codec_of(type);
+        if (!codec) return UNKNOWN;
+        stored = {codec->dequantize, codec->length, codec->bytes, grid};
+    }
+    if (CHUNK % stored.length) return UNKNOWN;
+    multiply(stored, (const Byte *)blocks, rows, row, x, tokens, y, stride, tile);
+    return DONE;
+}
+
+// How x is cut for it, how far apart the pieces lie, and how many of those are room to work in.
+EXPORT int NAMED(ISA, chunk)() { return CHUNK; }
+EXPORT int NAMED(ISA, pitch)() { return PITCH; }
+EXPORT int NAMED(ISA, tile)() { return TILE; }
 
 // The bytes of a block, 0 for a type that is not here; whether it is made, and by importance.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
