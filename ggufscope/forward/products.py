@@ -18,7 +18,7 @@ from ggufscope.blocks.kernels import Kernels
 from ggufscope.forward.weights import F32, Matrix, tile_rows
 from ggufscope.threads import in_parallel
 
-STRETCH: Final = 1 << 20
+STRETCH: Final = 1 << 21
 """Weights that a thread reads and multiplies together: it takes far longer than asking for it."""
 
 

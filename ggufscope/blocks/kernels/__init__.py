@@ -143,9 +143,16 @@ class Kernels:
         return bool(self._function("weighs")(layout.number))
 
     def _function(self, name: str) -> Callable[..., int]:
-        function = getattr(self._library, f"{self.instruction_set}_{name}")
-        function.argtypes = _ARGUMENTS[name]
-        return function  # type: ignore[no-any-return]  # ctypes does not say
+        return _function(self._library, f"{self.instruction_set}_{name}", _ARGUMENTS[name])
+
+
+@cache
+def _function(
+    library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]
+) -> Callable[..., int]:
+    function = getattr(library, name)
+    function.argtypes = arguments
+    return function  # type: ignore[no-any-return]  # ctypes does not say
 
 
 @cache

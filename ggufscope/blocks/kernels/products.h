@@ -94,10 +94,11 @@ static void multiply(const Stored &stored, const Byte *blocks, int64_t rows, int
                      const float *x, int64_t tokens, float *y, int64_t stride, float *tile) {
     const int64_t row_bytes = row / stored.length * stored.bytes;
     const int64_t groups = (tokens + TOKENS - 1) / TOKENS;
+    const int most = groups == 1 ? 8 : TILE;  // rows that are used once can stay in the first cache
     for (int64_t token = 0; token < tokens; token++)
         memset(y + token * stride, 0, sizeof(float) * (size_t)rows);
-    for (int64_t top = 0; top < rows; top += TILE) {
-        int here = (int)(rows - top < TILE ? rows - top : TILE);
+    for (int64_t top = 0; top < rows; top += most) {
+        int here = (int)(rows - top < most ? rows - top : most);
         for (int64_t at = 0; at < row; at += CHUNK) {
             int length = (int)(row - at < CHUNK ? row - at : CHUNK);
             for (int i = 0; i < here; i++) {
