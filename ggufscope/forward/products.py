@@ -1,4 +1,4 @@
-"""x @ W.T of weights that stay as they are stored: a few rows at a time, in all threads of the pass.
+"""x @ W.T of weights that stay as they are stored: some rows at a time, in all threads.
 
 Compiled, blocks go to a kernel that decodes what fits into a core's cache and multiplies it there;
 the sum for a row and a token is the same whatever else is computed with it. In NumPy a tile of rows
@@ -18,8 +18,10 @@ from ggufscope.blocks.kernels import Kernels
 from ggufscope.forward.weights import F32, Matrix, tile_rows
 from ggufscope.threads import in_parallel
 
-STRETCH: Final = 1 << 21
+STRETCH: Final = range(1 << 17, 1 << 21)
 """Weights that a thread reads and multiplies together: it takes far longer than asking for it."""
+_PARTS: Final = 8
+"""Into how many a matrix is cut, within that; never by how many threads there are."""
 
 
 def product(x: Floats, weight: Matrix, rows: tuple[int, int]) -> Floats:
@@ -33,7 +35,8 @@ def product(x: Floats, weight: Matrix, rows: tuple[int, int]) -> Floats:
 def _compiled(kernels: Kernels, x: Floats, weight: Matrix, first: int, last: int) -> Floats:
     pieces = kernels.cut(x)
     y = np.empty((len(x), last - first), np.float32)
-    step = tile_rows(weight.shape[1], STRETCH)
+    least, most = (tile_rows(weight.shape[1], size) for size in (STRETCH.start, STRETCH.stop))
+    step = min(most, max(least, -(-(last - first) // _PARTS)))
 
     def multiply(start: int) -> None:
         stop = min(start + step, last)

@@ -36,7 +36,7 @@ from ggufscope.measure.differences import (
 from ggufscope.measure.effect import Level
 from ggufscope.measure.making import Inspection
 from ggufscope.measure.metrics.distributions import perplexity
-from ggufscope.measure.metrics.tensors import weight_error
+from ggufscope.measure.metrics.tensors import stored_error
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.threads import in_parallel, one_pass
 
@@ -237,8 +237,6 @@ class _MeasuredMatrix:
         blocks, layout = self._base.blocks(start, stop)
         # Several threads take different tiles; one tile twice gives the same numbers twice.
         if (self.name, start) not in self._errors:
-            weights = dequantize(blocks, layout, threads=1)
-            self._errors[self.name, start] = weight_error(
-                self._reference.rows(start, stop), weights
-            )
+            reference = self._reference.rows(start, stop)
+            self._errors[self.name, start] = stored_error(reference, blocks, layout)
         return blocks, layout

@@ -19,6 +19,7 @@ import numpy as np
 
 from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks import grids
+from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
 
@@ -34,6 +35,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
         *(ctypes.c_int, _POINTER, _COUNT, _COUNT, _POINTER),
         *(_POINTER, _COUNT, _POINTER, _COUNT, _POINTER),
     ),
+    "errors": (ctypes.c_int, _POINTER, _COUNT, _POINTER, _POINTER, _POINTER),
     "chunk": (),
     "pitch": (),
     "tile": (),
@@ -115,7 +117,7 @@ class Kernels:
         fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
         fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
         fits &= pieces.shape == (-(-row // chunk), len(out), pitch) and out.shape[1:] == (rows,)
-        fits &= out.strides[-1:] == (4,) and out.strides[0] % 4 == 0
+        fits &= not out.size or (out.strides[-1] == 4 and out.strides[0] % 4 == 0)
         if not fits or not self.multiplies(layout):
             raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")
         room = _room(tile * pitch)
@@ -126,8 +128,23 @@ class Kernels:
             *(out.ctypes.data, out.strides[0] // 4, room.ctypes.data),
         )
 
+    def error(self, layout: Layout, blocks: Blocks, reference: Floats) -> WeightError:
+        """blocks, reference (rows, row) as float32 -> what the blocks' weights are off by."""
+        fits = reference.dtype == np.float32 and reference.flags.c_contiguous
+        fits &= blocks.dtype == layout.dtype and blocks.flags.c_contiguous
+        fits &= reference.size == blocks.size * layout.block_length
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel compares {layout.name} {blocks.shape}")
+        grid, sums = GRIDS.get(layout.name), np.zeros(3)
+        self._function("errors")(
+            *(layout.number, blocks.ctypes.data, blocks.size),
+            *(None if grid is None else grid.ctypes.data, reference.ctypes.data, sums.ctypes.data),
+        )
+        squared_error, squared_weights, largest = sums.tolist()
+        return WeightError(squared_error, squared_weights, largest, reference.size)
+
     def multiplies(self, layout: Layout) -> bool:
-        """Whether there is a kernel that multiplies with the type."""
+        """Whether there is a kernel that multiplies with the type, and compares it."""
         return layout.name == "F32" or self.reads(layout)
 
     def reads(self, layout: Layout) -> bool:
@@ -147,9 +164,7 @@ class Kernels:
 
 
 @cache
-def _function(
-    library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]
-) -> Callable[..., int]:
+def _function(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Callable[..., int]:
     function = getattr(library, name)
     function.argtypes = arguments
     return function  # type: ignore[no-any-return]  # ctypes does not say
