@@ -73,8 +73,11 @@ def sigmoid(x: Floats) -> Floats:
 
 def silu(x: Floats) -> Floats:
     """x * sigmoid(x), number by number."""
+    y: Floats = np.negative(x)
     with np.errstate(over="ignore"):
-        return np.divide(x, np.float32(1) + np.exp(-x))
+        np.exp(y, out=y)
+    y += np.float32(1)
+    return np.divide(x, y, out=y)
 
 
 def gelu(x: Floats) -> Floats:

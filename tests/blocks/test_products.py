@@ -40,7 +40,7 @@ def close(got: Floats, x: Floats, weights: Floats) -> bool:
 
     Where a weight is no number, the products of its row are none.
     """
-    numbers: Mask = np.isfinite(weights).all(axis=1)
+    numbers: Mask = np.asarray(np.isfinite(weights).all(axis=1))
     wide: Doubles = np.where(numbers[:, None], weights, 0).astype(np.float64)
     exact = x.astype(np.float64) @ wide.T
     bound = 1e-6 * (np.abs(x).astype(np.float64) @ np.abs(wide).T)
