@@ -18,7 +18,7 @@ from ggufscope.blocks.kernels import Kernels
 from ggufscope.forward.weights import F32, Matrix, tile_rows
 from ggufscope.threads import in_parallel
 
-STRETCH: Final = range(1 << 17, 1 << 21)
+STRETCH: Final = range(1 << 18, 1 << 21)
 """Weights that a thread reads and multiplies together: it takes far longer than asking for it."""
 _PARTS: Final = 8
 """Into how many a matrix is cut, within that; never by how many threads there are."""

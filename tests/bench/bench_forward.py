@@ -6,9 +6,9 @@
 Two models with random weights are made once in the directory. *small* is a llama of 124 million
 parameters in F16, run with all attention maps kept, against `transformers` (with torch, on the CPU)
 loading the same file with `output_attentions=True`. *large* is Llama-2-7B's shape in Q4_K_M, 4 GB:
-the command `ggufscope attention`, as a whole process, in turn with llama.cpp's prompt pass alone on as many
-threads (`llama-bench` where it is named, else `xllamacpp`), for 16 and for 256 tokens; for one
-token with `cat` of the file. Seconds, ratios, and peak resident memory.
+the command `ggufscope attention`, as a whole process, in turn with llama.cpp's prompt pass alone on
+as many threads (`llama-bench` where it is named, else `xllamacpp`), for 16 and for 256 tokens; for
+one token with `cat` of the file. Seconds, ratios, and peak resident memory.
 """
 
 from __future__ import annotations

@@ -18,12 +18,15 @@ static void add_errors(const Stored &stored, const Byte *blocks, int64_t count,
     D squared_error[parts] = {}, squared_weights[parts] = {}, largest[parts] = {};
     const int64_t most = CHUNK / stored.length;
     for (; count > 0; count -= most, blocks += most * stored.bytes, reference += CHUNK) {
-        float weights[CHUNK], others[CHUNK];
+        float weights[CHUNK], filled[CHUNK];
         int64_t here = count < most ? count : most;
-        size_t bytes = sizeof(float) * (size_t)(here * stored.length);
-        if (here < most) memset(weights, 0, sizeof weights), memset(others, 0, sizeof others);
+        const float *others = reference;
+        if (here < most) {
+            memset(weights, 0, sizeof weights), memset(filled, 0, sizeof filled);
+            memcpy(filled, reference, sizeof(float) * (size_t)(here * stored.length));
+            others = filled;
+        }
         stored.decode(blocks, weights, here, stored.grid);
-        memcpy(others, reference, bytes);
         for (int i = 0; i < CHUNK; i += STEP)
             for (int part = 0; part < parts; part++) {
                 int at = i + part * W / 2;
