@@ -81,7 +81,7 @@ def test_compiled_how_a_matrix_is_cut_changes_no_bit(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(ENGINE_VARIABLE, "compiled")
     stored = Stored("Q4_K", RNG.standard_normal((ROWS, LENGTH)).astype(np.float32))
     whole = product(X, stored, (0, ROWS))
-    assert len(stored.asked) > 4
+    assert len(stored.asked) > 2
     monkeypatch.setattr(products, "STRETCH", range(1, LENGTH * 13))
     assert np.array_equal(product(X, stored, (0, ROWS)), whole)
     one_by_one = np.concatenate([product(x[None], stored, (0, ROWS)) for x in X])
