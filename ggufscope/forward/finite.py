@@ -30,7 +30,9 @@ _NO_NUMBER: Final = 0xFF
 
 
 FEW: Final = 64
-"""Tokens up to which a pass takes little more time than this look."""
+"""Tokens up to which a pass over a large file takes little more time than this look at it."""
+LARGE: Final = 1 << 28
+"""Bytes from which a file is large: up to there the look takes a blink."""
 
 
 def require_finite_weights(
@@ -41,12 +43,13 @@ def require_finite_weights(
 ) -> None:
     """Raise ``NonFiniteWeight``, naming tensor and row, for a NaN or an infinity in a file.
 
-    ``progress`` is told how many bytes of how many are done. Where a pass over ``tokens`` follows,
-    and these are few, only what the pass may not read is looked at: it finds the rest itself.
+    ``progress`` is told how many bytes of how many are done. Where a pass over few ``tokens``
+    follows, only what it may not read of a large file is looked at: it finds the rest itself.
     """
     weights = StoredWeights(file)
     tensors = [t for t in file.tensors.values() if not isinstance(t.type, ForeignType)]
-    if tokens is not None and 0 < tokens <= FEW:
+    large = sum(tensor.nbytes for tensor in tensors) >= LARGE
+    if tokens is not None and 0 < tokens <= FEW and large:
         tied = "output.weight" not in weights
         tensors = [t for t in tensors if not _read_whole(t.name, tied=tied)]
     total, done = sum(tensor.nbytes for tensor in tensors), 0
