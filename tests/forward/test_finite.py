@@ -101,9 +101,11 @@ def test_of_a_large_file_a_short_pass_finds_what_was_not_looked_at(
         require_finite_weights(file, tokens=3)
         Transformer.of(file).run([1, 2, 3])
 
-    with opened(tmp_path, kind, tensors) as file:
-        with pytest.raises(NonFiniteWeight, match=rf"'{name}' has a NaN or an infinity in row"):
-            look_and_run(file)
+    with (
+        opened(tmp_path, kind, tensors) as file,
+        pytest.raises(NonFiniteWeight, match=rf"'{name}' has a NaN or an infinity in row"),
+    ):
+        look_and_run(file)
 
 
 def test_of_a_large_file_what_a_short_pass_reads_is_not_looked_at(
