@@ -62,6 +62,8 @@ class Engine:
     """Weights converted at a time, in whole rows."""
     releases_gil: bool
     """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
+    kernels: Kernels | None = None
+    """What it was compiled to."""
 
 
 def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
@@ -143,7 +145,7 @@ def compiled(kernels: Kernels) -> Engine:
         name: codec_of(LAYOUTS[name], codec) if kernels.reads(LAYOUTS[name]) else codec
         for name, codec in CODECS.items()
     }
-    return Engine("compiled", codecs, chunk=1 << 17, releases_gil=True)
+    return Engine("compiled", codecs, chunk=1 << 17, releases_gil=True, kernels=kernels)
 
 
 @cache

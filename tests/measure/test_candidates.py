@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from ggufscope.blocks.layouts import LAYOUTS
@@ -231,13 +230,13 @@ def test_one_reading_serves_all(sample: Path, monkeypatch: pytest.MonkeyPatch) -
     from ggufscope.forward import weights
 
     read: list[tuple[str, int]] = []
-    rows = weights._StoredMatrix.rows
+    blocks = weights._StoredMatrix.blocks
 
-    def counted(self: Any, start: int, stop: int) -> np.typing.NDArray[np.float32]:
+    def counted(self: Any, start: int, stop: int) -> Any:
         read.append((self.name, start))
-        return rows(self, start, stop)
+        return blocks(self, start, stop)
 
-    monkeypatch.setattr(weights._StoredMatrix, "rows", counted)
+    monkeypatch.setattr(weights._StoredMatrix, "blocks", counted)
     with open_gguf(sample) as file:
         compare(file, IDS, candidates.of_types(file, ["Q8_0", "Q4_K", "Q2_K"]))
     matrices = [place for place in read if ".attn_" in place[0] or ".ffn_" in place[0]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ import numpy as np
 
 from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import grids
+from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
 
@@ -28,6 +30,14 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
+    "multiply": (
+        *(ctypes.c_int, _POINTER, _COUNT, _COUNT, _POINTER),
+        *(_POINTER, _COUNT, _POINTER, _COUNT, _POINTER),
+    ),
+    "errors": (ctypes.c_int, _POINTER, _COUNT, _POINTER, _POINTER, _POINTER),
+    "chunk": (),
+    "pitch": (),
+    "tile": (),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
     "xxh64": (_POINTER, _POINTER, _COUNT),
@@ -43,6 +53,17 @@ GRIDS: Final = {
     "IQ1_M": grids.IQ1_S,
 }
 """The codebooks of the types that have one, each C-contiguous."""
+
+
+_kept = threading.local()
+
+
+def _room(size: int) -> Floats:
+    """Return (size,) to work in, the same to a thread each time."""
+    room: Floats | None = getattr(_kept, "room", None)
+    if room is None or room.size != size:
+        _kept.room = room = np.empty(size, np.float32)
+    return room
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +101,53 @@ class Kernels:
         call = self._function("dequantize")
         call(layout.number, *places, blocks.size, None if grid is None else grid.ctypes.data)
 
+    def cut(self, x: Floats) -> Floats:
+        """x (T, row) -> (chunks, T, pitch): as ``multiply`` reads it, filled up with zeros."""
+        chunk, pitch = (self._function(name)() for name in ("chunk", "pitch"))
+        starts = range(0, x.shape[1], chunk)
+        pieces = np.zeros((len(starts), len(x), pitch), np.float32)
+        for piece, start in zip(pieces, starts, strict=True):
+            part = x[:, start : start + chunk]
+            piece[:, : part.shape[1]] = part
+        return pieces
+
+    def multiply(self, layout: Layout, blocks: Blocks, pieces: Floats, out: Floats) -> None:
+        """blocks (rows, n), pieces ``cut`` of x (T, row) -> x @ W.T into out (T, rows)."""
+        rows, row = blocks.shape[0], blocks.shape[-1] * layout.block_length
+        chunk, pitch, tile = (self._function(name)() for name in ("chunk", "pitch", "tile"))
+        fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
+        fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
+        fits &= pieces.shape == (-(-row // chunk), len(out), pitch) and out.shape[1:] == (rows,)
+        fits &= not out.size or (out.strides[-1] == 4 and out.strides[0] % 4 == 0)
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")
+        room = _room(tile * pitch)
+        grid = GRIDS.get(layout.name)
+        self._function("multiply")(
+            *(layout.number, blocks.ctypes.data, rows, row),
+            *(None if grid is None else grid.ctypes.data, pieces.ctypes.data, len(out)),
+            *(out.ctypes.data, out.strides[0] // 4, room.ctypes.data),
+        )
+
+    def error(self, layout: Layout, blocks: Blocks, reference: Floats) -> WeightError:
+        """blocks, reference (rows, row) as float32 -> what the blocks' weights are off by."""
+        fits = reference.dtype == np.float32 and reference.flags.c_contiguous
+        fits &= blocks.dtype == layout.dtype and blocks.flags.c_contiguous
+        fits &= reference.size == blocks.size * layout.block_length
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel compares {layout.name} {blocks.shape}")
+        grid, sums = GRIDS.get(layout.name), np.zeros(3)
+        self._function("errors")(
+            *(layout.number, blocks.ctypes.data, blocks.size),
+            *(None if grid is None else grid.ctypes.data, reference.ctypes.data, sums.ctypes.data),
+        )
+        squared_error, squared_weights, largest = sums.tolist()
+        return WeightError(squared_error, squared_weights, largest, reference.size)
+
+    def multiplies(self, layout: Layout) -> bool:
+        """Whether there is a kernel that multiplies with the type, and compares it."""
+        return layout.name == "F32" or self.reads(layout)
+
     def reads(self, layout: Layout) -> bool:
         """Whether there is a kernel that dequantizes the type."""
         return bool(self._function("block_bytes")(layout.number) == layout.block_bytes)
@@ -96,9 +164,14 @@ class Kernels:
         call(lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
 
     def _function(self, name: str) -> Callable[..., int]:
-        function = getattr(self._library, f"{self.instruction_set}_{name}")
-        function.argtypes = _ARGUMENTS[name]
-        return function  # type: ignore[no-any-return]  # ctypes does not say
+        return _function(self._library, f"{self.instruction_set}_{name}", _ARGUMENTS[name])
+
+
+@cache
+def _function(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    function = getattr(library, name)
+    function.argtypes = arguments
+    return function  # type: ignore[no-any-return]  # ctypes does not say
 
 
 @cache

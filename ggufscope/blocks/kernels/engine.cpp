@@ -1,10 +1,12 @@
 // All kernels, compiled once for each instruction set: ISA is its name.
 
 #include "codebooks.h"
+#include "errors.h"
 #include "floats.h"
 #include "iq4.h"
 #include "kquants.h"
 #include "microscale.h"
+#include "products.h"
 #include "simple.h"
 #include "ternary.h"
 #include "weights.h"
@@ -13,6 +15,7 @@
 namespace {
 
 constexpr int DONE = 0, UNKNOWN = 1;
+constexpr int F32_NUMBER = 0;  // of no blocks: there is nothing to decode
 
 // Quantize x (count, length), `group` blocks at a time. The last ones are filled up with zeros.
 template <class Block, int group, void kernel(const float *, Block *)>
@@ -145,6 +148,16 @@ const Codec *codec_of(int number) {
     return nullptr;
 }
 
+// How a type is read, F32 too.
+bool find_stored(int number, const SignedByte *grid, Stored *stored) {
+    const Codec *codec = codec_of(number);
+    if (codec)
+        *stored = {codec->dequantize, codec->length, codec->bytes, grid};
+    else
+        *stored = {copy_f32, 1, sizeof(float), grid};
+    return (codec || number == F32_NUMBER) && CHUNK % stored->length == 0;
+}
+
 }  // namespace
 
 #define PASTE(isa, name) isa##_##name
@@ -176,6 +189,30 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
     codec->dequantize(blocks, out, count, grid);
     return DONE;
 }
+
+// blocks (rows, row / length), x (chunks, tokens, PITCH) -> y (tokens, stride), its first `rows`.
+EXPORT int NAMED(ISA, multiply)(int type, const void *blocks, int64_t rows, int64_t row,
+                                const int8_t *grid, const float *x, int64_t tokens, float *y,
+                                int64_t stride, float *tile) {
+    Stored stored;
+    if (!find_stored(type, grid, &stored)) return UNKNOWN;
+    multiply(stored, (const Byte *)blocks, rows, row, x, tokens, y, stride, tile);
+    return DONE;
+}
+
+// blocks (count,), reference (count, length) -> sums (3,), added to: see add_errors.
+EXPORT int NAMED(ISA, errors)(int type, const void *blocks, int64_t count, const int8_t *grid,
+                              const float *reference, double *sums) {
+    Stored stored;
+    if (!find_stored(type, grid, &stored)) return UNKNOWN;
+    add_errors(stored, (const Byte *)blocks, count, reference, sums);
+    return DONE;
+}
+
+// How x is cut for, how far apart the pieces lie, and how many of those are room to work in.
+EXPORT int NAMED(ISA, chunk)() { return CHUNK; }
+EXPORT int NAMED(ISA, pitch)() { return PITCH; }
+EXPORT int NAMED(ISA, tile)() { return TILE; }
 
 // The bytes of a block, 0 for a type that is not here; whether it is made.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
