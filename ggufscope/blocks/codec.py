@@ -64,18 +64,10 @@ class Engine:
     """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
 
 
-def _by_block(make: Callable[[Floats, Blocks], None], unweighed: str = "") -> Make:
-    """Hand rows on as x (n, block_length) -> out (n,). An importance changes nothing, as in ggml.
-
-    Except for a type, ``unweighed``, that ggml would weigh by it and this program does not yet.
-    """
+def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
+    """Hand rows on as x (n, block_length) -> out (n,). Importance changes nothing, as in ggml."""
 
     def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
-        if unweighed and importance is not None:
-            raise UnmakeableType(
-                f"{unweighed} cannot be made by importance yet",
-                hint="leave it out; or choose Q4_0, Q5_0, Q6_K, IQ4_NL or IQ4_XS",
-            )
         make(x.reshape(out.size, -1), out.reshape(-1))
 
     return quantize
@@ -92,15 +84,15 @@ CODECS: Final[dict[str, Codec]] = {
     "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
     "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
     "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
-    "Q4_1": Codec(simple.dequantize_q4_1, _by_block(simple.quantize_q4_1, "Q4_1")),
+    "Q4_1": Codec(simple.dequantize_q4_1, simple.quantize_q4_1),
     "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
-    "Q5_1": Codec(simple.dequantize_q5_1, _by_block(simple.quantize_q5_1, "Q5_1")),
+    "Q5_1": Codec(simple.dequantize_q5_1, simple.quantize_q5_1),
     "Q8_0": Codec(simple.dequantize_q8, _by_block(simple.quantize_q8_0)),
     "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
-    "Q2_K": Codec(kquants.dequantize_q2_k, _by_block(kquants.quantize_q2_k, "Q2_K")),
-    "Q3_K": Codec(kquants.dequantize_q3_k, _by_block(kquants.quantize_q3_k, "Q3_K")),
-    "Q4_K": Codec(kquants.dequantize_q4_k, _by_block(kquants.quantize_q4_k, "Q4_K")),
-    "Q5_K": Codec(kquants.dequantize_q5_k, _by_block(kquants.quantize_q5_k, "Q5_K")),
+    "Q2_K": Codec(kquants.dequantize_q2_k, kquants.quantize_q2_k),
+    "Q3_K": Codec(kquants.dequantize_q3_k, kquants.quantize_q3_k),
+    "Q4_K": Codec(kquants.dequantize_q4_k, kquants.quantize_q4_k),
+    "Q5_K": Codec(kquants.dequantize_q5_k, kquants.quantize_q5_k),
     "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
     "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
     "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
@@ -224,7 +216,7 @@ def quantize(
     not depend on it. With ``check_finite=False`` a NaN or an infinity is quantized as ggml does it;
     NaNs other than the canonical one may then differ, as they do between builds of ggml.
 
-    Raises ``UnknownType``, ``UnmakeableType`` (also by importance), ``IndivisibleRow``,
+    Raises ``UnknownType``, ``UnmakeableType``, ``IndivisibleRow``,
     ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray`` if x does not hold
     real numbers, or importance does not fit its columns.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ggufscope.arrays import Blocks, Bytes, Floats, Places
 from ggufscope.blocks.fits.symmetric import qvalues
-from ggufscope.blocks.fits.weights import by_column_and_size
+from ggufscope.blocks.fits.weights import by_column_and_size, sums_of_squares
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.ordered import (
     extreme,
@@ -70,7 +70,8 @@ def _scales(x: Floats, length: int, lanes: Floats, importance: Floats | None) ->
     if importance is None:
         weights = np.square(lanes)
     else:
-        weights = by_column_and_size(importance, lanes, x, length, times=2)
+        sigma2 = sums_of_squares(x, length) * np.float32(2 / length)
+        weights = by_column_and_size(importance, lanes, sigma2)
     return qvalues(lanes, weights, np.float32(VALUES[0]), _nearest)
 
 

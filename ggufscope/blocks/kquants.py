@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Blocks, Bytes, Floats, Ints
-from ggufscope.blocks.fits.affine import AffineSearch, qkx2
-from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx
-from ggufscope.blocks.fits.weights import by_column
+from ggufscope.blocks.fits.affine import AffineFit, AffineSearch, by_importance, qkx2
+from ggufscope.blocks.fits.positive import qp
+from ggufscope.blocks.fits.symmetric import ALL_ZERO, q3, qx, qx_levels
+from ggufscope.blocks.fits.weights import by_column, by_column_and_size, sums_of_squares
+from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.ordered import (
     extreme,
     from_half,
@@ -42,6 +44,7 @@ from ggufscope.blocks.packing import (
 _Q2_K: Final = AffineSearch(top=3, first=-0.5, step=0.1, last=15, absolute=True)
 _Q4_K: Final = AffineSearch(top=15, first=-1.0, step=0.1, last=20, absolute=False)
 _Q5_K: Final = AffineSearch(top=31, first=-0.5, step=0.1, last=15, absolute=False)
+_TWO: Final = np.float32(2)
 
 
 def _subscales(d: Blocks, scales: Bytes) -> Floats:
@@ -108,12 +111,17 @@ def dequantize_q8_k(blocks: Blocks, out: Floats) -> None:
     out *= per_weight(blocks["d"].astype(np.float32), out)
 
 
-def _steps(values: Floats, most: int, d: Blocks) -> Ints:
+def _steps(values: Floats, most: int, d: Blocks, weights: Floats | None) -> Ints | Bytes:
     """values (lanes,), blocks of them in turn -> (n, s): as multiples of d (n,), which is filled.
 
     The largest above 0 becomes ``most``, by C's ``if (scale > max)`` from 0; 0 where there is none.
+    With weights (lanes,), those of the sub-blocks, d is what fits best.
     """
     values = values.reshape(len(d), -1)
+    if weights is not None:
+        scale, levels = qp(values.T.copy(), weights.reshape(len(d), -1).T.copy(), most)
+        d[:] = to_half(scale)
+        return levels.T
     top = largest(values.T, np.float32(0))
     top = np.where(top > 0, top, np.float32(0))
     d[:] = to_half(top / np.float32(most))
@@ -132,76 +140,108 @@ def _requantize(x: Floats, d: Floats, m: Floats | None, low: int, high: int) -> 
     return levels.astype(np.uint8)
 
 
-def _affine(lanes: Floats, weights: Floats, search: AffineSearch, d: Floats, m: Floats) -> Bytes:
+def _affine(lanes: Floats, fit: AffineFit, top: int, d: Floats, m: Floats) -> Bytes:
     """Return levels (k, lanes) under the stored d and m; those of the search where d is 0."""
-    levels = _requantize(lanes, d, m, 0, search.top)
+    levels = _requantize(lanes, d, m, 0, top)
     lost = np.flatnonzero(d == 0)
     if lost.size:
-        part, part_weights = np.take(lanes, lost, axis=1), np.take(weights, lost, axis=1)
-        kept = np.empty_like(part)
-        qkx2(part, part_weights, search, kept)
-        levels[:, lost] = kept
+        levels[:, lost] = fit.levels(lanes, top)[:, lost]
     return levels
 
 
-def quantize_q2_k(x: Floats, out: Blocks) -> None:
-    """x (n, 256) -> Q2_K out (n,). Follows ``quantize_row_q2_K_ref``."""
-    lanes = lanes_of(x, 16)
-    weights = np.abs(lanes)
-    scale, minimum = qkx2(lanes, weights, _Q2_K)
+def quantize_q2_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q2_K out (rows, row / 256). ``quantize_row_q2_K_ref``, and ``_impl``."""
+    lanes, blocks = lanes_of(x, 16), out.reshape(-1)
+    search, weights, total = _Q2_K, np.abs(lanes), None
+    if importance is not None:
+        sigma2 = sums_of_squares(x, SUPER) / np.float32(SUPER)
+        search, weights = by_importance(search.top), by_column_and_size(importance, lanes, sigma2)
+        total = sum_rows(weights)
+    fit = qkx2(lanes, weights, search)
     # Four bits each, which ggml does not clamp: none is above the largest, which is stored as 15.
-    low, high = _steps(scale, 15, out["d"]), _steps(-minimum, 15, out["dmin"])
+    low = _steps(fit.scale, 15, blocks["d"], total)
+    high = _steps(-fit.minimum, 15, blocks["dmin"], total)
     packed = (low | high << 4).astype(np.uint8)
-    out["scales"] = packed
-    d = _subscales(out["d"], packed & 15).reshape(-1)
-    m = _subscales(out["dmin"], packed >> 4).reshape(-1)
-    out["qs"] = pack_fields(rows_of(_affine(lanes, weights, _Q2_K, d, m), len(x)), 2, 32)
+    blocks["scales"] = packed
+    d = _subscales(blocks["d"], packed & 15).reshape(-1)
+    m = _subscales(blocks["dmin"], packed >> 4).reshape(-1)
+    levels = _affine(lanes, fit, search.top, d, m)
+    blocks["qs"] = pack_fields(rows_of(levels, len(blocks)), 2, 32)
 
 
-def _quantize_32(x: Floats, search: AffineSearch, out: Blocks) -> Bytes:
-    """x (n, 256) -> levels (n, 256); d, dmin and scales into out: what Q4_K and Q5_K share."""
-    lanes = lanes_of(x, 32)
-    root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
-    weights = root_mean_square + np.abs(lanes)
-    scale, minimum = qkx2(lanes, weights, search)
+def _quantize_32(
+    x: Floats, search: AffineSearch, blocks: Blocks, importance: Floats | None
+) -> Bytes:
+    """x (rows, row) -> levels (n, 256); d, dmin and scales into blocks (n,).
+
+    What Q4_K and Q5_K share.
+    """
+    lanes, total = lanes_of(x, 32), None
+    if importance is None:
+        root_mean_square = np.sqrt(sum_rows(lanes * lanes) / np.float32(len(lanes)))
+        weights = root_mean_square + np.abs(lanes)
+    else:
+        sigma2 = _TWO * sums_of_squares(x, SUPER) / np.float32(SUPER)
+        search, weights = by_importance(search.top), by_column_and_size(importance, lanes, sigma2)
+        total = sum_rows(weights)
+    fit = qkx2(lanes, weights, search)
     # C stores the integer in a byte before it takes the minimum.
-    s = np.minimum(_steps(scale, 63, out["d"]).astype(np.uint8), 63)
-    m = np.minimum(_steps(-minimum, 63, out["dmin"]).astype(np.uint8), 63)
-    out["scales"] = pack_scales_mins(s, m)
-    stored_d = _subscales(out["d"], s).reshape(-1)
-    stored_m = _subscales(out["dmin"], m).reshape(-1)
-    return rows_of(_affine(lanes, weights, search, stored_d, stored_m), len(x))
+    s: Bytes = _steps(fit.scale, 63, blocks["d"], total).astype(np.uint8)
+    m: Bytes = _steps(-fit.minimum, 63, blocks["dmin"], total).astype(np.uint8)
+    if importance is None or search.top == _Q5_K.top:  # Q4_K takes no minimum by importance
+        s, m = np.minimum(s, 63), np.minimum(m, 63)
+    blocks["scales"] = pack_scales_mins(s, m)
+    s, m = unpack_scales_mins(blocks["scales"])
+    d = _subscales(blocks["d"], s).reshape(-1)
+    stored_m = _subscales(blocks["dmin"], m).reshape(-1)
+    return rows_of(_affine(lanes, fit, search.top, d, stored_m), len(blocks))
 
 
-def quantize_q4_k(x: Floats, out: Blocks) -> None:
-    """x (n, 256) -> Q4_K out (n,). Follows ``quantize_row_q4_K_ref``."""
-    out["qs"] = pack_fields(_quantize_32(x, _Q4_K, out), 4, 32)
+def quantize_q4_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q4_K out (rows, row / 256). ``quantize_row_q4_K_ref``, and ``_impl``."""
+    blocks = out.reshape(-1)
+    blocks["qs"] = pack_fields(_quantize_32(x, _Q4_K, blocks, importance), 4, 32)
 
 
-def quantize_q5_k(x: Floats, out: Blocks) -> None:
-    """x (n, 256) -> Q5_K out (n,). Follows ``quantize_row_q5_K_ref``."""
-    levels = _quantize_32(x, _Q5_K, out)
-    out["qs"] = pack_fields(levels & 15, 4, 32)
-    out["qh"] = pack_fields(levels >> 4, 1, 32)
+def quantize_q5_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q5_K out (rows, row / 256). ``quantize_row_q5_K_ref``, and ``_impl``."""
+    blocks = out.reshape(-1)
+    levels = _quantize_32(x, _Q5_K, blocks, importance)
+    blocks["qs"] = pack_fields(levels & 15, 4, 32)
+    blocks["qh"] = pack_fields(levels >> 4, 1, 32)
 
 
-def quantize_q3_k(x: Floats, out: Blocks) -> None:
-    """x (n, 256) -> Q3_K out (n,). Follows ``quantize_row_q3_K_ref``."""
-    n = len(x)
-    lanes = lanes_of(x, 16)
-    scale, searched = q3(lanes, lanes * lanes, 4)
-    scales = scale.reshape(n, -1)
-    top = extreme(scales.T)
-    iscale = np.float32(-32) / top
-    out["d"] = to_half(np.where(top != 0, np.float32(1) / iscale, np.float32(0)))
-    stored = np.clip(nearest_int(iscale[:, None] * scales).astype(np.int8), -32, 31)
-    stored = np.where(top[:, None] != 0, stored, np.int8(-32))
-    out["scales"] = pack_sixteen_scales((stored + np.int8(32)).view(np.uint8))
-    d = _subscales(out["d"], stored).reshape(-1)
+def quantize_q3_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q3_K out (rows, row / 256). ``quantize_row_q3_K_ref``, and ``_impl``.
+
+    The two search in ways of their own.
+    """
+    lanes, blocks = lanes_of(x, 16), out.reshape(-1)
+    n = len(blocks)
+    if importance is None:
+        scale, searched = q3(lanes, lanes * lanes, 4)
+        scales = scale.reshape(n, -1)
+        top = extreme(scales.T)
+        iscale = np.float32(-32) / top
+        blocks["d"] = to_half(np.where(top != 0, np.float32(1) / iscale, np.float32(0)))
+        stored = np.clip(nearest_int(iscale[:, None] * scales).astype(np.int8), -32, 31)
+        stored = np.where(top[:, None] != 0, stored, np.int8(-32))
+    else:
+        sigma2 = _TWO * sums_of_squares(x, SUPER) / np.float32(SUPER)
+        weights = by_column_and_size(importance, lanes, sigma2)
+        scale, iscale = qx(lanes, weights, 4)
+        searched = qx_levels(lanes, iscale, 4)
+        total = sum_rows(weights).reshape(n, -1).T.copy()
+        scales = scale.reshape(n, -1).T.copy()
+        scale, iscale = qx(scales, total, 32)
+        blocks["d"] = to_half(scale)
+        stored = qx_levels(scales, iscale, 32).T.view(np.int8) - np.int8(32)
+    blocks["scales"] = pack_sixteen_scales((stored + np.int8(32)).view(np.uint8))
+    d = _subscales(blocks["d"], stored).reshape(-1)
     levels = np.where(d != 0, _requantize(lanes, d, None, -4, 3), searched)
     rows = rows_of(levels, n)
-    out["hmask"] = pack_fields(rows >> 2, 1, 32)
-    out["qs"] = pack_fields(rows & 3, 2, 32)
+    blocks["hmask"] = pack_fields(rows >> 2, 1, 32)
+    blocks["qs"] = pack_fields(rows & 3, 2, 32)
 
 
 def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
@@ -212,7 +252,8 @@ def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
     lanes, blocks = lanes_of(x, 16), out.reshape(-1)
     n = len(blocks)
     weights = lanes * lanes if importance is None else by_column(importance, lanes)
-    scales = qx(lanes, weights, 32).reshape(n, -1)
+    scale, searched = qx(lanes, weights, 32)
+    scales = scale.reshape(n, -1)
     top = extreme(scales.T)
     iscale = np.float32(-128) / top
     blocks["d"] = to_half(np.float32(1) / iscale)
@@ -221,9 +262,7 @@ def quantize_q6_k(x: Floats, out: Blocks, importance: Floats | None) -> None:
     levels = _requantize(lanes, d, None, -32, 31)
     lost = np.flatnonzero(d == 0)
     if lost.size:
-        part, kept = np.take(lanes, lost, axis=1), np.empty((16, lost.size), np.float32)
-        qx(part, np.take(weights, lost, axis=1), 32, kept)
-        levels[:, lost] = kept
+        levels[:, lost] = qx_levels(np.take(lanes, lost, axis=1), searched[lost], 32)
     rows = rows_of(levels, n)
     blocks["ql"] = pack_fields(rows & 15, 4, 64)
     blocks["qh"] = pack_fields(rows >> 4, 2, 32)

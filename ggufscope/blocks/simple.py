@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Blocks, Bytes, Floats
-from ggufscope.blocks.fits.symmetric import qx
-from ggufscope.blocks.fits.weights import by_column_and_size
+from ggufscope.blocks.fits.affine import by_importance, qkx2
+from ggufscope.blocks.fits.symmetric import qx, qx_levels
+from ggufscope.blocks.fits.weights import by_column_and_size, sums_of_squares
 from ggufscope.blocks.ordered import (
     LARGEST,
     extreme,
@@ -34,7 +35,7 @@ from ggufscope.blocks.ordered import (
 from ggufscope.blocks.packing import pack_fields, read_fields, unpack_fields
 
 _LENGTH: Final = 32
-"""Weights in a block of Q4_0 and Q5_0."""
+"""Weights in a block of Q4_0, Q4_1, Q5_0 and Q5_1."""
 
 
 def dequantize_q1_0(blocks: Blocks, out: Floats) -> None:
@@ -96,6 +97,12 @@ def dequantize_q5_1(blocks: Blocks, out: Floats) -> None:
     out += per_weight(from_half(blocks["m"]), out)
 
 
+def _weights(x: Floats, lanes: Floats, importance: Floats) -> Floats:
+    """Return what each weight counts (32, lanes): by its column, its size, and that of its row."""
+    sigma2 = sums_of_squares(x, x.shape[1]) / np.float32(x.shape[1])
+    return by_column_and_size(importance, lanes, sigma2)
+
+
 def _centred(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, Bytes]:
     """x (rows, row) -> d (n,), levels (n, 32): the weight of the largest magnitude gets level 0.
 
@@ -110,24 +117,34 @@ def _centred(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, B
         lanes *= reciprocal(d)
         lanes += np.float32(half + 0.5)
         # C casts to int8 before it takes the minimum, and the cast keeps the low byte.
-        levels = np.minimum(lanes.astype(np.int8), np.int8(2 * half - 1)).view(np.uint8)
+        levels: Bytes = np.minimum(lanes.astype(np.int8), np.int8(2 * half - 1)).view(np.uint8)
     else:
-        weights = by_column_and_size(importance, lanes, x, x.shape[1], times=1)
-        kept = np.empty_like(lanes)
-        d = qx(lanes, weights, half, kept)
-        levels = kept.astype(np.uint8)
+        d, iscale = qx(lanes, _weights(x, lanes, importance), half)
+        levels = qx_levels(lanes, iscale, half)
     return d, rows_of(levels, d.size)
 
 
-def _from_minimum(x: Floats, bits: int) -> tuple[Floats, Floats, Floats]:
-    """x (n, 32) -> d (n,), m (n,), (x - m) / d + 0.5 (32, n): level 0 is the smallest weight."""
-    lanes = lanes_of(x, x.shape[1])
-    m = smallest(lanes, LARGEST)
-    d = (largest(lanes, -LARGEST) - m) / np.float32((1 << bits) - 1)
-    lanes -= m
-    lanes *= reciprocal(d)
-    lanes += np.float32(0.5)
-    return d, m, lanes
+def _from_minimum(x: Floats, bits: int, importance: Floats | None) -> tuple[Floats, Floats, Bytes]:
+    """x (rows, row) -> d (n,), m (n,), levels (n, 32): level 0 is the smallest weight.
+
+    With an importance d and m are what fits best.
+    """
+    top = (1 << bits) - 1
+    lanes = lanes_of(x, _LENGTH)
+    if importance is None:
+        m = smallest(lanes, LARGEST)
+        d = (largest(lanes, -LARGEST) - m) / np.float32(top)
+        lanes -= m
+        lanes *= reciprocal(d)
+        lanes += np.float32(0.5)
+        if bits == 4:  # with an int8 and a minimum
+            levels: Bytes = np.minimum(lanes.astype(np.int8), np.int8(top)).view(np.uint8)
+        else:
+            levels = lanes.astype(np.int32).astype(np.uint8)
+    else:
+        fit = qkx2(lanes, _weights(x, lanes, importance), by_importance(top))
+        d, m, levels = fit.scale, fit.minimum, fit.levels(lanes, top)
+    return d, m, rows_of(levels, d.size)
 
 
 def quantize_q4_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
@@ -138,13 +155,13 @@ def quantize_q4_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
     blocks["qs"] = pack_fields(levels, 4, 16)
 
 
-def quantize_q4_1(x: Floats, out: Blocks) -> None:
-    """x (n, 32) -> Q4_1 out (n,). Follows ``quantize_row_q4_1_ref``."""
-    d, m, lanes = _from_minimum(x, 4)
-    levels = np.minimum(lanes.astype(np.int8), np.int8(15))
-    out["d"] = to_half(d)
-    out["m"] = to_half(m)
-    out["qs"] = pack_fields(rows_of(levels.view(np.uint8), len(x)), 4, 16)
+def quantize_q4_1(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q4_1 out (rows, row / 32). ``quantize_row_q4_1_ref``, and ``_impl``."""
+    d, m, levels = _from_minimum(x, 4, importance)
+    blocks = out.reshape(-1)
+    blocks["d"] = to_half(d)
+    blocks["m"] = to_half(m)
+    blocks["qs"] = pack_fields(levels, 4, 16)
 
 
 def _store_five_bits(levels: Bytes, out: Blocks) -> None:
@@ -160,12 +177,13 @@ def quantize_q5_0(x: Floats, out: Blocks, importance: Floats | None) -> None:
     _store_five_bits(levels, blocks)
 
 
-def quantize_q5_1(x: Floats, out: Blocks) -> None:
-    """x (n, 32) -> Q5_1 out (n,). Follows ``quantize_row_q5_1_ref``, which takes no minimum."""
-    d, m, lanes = _from_minimum(x, 5)
-    out["d"] = to_half(d)
-    out["m"] = to_half(m)
-    _store_five_bits(rows_of(lanes.astype(np.int32).astype(np.uint8), len(x)), out)
+def quantize_q5_1(x: Floats, out: Blocks, importance: Floats | None) -> None:
+    """x (rows, row) -> Q5_1 out (rows, row / 32). ``quantize_row_q5_1_ref``, and ``_impl``."""
+    d, m, levels = _from_minimum(x, 5, importance)
+    blocks = out.reshape(-1)
+    blocks["d"] = to_half(d)
+    blocks["m"] = to_half(m)
+    _store_five_bits(levels, blocks)
 
 
 def dequantize_q8(blocks: Blocks, out: Floats) -> None:

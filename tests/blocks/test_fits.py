@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from ggufscope.blocks import iq4, kquants
-from ggufscope.blocks.fits import affine, symmetric
+from ggufscope.blocks.fits import affine, positive, symmetric
 from tests.blocks.weights import TRIES, finite_edges, other_edges, random_weights, ties_of_tries
 
 F = np.float32
@@ -17,6 +17,7 @@ Lane = npt.NDArray[np.float32]
 SEARCHES = {
     "Q2_K": affine.AffineSearch(3, -0.5, 0.1, 15, absolute=True),
     "Q4_K": affine.AffineSearch(15, -1.0, 0.1, 20, absolute=False),
+    "Q4_K by importance": affine.by_importance(15),
 }
 
 
@@ -25,7 +26,7 @@ def nearest(value: F, low: int, high: int) -> int:
     return max(low, min(high, (bits & 0x7FFFFF) - 0x400000))
 
 
-def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F]:
+def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F, list[int]]:
     low = high = x[0]
     sum_w, sum_x = w[0], w[0] * x[0]
     for v, weight in zip(x[1:], w[1:], strict=True):
@@ -35,7 +36,7 @@ def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F]:
         sum_x += weight * v
     low = F(0) if low > 0 else low
     if high == low:
-        return F(0), low
+        return F(0), low, [0] * len(x)
 
     def misfit(levels: list[int], scale: F, minimum: F) -> F:
         total = F(0)
@@ -46,7 +47,8 @@ def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F]:
 
     iscale = F(search.top) / (high - low)
     scale = F(1) / iscale
-    best = misfit([nearest(iscale * (v - low), 0, search.top) for v in x], scale, low)
+    kept = [nearest(iscale * (v - low), 0, search.top) for v in x]
+    best = misfit(kept, scale, low)
     for i in range(search.last + 1):
         iscale = (F(search.first) + F(search.step) * F(i) + F(search.top)) / (high - low)
         levels = [nearest(iscale * (v - low), 0, search.top) for v in x]
@@ -64,8 +66,8 @@ def qkx2(x: Lane, w: Lane, search: affine.AffineSearch) -> tuple[F, F]:
                 new_scale = sum_xl / sum_l2
             error = misfit(levels, new_scale, new_low)
             if error < best:
-                best, scale, low = error, new_scale, new_low
-    return scale, low
+                best, scale, low, kept = error, new_scale, new_low, levels
+    return scale, low, kept
 
 
 def extreme(x: Lane) -> F:
@@ -76,25 +78,71 @@ def extreme(x: Lane) -> F:
     return most
 
 
-def qx(x: Lane, top: int) -> F:
+def qx(x: Lane, w: Lane, top: int) -> tuple[F, list[int]]:
     most = extreme(x)
     if abs(most) < F(1e-15):
-        return F(0)
+        return F(0), [0] * len(x)
     scale = best = F(0)
+    kept: list[int] = []
     for step in [0, *range(-9, 0), *range(1, 10)]:
         iscale = -(F(top) + F(0.1) * F(step)) / most
+        levels = [nearest(iscale * v, -top, top - 1) for v in x]
         sum_lx = sum_l2 = F(0)
-        for v in x:
-            level = F(nearest(iscale * v, -top, top - 1))
-            sum_lx += v * v * v * level
-            sum_l2 += v * v * level * level
+        for v, weight, level in zip(x, w, map(F, levels), strict=True):
+            sum_lx += weight * v * level
+            sum_l2 += weight * level * level
         if step == 0:
-            scale = sum_lx / sum_l2 if sum_l2 else F(0)
+            scale, kept = sum_lx / sum_l2 if sum_l2 else F(0), levels
             best = scale * sum_lx
         elif sum_l2 > 0 and sum_lx * sum_lx > best * sum_l2:
-            scale = sum_lx / sum_l2
+            scale, kept = sum_lx / sum_l2, levels
             best = scale * sum_lx
-    return scale
+    return scale, [level + top for level in kept]
+
+
+def qp(x: Lane, w: Lane, top: int) -> tuple[F, list[int]]:
+    most = F(0)
+    for v in x:
+        most = most if most > v else v
+    if most < F(1e-15):
+        return F(0), [0] * len(x)
+
+    def misfit(levels: list[int], scale: F) -> F:
+        total = F(0)
+        for v, weight, level in zip(x, w, levels, strict=True):
+            diff = v - scale * F(level)
+            total += weight * diff * diff
+        return total
+
+    anything = 1 << 24
+    iscale = F(top) / most
+    best = misfit([nearest(iscale * v, -anything, anything) & 255 for v in x], F(1) / iscale)
+    for step in [*range(-4, 0), *range(1, 5)]:
+        tried = (F(0.1) * F(step) + F(top)) / most
+        error = misfit([nearest(tried * v, -anything, top) for v in x], F(1) / tried)
+        if error < best:
+            best, iscale = error, tried
+    levels = [nearest(iscale * v, -anything, top) for v in x]
+    sum_lx = sum_l2 = F(0)
+    for v, weight, level in zip(x, w, map(F, levels), strict=True):
+        sum_lx += weight * v * level
+        sum_l2 += weight * level * level
+    levels = [level & 255 for level in levels]
+    for _ in range(5):
+        changed = False
+        for i, (v, weight) in enumerate(zip(x, w, strict=True)):
+            lx = sum_lx - weight * v * F(levels[i])
+            l2 = sum_l2 - weight * F(levels[i]) * F(levels[i])
+            if lx > 0 and l2 > 0:
+                new = nearest(v * l2 / lx, -anything, top)
+                if new != levels[i]:
+                    lx += weight * v * F(new)
+                    l2 += weight * F(new) * F(new)
+                    if lx * lx * sum_l2 > sum_lx * sum_lx * l2:
+                        levels[i], sum_lx, sum_l2, changed = new & 255, lx, l2, True
+        if not changed:
+            break
+    return (sum_lx / sum_l2 if sum_l2 > 0 else F(0)), levels
 
 
 def q3(x: Lane, top: int) -> tuple[F, list[int]]:
@@ -157,12 +205,12 @@ def iq4_scale(x: Lane) -> F:
     return scale
 
 
-def lanes(length: int, tries: int, count: int) -> Lane:
+def lanes(length: int, factors: list[float], count: int) -> Lane:
     """Lanes (length, count and more) of every kind of weight, ties of the tries among them."""
     rng = np.random.default_rng(length)
     edges = [x for _, x in [*finite_edges(), *other_edges()]]
     kinds = [
-        ties_of_tries(rng, count * length // 256, TRIES[tries]),
+        ties_of_tries(rng, count * length // 256, factors),
         random_weights(count * length, seed=length),
         np.concatenate([x[rng.integers(len(x)), :length][None] for x in edges]),
     ]
@@ -182,28 +230,58 @@ def _as_c() -> object:
         yield
 
 
-@pytest.mark.parametrize(("name", "length"), [("Q2_K", 16), ("Q4_K", 32)])
-def test_qkx2_is_the_loop(name: str, length: int) -> None:
+def counted(x: Lane) -> Lane:
+    """What the weights x (k, lanes) may count by importance; some nothing, and some lanes all."""
+    rng = np.random.default_rng(9)
+    importance = np.where(rng.random(x.shape) < 0.1, 0, rng.lognormal(0, 3, x.shape)).astype(F)
+    importance[:, rng.integers(0, x.shape[1], 20)] = 0
+    importance *= np.sqrt(F(1e-4) + x * x)
+    return importance
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "count"),
+    [("Q2_K", 16, 400), ("Q4_K", 32, 400), ("Q4_K by importance", 32, 100)],
+)
+def test_qkx2_is_the_loop(name: str, length: int, count: int) -> None:
     search = SEARCHES[name]
-    x = lanes(length, search.top, 400)
+    x = lanes(length, [float(search.factor(i)) for i in range(search.last + 1)], count)
     mean_square = np.array([sum((v * v for v in lane), F(0)) for lane in x.T]) / F(length)
     weights = np.abs(x) if name == "Q2_K" else np.sqrt(mean_square) + np.abs(x)
+    weights = counted(x) if "importance" in name else weights
     expected = [qkx2(a, b, search) for a, b in zip(x.T, weights.T, strict=True)]
-    scale, minimum = affine.qkx2(x, weights, search)
-    assert same(scale, [pair[0] for pair in expected])
+    fit = affine.qkx2(x, weights, search)
+    assert same(fit.scale, [each[0] for each in expected])
     # Nothing reads the sign of a minimum of zero.
-    assert same(minimum + F(0), [pair[1] + F(0) for pair in expected])
+    assert same(fit.minimum + F(0), [each[1] + F(0) for each in expected])
+    assert fit.levels(x, search.top).T.tolist() == [each[2] for each in expected]
 
 
-def test_qx_is_the_loop() -> None:
-    x = lanes(16, 32, 600)
-    assert same(symmetric.qx(x, x * x, 32), [qx(lane, 32) for lane in x.T])
+@pytest.mark.parametrize(("top", "by_importance", "count"), [(32, False, 600), (8, True, 200)])
+def test_qx_is_the_loop(top: int, by_importance: bool, count: int) -> None:
+    x = lanes(16, [top + 0.1 * i for i in range(-9, 10)], count)
+    weights = counted(x) if by_importance else x * x
+    expected = [qx(a, b, top) for a, b in zip(x.T, weights.T, strict=True)]
+    scale, iscale = symmetric.qx(x, weights, top)
+    assert same(scale, [each[0] for each in expected])
+    assert symmetric.qx_levels(x, iscale, top).T.tolist() == [each[1] for each in expected]
+
+
+def test_qp_is_the_loop() -> None:
+    factors = [15 + 0.1 * i for i in range(-4, 5)]
+    # Scales are above zero, but for rounding errors.
+    x = np.concatenate([np.abs(lanes(16, factors, 400)), lanes(16, factors, 200)], axis=1)
+    weights = counted(x)
+    expected = [qp(a, b, 15) for a, b in zip(x.T, weights.T, strict=True)]
+    scale, levels = positive.qp(x, weights, 15)
+    assert same(scale, [each[0] for each in expected])
+    assert levels.T.tolist() == [each[1] for each in expected]
 
 
 def test_q3_is_the_loop() -> None:
     # Weights in half steps are near to many ties of the descent; few lanes tell rounding errors.
     halves = np.random.default_rng(3).integers(-8, 8, (16, 20_000)) * F(0.15)
-    x = np.concatenate([lanes(16, 3, 6000), halves.astype(np.float32)], axis=1)
+    x = np.concatenate([lanes(16, TRIES[3], 6000), halves.astype(np.float32)], axis=1)
     scale, levels = symmetric.q3(x, x * x, 4)
     expected = [q3(lane, 4) for lane in x.T]
     assert same(scale, [pair[0] for pair in expected])
@@ -211,7 +289,7 @@ def test_q3_is_the_loop() -> None:
 
 
 def test_the_search_of_iq4_is_the_loop() -> None:
-    x = lanes(32, 15, 200)
+    x = lanes(32, TRIES[15], 200)
     scale = symmetric.qvalues(x, x * x, F(-127), iq4._nearest)
     assert same(scale, [iq4_scale(lane) for lane in x.T])
 

@@ -1,55 +1,95 @@
-"""An importance of columns: held to ``ggml_quantize_chunk``, or refused where it would be lost."""
+"""An importance of columns: held to ``ggml_quantize_chunk``, edge data on both sides included."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ggufscope.blocks.codec import CODECS, NUMPY, quantize
 from ggufscope.blocks.layouts import LAYOUTS
-from ggufscope.errors import MismatchedArray, UnmakeableType
-from tests.blocks.weights import finite_edges, random_weights
+from ggufscope.errors import MismatchedArray
+from tests.blocks.weights import finite_edges, importances, other_edges, random_weights
 from tests.oracles import ggml_quantize
 
 ROW = 1024
-WEIGHED = ["Q4_0", "Q5_0", "Q6_K", "IQ4_NL", "IQ4_XS"]
-NOT_YET = ["Q4_1", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K"]
-UNTOUCHED = [name for name in CODECS if CODECS[name].quantize and name not in {*WEIGHED, *NOT_YET}]
+WEIGHED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+WEIGHED += ["IQ4_NL", "IQ4_XS"]
+UNTOUCHED = [name for name in CODECS if CODECS[name].quantize and name not in WEIGHED]
+EDGES = dict(finite_edges()) | dict(other_edges())
+IMPORTANCES = dict(importances(ROW))
 
 pytestmark = pytest.mark.usefixtures("engine")
 
 
-def importance() -> npt.NDArray[np.float32]:
-    """(row,): as an importance matrix has it, a few columns far above the rest and some at 0."""
-    rng = np.random.default_rng(2)
-    columns = rng.lognormal(0, 2, ROW).astype(np.float32)
-    columns[rng.integers(0, ROW, 40)] = 0
-    columns[256:272] = 0
-    return columns
+@cache
+def some_of_each_edge() -> npt.NDArray[np.float32]:
+    """(rows, ROW): a block or two of every kind of weight, side by side."""
+    rng = np.random.default_rng(5)
+    some = [x[rng.integers(0, len(x), 2)] for x in [*EDGES.values(), random_weights(20 * 256)]]
+    blocks = np.concatenate(some)
+    return np.resize(blocks, (len(blocks) // 4, ROW))
+
+
+@cache
+def made_by_ggml(name: str, kind: str, edge: str) -> bytes:
+    return ggml_quantize(weights(edge), LAYOUTS[name], IMPORTANCES[kind]).tobytes()
+
+
+@cache
+def weights(edge: str) -> npt.NDArray[np.float32]:
+    if edge == "some of each":
+        return some_of_each_edge()
+    x = random_weights(200 * ROW) if edge == "bulk" else EDGES[edge]
+    return np.resize(x, (max(1, x.size // ROW), ROW))
 
 
 @pytest.mark.parametrize("name", [*WEIGHED, *UNTOUCHED])
 def test_the_bytes_are_ggmls(name: str) -> None:
-    x = random_weights(400 * ROW).reshape(-1, ROW)
-    ours = quantize(x, name, importance=importance())
-    assert ours.tobytes() == ggml_quantize(x, LAYOUTS[name], importance()).tobytes()
+    x = weights("bulk")
+    ours = quantize(x, name, importance=IMPORTANCES["typical"])
+    assert ours.tobytes() == made_by_ggml(name, "typical", "bulk")
     assert (ours.tobytes() != quantize(x, name).tobytes()) == (name in WEIGHED)
 
 
 @pytest.mark.parametrize("name", WEIGHED)
 def test_the_bytes_of_edges_are_ggmls(name: str) -> None:
-    for edge, x in finite_edges():
-        rows = np.resize(x, (max(1, x.size // ROW), ROW))
-        ours = quantize(rows, name, importance=importance(), check_finite=False)
-        assert ours.tobytes() == ggml_quantize(rows, LAYOUTS[name], importance()).tobytes(), edge
+    for edge in EDGES:
+        ours = quantize(weights(edge), name, importance=IMPORTANCES["typical"], check_finite=False)
+        assert ours.tobytes() == made_by_ggml(name, "typical", edge), edge
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_it_is_refused_where_it_would_be_lost(name: str) -> None:
-    with pytest.raises(UnmakeableType, match="cannot be made by importance") as caught:
-        quantize(np.ones((2, ROW), np.float32), name, importance=importance())
-    assert "Q6_K" in caught.value.hint
+@pytest.mark.parametrize("kind", IMPORTANCES)
+@pytest.mark.parametrize("name", WEIGHED)
+def test_the_bytes_are_ggmls_by_any_importance(name: str, kind: str) -> None:
+    x = some_of_each_edge()
+    ours = quantize(x, name, importance=IMPORTANCES[kind], check_finite=False)
+    assert ours.tobytes() == made_by_ggml(name, kind, "some of each")
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    rows=st.integers(1, 40),
+    blocks=st.integers(1, 9),
+    kind=st.sampled_from(sorted(IMPORTANCES)),
+    seed=st.integers(0, 1 << 32),
+)
+def test_rows_of_any_length_are_ggmls(
+    name: str, rows: int, blocks: int, kind: str, seed: int
+) -> None:
+    layout = LAYOUTS[name]
+    rng = np.random.default_rng(seed)
+    row = blocks * layout.block_length
+    among = some_of_each_edge().reshape(-1, 32)
+    x = among[rng.integers(0, len(among), rows * row // 32)].reshape(rows, row)
+    columns = dict(importances(row))[kind]
+    ours = quantize(x, name, importance=columns, check_finite=False, threads=1)
+    assert ours.tobytes() == ggml_quantize(x, layout, columns).tobytes()
 
 
 @pytest.mark.parametrize(

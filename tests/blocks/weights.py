@@ -126,6 +126,9 @@ def finite_edges() -> Iterator[tuple[str, Rows]]:
     spread = np.linspace(-0.9, 0.9, 32, dtype=np.float32)
     spread[5] = 1
     yield "peaks about powers of two", _rows(top * spread)
+    for most in (3, 15, 31):
+        factors = [most - 0.9 + 0.05 * i for i in range(37)]
+        yield f"ties of the tries for {most} levels by importance", ties_of_tries(rng, 64, factors)
 
 
 def other_edges() -> Iterator[tuple[str, Rows]]:
@@ -154,3 +157,23 @@ def other_edges() -> Iterator[tuple[str, Rows]]:
         mixed, jumping = sprinkle(mixed, value, 0.02), sprinkle(jumping, value, 0.01)
     yield "all three", mixed
     yield "all three, and jumps", jumping
+
+
+def importances(row: int) -> Iterator[tuple[str, Rows]]:
+    """Give names and importances (row,) of columns, none below 0 or without end."""
+    rng = np.random.default_rng(17)
+    typical = rng.lognormal(0, 2, row)
+    typical[rng.random(row) < 0.04] = 0
+    typical[row // 4 : row // 4 + 16] = 0
+    yield "typical", typical.astype(np.float32)
+    yield "zeros", np.zeros(row, np.float32)
+    yield "minus zeros", -np.zeros(row, np.float32)
+    yield "all equal", np.full(row, 0.3, np.float32)
+    hot = np.zeros(row, np.float32)
+    hot[row // 3] = 700
+    yield "one hot column", hot
+    yield "one hot column above the rest", hot + np.float32(1e-3)
+    yield "huge ratios", (10 ** rng.uniform(-44, 38, row)).astype(np.float32)
+    yield "huge", np.full(row, 3e38, np.float32)
+    yield "denormals", (rng.integers(0, 9, row) * 1e-45).astype(np.float32)
+    yield "every other block", (np.arange(row) // 16 % 2).astype(np.float32)

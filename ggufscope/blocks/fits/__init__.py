@@ -5,16 +5,17 @@ the best. So ggml tries a few wider and narrower scales; for each it rounds the 
 and solves for the scale that fits these levels best, by weighted least squares. The best is kept.
 
 =============  ======================  ==========================================
-``affine``     scale * L + minimum     qkx2
+``affine``     scale * L + minimum     qkx2, qkx3 (which is the same search)
 ``symmetric``  scale * L, both signs   qx, q3, and qvalues (IQ4's, which has no name in ggml)
+``positive``   scale * L, from 0       qp
 =============  ======================  ==========================================
 
 All arrays are lanes, ``(k, lanes)``: see ``ordered``. What a weight counts in the fit is handed in
-by the format, in an array of the shape of x. A search may come in two forms, one code. The *quick*
-form rounds by adding ``MAGIC`` and clamps while the sum is still a float, and forgets the levels:
-the caller rounds again anyway, with the scales that were stored. It is exact where every number to
-round stays within ``MAGIC_REACH``. The *careful* form reads the bits as ggml does, and keeps the
-levels. It does again the lanes of qkx2 that may leave the range (a NaN, an infinity, a spread that
-overflows or nearly vanishes), and those whose stored scale came out as zero: there ggml leaves the
-levels of the search in place.
+by the format, in an array of the shape of x. A search may come
+in two forms, one code. The *quick* form rounds by adding ``MAGIC`` and clamps while the sum is
+still a float. It is exact where every number to round stays within ``MAGIC_REACH``. The *careful*
+form reads the bits as ggml does, and does again the lanes that may leave the range (a NaN, an
+infinity, a spread that overflows or nearly vanishes). The levels are not kept, but what they are
+made with: most formats round again anyway, with the scales that were stored, and need them only
+where the stored scale came out as zero.
 """

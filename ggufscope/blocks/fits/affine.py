@@ -1,4 +1,4 @@
-"""A scale and a minimum: qkx2. Levels from 0, ``x = scale * L + minimum``."""
+"""A scale and a minimum: qkx2, qkx3. Levels from 0, ``x = scale * L + minimum``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Floats
+from ggufscope.arrays import Bytes, Floats
 from ggufscope.blocks.ordered import MAGIC, largest, nearest_level, round_quick, smallest, sum_rows
 
 # Bounds for a spread, within which iscale and what it multiplies are certain to stay in range.
@@ -35,13 +35,33 @@ class AffineSearch:
         return np.float32(self.first) + np.float32(self.step) * np.float32(i) + np.float32(self.top)
 
 
-def qkx2(
-    x: Floats, weights: Floats, search: AffineSearch, kept: Floats | None = None
-) -> tuple[Floats, Floats]:
-    """x, weights (k, lanes) -> scale (lanes,), minimum (lanes,) <= 0. ``make_qkx2_quants``.
+def by_importance(top: int) -> AffineSearch:
+    """Return what every format asks for where columns have an importance."""
+    return AffineSearch(top, first=-0.9, step=0.05, last=36, absolute=False)
 
-    ggml returns the minimum negated. With ``kept`` (k, lanes) the form is the careful one, and it
-    receives the levels; without, lanes that leave the range of the quick form are searched again.
+
+@dataclass(frozen=True, slots=True)
+class AffineFit:
+    """What qkx2 found, for each lane (lanes,)."""
+
+    scale: Floats
+    minimum: Floats
+    """At most 0. ggml returns it negated."""
+
+    iscale: Floats
+    start: Floats
+    """With ``iscale``, what the levels of the fit are made with: a try starts from the minimum of
+    the one before."""
+
+    def levels(self, x: Floats, top: int) -> Bytes:
+        """x (k, lanes) -> levels (k, lanes) of the fit."""
+        return nearest_level((x - self.start) * self.iscale, 0, top).astype(np.uint8)
+
+
+def qkx2(x: Floats, weights: Floats, search: AffineSearch, careful: bool = False) -> AffineFit:
+    """x, weights (k, lanes) -> the fit of each lane. ``make_qkx2_quants``, ``make_qkx3_quants``.
+
+    In the quick form, lanes that leave its range are searched again in the careful one.
     """
     low, high = smallest(x), largest(x)
     minimum: Floats = np.where(low > 0, np.float32(0), low)
@@ -60,11 +80,11 @@ def qkx2(
         iscale = factor / spread
         np.subtract(x, minimum, out=t)
         np.multiply(t, iscale, out=t)
-        if kept is None:
+        if careful:
+            t[...] = nearest_level(t, 0, search.top)
+        else:
             # high is less than half a level above the top until factor is.
             round_quick(t, floor, ceiling if factor > search.top + 0.49 else None)
-        else:
-            t[...] = nearest_level(t, 0, search.top)
         return iscale
 
     def misfit(scale: Floats, minimum: Floats) -> Floats:
@@ -76,13 +96,12 @@ def qkx2(
         np.multiply(u, weights, out=u)
         return sum_rows(u)
 
-    scale: Floats = np.float32(1) / divide(np.float32(search.top))
+    kept, start = divide(np.float32(search.top)), minimum.copy()
+    scale: Floats = np.float32(1) / kept
     best = misfit(scale, minimum)
-    if kept is not None:
-        kept[...] = t
     wl = np.empty_like(x)
     for i in range(search.last + 1):
-        divide(search.factor(i))
+        iscale = divide(search.factor(i))
         np.multiply(weights, t, out=wl)
         sum_l = sum_rows(wl)
         sum_l2 = sum_rows(np.multiply(wl, t, out=u))
@@ -97,23 +116,24 @@ def qkx2(
         better = (det > 0) & (error < best)
         np.copyto(best, error, where=better)
         np.copyto(scale, new_scale, where=better)
+        np.copyto(kept, iscale, where=better)
+        np.copyto(start, minimum, where=better)
         np.copyto(minimum, new_minimum, where=better)
-        if kept is not None:
-            np.copyto(kept, t, where=better)
         # The next try starts from the new minimum.
         np.subtract(high, minimum, out=spread)
         np.minimum(thinnest, spread, out=thinnest)
         np.maximum(thickest, spread, out=thickest)
     scale[flat] = 0
-    if kept is not None:
-        kept[:, flat] = 0
-        return scale, minimum
+    kept[flat] = 0
+    fit = AffineFit(scale, minimum, kept, start)
+    if careful:
+        return fit
     # Whatever the minimum became, |x - minimum| <= spread / _THIN then, so no number to round was
     # above 2**16 times the levels. A comparison with NaN is false.
     inside = (thinnest >= bound) & (thinnest > _TINY) & (thickest < _HUGE) & np.isfinite(sum_x)
     again = np.flatnonzero(~(inside | flat))
     if again.size:
-        part, part_weights = np.take(x, again, axis=1), np.take(weights, again, axis=1)
-        careful = qkx2(part, part_weights, search, np.empty_like(part))
-        scale[again], minimum[again] = careful
-    return scale, minimum
+        part = qkx2(np.take(x, again, axis=1), np.take(weights, again, axis=1), search, True)
+        for name in AffineFit.__slots__:
+            getattr(fit, name)[again] = getattr(part, name)
+    return fit

@@ -14,17 +14,20 @@ def by_column(importance: Floats, lanes: Floats) -> Floats:
     return np.tile(runs.T, lanes.shape[1] // len(runs))
 
 
-def by_column_and_size(
-    importance: Floats, lanes: Floats, x: Floats, length: int, times: int
-) -> Floats:
-    """x (rows, row), its lanes (k, lanes) -> (k, lanes): importance * sqrt(mean + x * x).
+def sums_of_squares(x: Floats, length: int) -> Floats:
+    """x (rows, row) -> (x.size / length,): the sum of x * x over each block, or each row."""
+    return sum_rows(np.square(lanes_of(x, length)))
 
-    The mean is ``times`` the mean square of the ``length`` weights around: a block, or a row. ggml
-    calls it ``sigma2``. So a weight near to zero counts too, as far as its neighbours are large.
+
+def by_column_and_size(importance: Floats, lanes: Floats, sigma2: Floats) -> Floats:
+    """Return importance (row,) * sqrt(sigma2 + x * x) for the lanes x (k, lanes) of (rows, row).
+
+    ``sigma2`` is the mean square of the weights around, or twice that: (blocks,) or (rows,). So a
+    weight near to zero counts too, as far as its neighbours are large. The format makes it out of
+    ``sums_of_squares``, because ggml's formats round, and overflow, in orders of their own.
     """
-    mean = sum_rows(np.square(lanes_of(x, length))) / np.float32(length / times)
     weights = np.square(lanes)
-    weights += np.repeat(mean, length // len(lanes))
+    weights += np.repeat(sigma2, lanes.shape[1] // len(sigma2))
     np.sqrt(weights, out=weights)
     weights *= by_column(importance, lanes)
     return weights
