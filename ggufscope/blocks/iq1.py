@@ -100,7 +100,7 @@ def _fit(
     # Each vector of eight belongs to one run: all of IQ1_S's to its only one, IQ1_M's to their own.
     run = np.arange(length // 8)[:, None] * 8 * runs // length
     lowest = np.where(moved >> runs - 1 - run & 1, -_ONE - DELTA, -_ONE + DELTA)
-    shape = (-1, 8, len(live))
+    shape = (length // 8, 8, len(live))
     vectors, counts = (of.reshape(shape).swapaxes(0, 1) for of in (x, weights))
     points = book.pack(levels.reshape(shape).swapaxes(0, 1))
     vector, lane = np.nonzero(book.place[points] < 0)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Grid, Integers, Ints, Words16
 from ggufscope.blocks import grids
+from ggufscope.errors import UnmakeableBlock
 
 SLACK: Final = 16
 """Entries behind the last list, so that a kernel may read a whole vector from any place."""
@@ -74,6 +75,14 @@ def codebook(name: str) -> Codebook:
     place[entries] = np.arange(len(entries))
     place[points[off]] = ~starts
     return Codebook(levels, length, place, near)
+
+
+def no_finite_squares() -> UnmakeableBlock:
+    """Return the error for weights that no entry is near to, where an assertion of ggml fails."""
+    return UnmakeableBlock(
+        "squares of these weights are no finite numbers, and ggml ends there",
+        hint="choose another type, such as Q8_0 or F16",
+    )
 
 
 def _lists(outside: Grid, inside: Grid, entries: Ints, reach: int) -> tuple[Words16, Ints]:

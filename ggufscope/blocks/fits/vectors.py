@@ -15,9 +15,8 @@ from ggufscope.arrays import Bytes, Floats, Ints, Mask
 from ggufscope.blocks.fits.positive import qp
 from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.layouts import SUPER
-from ggufscope.blocks.neighbours import Codebook
+from ggufscope.blocks.neighbours import Codebook, no_finite_squares
 from ggufscope.blocks.ordered import LARGEST, lanes_of, nearest_level, sum_rows
-from ggufscope.errors import UnmakeableBlock
 
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
@@ -115,7 +114,7 @@ def _magnitudes(x: Floats, weights: Floats, even: bool) -> tuple[Floats, Bytes]:
     and its magnitude is below zero.
     """
     minus = ~(x >= 0)
-    values = np.where(minus, -x, x).reshape(-1, 8, x.shape[1])
+    values = np.where(minus, -x, x).reshape(len(x) // 8, 8, x.shape[1])
     minus = minus.reshape(values.shape)
     if even:
         cost = (weights * x * x).reshape(values.shape)
@@ -182,7 +181,7 @@ def _search(
 
 def _vectors(x: Floats, book: Codebook) -> Floats:
     """x (k, n) -> (length, k / length, n)."""
-    return x.reshape(-1, book.length, x.shape[1]).swapaxes(0, 1)
+    return x.reshape(len(x) // book.length, book.length, x.shape[1]).swapaxes(0, 1)
 
 
 def best_neighbour(
@@ -227,7 +226,4 @@ def best_neighbour(
 def require(made: bool) -> None:
     """Raise ``UnmakeableBlock`` where an assertion of ggml fails."""
     if not made:
-        raise UnmakeableBlock(
-            "ggml ends here: these weights, or their squares, are no finite numbers",
-            hint="choose another type, such as Q2_K",
-        )
+        raise no_finite_squares()

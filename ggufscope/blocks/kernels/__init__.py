@@ -20,17 +20,21 @@ from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks import grids
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.neighbours import codebook, no_finite_squares
 
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
 """The best first. Other machines than x86-64 have the last alone."""
 
 _DONE: Final = 0
+_REFUSED: Final = 3
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
+    "search": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
+    "searches": (ctypes.c_int,),
     "weighs": (ctypes.c_int,),
 }
 
@@ -64,9 +68,23 @@ class Kernels:
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data
+        if self._searches(layout):
+            self._search(layout, x, out, weights)
+            return
         call = self._function("quantize")
         if call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights) != _DONE:
             raise ValueError(f"no kernel makes {layout.name} by importance yet")
+
+    def _search(self, layout: Layout, x: Floats, out: Blocks, importance: int | None) -> None:
+        book = codebook(layout.name)
+        done = self._function("search")(
+            *(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, importance),
+            *(book.place.ctypes.data, book.near.ctypes.data),
+        )
+        if done == _REFUSED:
+            raise no_finite_squares()
+        if done != _DONE:
+            raise ValueError(f"no kernel makes {layout.name} without an importance")
 
     def dequantize(self, layout: Layout, blocks: Blocks, out: Floats) -> None:
         """blocks (n,) -> out (n, block_length)."""
@@ -85,7 +103,11 @@ class Kernels:
 
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
-        return self.reads(layout) and bool(self._function("makes")(layout.number))
+        made = self._function("makes")(layout.number) or self._searches(layout)
+        return self.reads(layout) and bool(made)
+
+    def _searches(self, layout: Layout) -> bool:
+        return bool(self._function("searches")(layout.number))
 
     def weighs(self, layout: Layout) -> bool:
         """Whether the type would be made by importance: what no kernel does yet."""
