@@ -225,6 +225,9 @@ class UnmakeableType(CodecError):
 class UnmakeableBlock(CodecError):
     """Weights that the search of a type finds nothing for: ggml ends there."""
 
+    row: int = 0
+    """In the array that was to be quantized."""
+
 
 class NonFiniteWeight(CodecError):
     """A NaN or an infinity among the weights to quantize."""

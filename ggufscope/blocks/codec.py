@@ -20,6 +20,7 @@ from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
 from ggufscope.blocks.kernels import Kernels, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
+from ggufscope.blocks.neighbours import squares_overflow
 from ggufscope.errors import (
     BadUsage,
     GGUFScopeError,
@@ -216,7 +217,7 @@ def require_makeable(
     if codec.needs_importance and not importance:
         raise error(
             f"{what} would become {type}, which cannot be made without an importance matrix",
-            hint="give one; of the types that need none, Q2_K and IQ2_S are the smallest",
+            hint="give one, or choose a type that needs none, such as Q2_K",
         )
     return codec.quantize
 
@@ -276,13 +277,16 @@ def quantize(
             _check_finite(part, start * row, weights.shape)
         try:
             make(part, blocks[start:stop], columns)
-        except UnmakeableBlock:
+        except UnmakeableBlock as error:
             for number in range(len(part)):  # which row it was
                 try:
                     make(part[number : number + 1], blocks[start + number :][:1], columns)
-                except UnmakeableBlock as error:
-                    raise error.about(f"row {(start + number) * row // whole}") from None
-            raise
+                except UnmakeableBlock:
+                    error.row = (start + number) * row // whole
+                    break
+            found = squares_overflow(f"row {error.row} as {layout.name}")
+            found.row = error.row
+            raise found from None
 
     _run(convert, len(rows), row, threads)
     return blocks.reshape(shape)

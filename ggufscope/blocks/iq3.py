@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Floats
+from ggufscope.arrays import Blocks, Floats, Integers, Places
 from ggufscope.blocks import grids
 from ggufscope.blocks.fits.vectors import (
     Fitted,
@@ -70,12 +70,23 @@ def quantize_iq3_xxs(x: Floats, out: Blocks, importance: Floats | None) -> None:
     blocks[zero] = np.zeros((), blocks.dtype)
 
 
+def _in_order(values: Integers, order: Places) -> Integers:
+    """values (n, m), order (n, s) -> (n, m): each row by its runs of m / s, in that order."""
+    runs = values.reshape(*order.shape, -1)
+    return np.take_along_axis(runs, order[:, :, None], axis=1).reshape(values.shape)
+
+
 def quantize_iq3_s(x: Floats, out: Blocks, importance: Floats | None) -> None:
-    """x (rows, row) -> IQ3_S out (rows, row / 256). Follows ``quantize_row_iq3_s_impl``."""
+    """x (rows, row) -> IQ3_S out (rows, row / 256). Follows ``quantize_row_iq3_s_impl``.
+
+    Where 32 weights in a row are all zero, those after them are stored in their place, and are read
+    as if they were others. llama-quantize's files have that; so these have it too.
+    """
     fitted, blocks = _fit(x, importance, "IQ3_S", _S), out.reshape(-1)
     d, levels, zero = stored_scales(fitted.scales, 31, 16)
     blocks["d"] = to_half(np.where(zero, np.float32(0), d * _FINER))
-    blocks["qs"] = fitted.entries & 255
+    first = np.argsort(~fitted.live, axis=1, kind="stable")  # the others are zeros anyway
+    blocks["qs"] = _in_order(fitted.entries & 255, first)
     blocks["qh"] = pack_fields((fitted.entries >> 8).astype(np.uint8), 1, 1)
-    blocks["signs"] = fitted.signs
+    blocks["signs"] = _in_order(fitted.signs, first)
     blocks["scales"] = pack_fields(np.where(zero[:, None], 0, levels).astype(np.uint8), 4, 1)

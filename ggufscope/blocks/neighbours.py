@@ -77,11 +77,11 @@ def codebook(name: str) -> Codebook:
     return Codebook(levels, length, place, near)
 
 
-def no_finite_squares() -> UnmakeableBlock:
+def squares_overflow(where: str) -> UnmakeableBlock:
     """Return the error for weights that no entry is near to, where an assertion of ggml fails."""
     return UnmakeableBlock(
-        "squares of these weights are no finite numbers, and ggml ends there",
-        hint="choose another type, such as Q8_0 or F16",
+        f"{where}: squares of the weights are no finite numbers, and ggml ends there",
+        hint="choose another type for it, such as Q8_0 or F16",
     )
 
 

@@ -20,7 +20,9 @@ from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.partial import UnderWay
+from ggufscope.blocks.neighbours import squares_overflow
 from ggufscope.container.source import Identity, read_into
+from ggufscope.errors import UnmakeableBlock
 
 
 def threads_serve() -> bool:
@@ -61,9 +63,9 @@ class Job:
         return self.rows * LAYOUTS[self.type].row_bytes(self.row_length)
 
 
-def require_makeable(type_: str, tensor: str) -> None:
-    """Raise ``NotConvertible`` where this program cannot quantize to a type."""
-    codec.require_makeable(type_, f"tensor {tensor!r}")
+def require_makeable(type_: str, tensor: str, *, importance: bool) -> None:
+    """Raise ``NotConvertible`` where a tensor cannot be made a type, with or without importance."""
+    codec.require_makeable(type_, f"tensor {tensor!r}", importance=importance)
 
 
 def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
@@ -83,7 +85,7 @@ def run(job: Job) -> dict[str, WeightError]:
     """Do a job; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
-    ``TargetUnwritable``.
+    ``TargetUnwritable``, or ``UnmakeableBlock`` where ggml would end.
     """
     raw = bytearray(job.nbytes)
     read_into(job.path, job.identity, job.offset, memoryview(raw), f"tensor {job.tensor!r}")
@@ -98,7 +100,11 @@ def run(job: Job) -> dict[str, WeightError]:
             data = blocks.view(np.uint8).data
             costs[output.type] = WeightError(0.0, squared, 0.0, weights.size)
         else:
-            made = quantize(weights, output.type, threads=1, check_finite=False)
+            try:
+                made = quantize(weights, output.type, threads=1, check_finite=False)
+            except UnmakeableBlock as error:
+                where = f"tensor {job.tensor!r}, row {job.first_row + error.row}, as {output.type}"
+                raise squares_overflow(where) from None
             data = made.reshape(-1).view(np.uint8).data
             costs[output.type] = _error(weights, squared, made, output.type)
         for file, offset in output.places:

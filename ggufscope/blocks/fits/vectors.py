@@ -15,7 +15,7 @@ from ggufscope.arrays import Bytes, Floats, Ints, Mask
 from ggufscope.blocks.fits.positive import qp
 from ggufscope.blocks.fits.weights import by_column
 from ggufscope.blocks.layouts import SUPER
-from ggufscope.blocks.neighbours import Codebook, no_finite_squares
+from ggufscope.blocks.neighbours import Codebook, squares_overflow
 from ggufscope.blocks.ordered import LARGEST, lanes_of, nearest_level, sum_rows
 
 _ONE = np.float32(1)
@@ -52,6 +52,8 @@ class Fitted:
     """(n, 256 / length of a vector): numbers of entries."""
     signs: Bytes
     """(n, 32): a bit a weight."""
+    live: Mask
+    """(n, sub-blocks): those that are not stored as zeros."""
 
 
 def sigma2_of(x: Floats, times: int) -> Floats:
@@ -93,6 +95,7 @@ def fit_vectors(x: Floats, lanes: Floats, weights: Floats, book: Codebook, searc
         np.abs(scale).reshape(blocks, -1),
         np.where(live, book.place[points], 0).T.reshape(blocks, -1),
         signs.T.reshape(blocks, -1),
+        live.reshape(blocks, -1),
     )
 
 
@@ -226,4 +229,4 @@ def best_neighbour(
 def require(made: bool) -> None:
     """Raise ``UnmakeableBlock`` where an assertion of ggml fails."""
     if not made:
-        raise no_finite_squares()
+        raise squares_overflow("a block")

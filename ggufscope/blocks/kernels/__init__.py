@@ -20,7 +20,7 @@ from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks import grids
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
-from ggufscope.blocks.neighbours import codebook, no_finite_squares
+from ggufscope.blocks.neighbours import codebook, squares_overflow
 
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
 """The best first. Other machines than x86-64 have the last alone."""
@@ -82,7 +82,7 @@ class Kernels:
             *(book.place.ctypes.data, book.near.ctypes.data),
         )
         if done == _REFUSED:
-            raise no_finite_squares()
+            raise squares_overflow("a block")
         if done != _DONE:
             raise ValueError(f"no kernel makes {layout.name} without an importance")
 

@@ -176,7 +176,7 @@ INLINE bool search_split(const Codebook &book, const F *x, const F *weights, flo
 
 INLINE bool quantize_iq1_s(const Group &group, IQ1_S *out) {
     F sigma2 = sigma2_of<2>(group), scales[8];
-    I points[32], minus[8], levels[8];
+    I points[32], minus[8], levels[8], zero;
     for (int j = 0; j < 8; j++) {
         F x[32], weights[32];
         turn_rows<32>(group.x, j * 32, x);
@@ -184,11 +184,11 @@ INLINE bool quantize_iq1_s(const Group &group, IQ1_S *out) {
         if (!search_split<32, 1>(group.book, x, weights, 1e-12f, scales + j, points + j * 4, minus + j))
             return false;
     }
-    F d = stored_scales<8, 15, 8>(scales, levels);
+    F d = stored_scales<8, 15, 8>(scales, levels, &zero);
     for (int lane = 0; lane < W; lane++) {
         out[lane].d = to_half(d[lane] * 1.125f);
         for (int j = 0; j < 8; j++) {
-            int high = d[lane] == 0 ? 0 : (levels[j][lane] | minus[j][lane] << 3) << 12;
+            int high = zero[lane] ? 0 : (levels[j][lane] | minus[j][lane] << 3) << 12;
             for (int i = 0; i < 4; i++) {
                 int entry = group.book.place[points[j * 4 + i][lane]];
                 out[lane].qs[j * 4 + i] = (Byte)entry;
@@ -202,7 +202,7 @@ INLINE bool quantize_iq1_s(const Group &group, IQ1_S *out) {
 
 INLINE bool quantize_iq1_m(const Group &group, IQ1_M *out) {
     F sigma2 = sigma2_of<2>(group), scales[16], sum_qx = {}, sum_q2 = {};
-    I points[32], minus[16], levels[16];
+    I points[32], minus[16], levels[16], zero;
     F x[16], weights[16];
     for (int j = 0; j < 16; j++) {
         turn_rows<16>(group.x, j * 16, x);
@@ -210,7 +210,7 @@ INLINE bool quantize_iq1_m(const Group &group, IQ1_M *out) {
         if (!search_split<16, 2>(group.book, x, weights, 1e-7f, scales + j, points + j * 2, minus + j))
             return false;
     }
-    F d = stored_scales<16, 15, 8>(scales, levels);
+    F d = stored_scales<16, 15, 8>(scales, levels, &zero);
     // The scale of the super-block is solved for again, with all that is stored.
     for (int j = 0; j < 16; j++) {
         turn_rows<16>(group.x, j * 16, x);
@@ -224,7 +224,6 @@ INLINE bool quantize_iq1_m(const Group &group, IQ1_M *out) {
             sum_q2 += weights[i] * q * q;
         }
     }
-    I zero = d == 0;
     d = sum_q2 > 0 ? sum_qx / sum_q2 : d;
     for (int lane = 0; lane < W; lane++) {
         uint16_t words[4], bits = to_half(d[lane] * 1.1125f);

@@ -17,8 +17,8 @@ INLINE bool quantize_iq2_xxs(const Group &group, IQ2_XXS *out) {
     typedef Search<32, 2, 6, true, Again::ALL> How;
     Fitted<How> fitted;
     if (!fit_vectors<How, 1>({0.1f, 1e-15f}, group, 0, fitted)) return false;
-    I levels[8];
-    F d = stored_scales<8, 31, 16>(fitted.scales, levels);
+    I levels[8], zero;
+    F d = stored_scales<8, 31, 16>(fitted.scales, levels, &zero);
     for (int lane = 0; lane < W; lane++) {
         Byte *qs = (Byte *)out[lane].qs;
         out[lane].d = to_half(d[lane]);
@@ -27,7 +27,7 @@ INLINE bool quantize_iq2_xxs(const Group &group, IQ2_XXS *out) {
             for (int i = 0; i < 4; i++) qs[i] = group.book.place[fitted.points[j * 4 + i][lane]];
             memcpy(qs + 4, &signs, sizeof signs);
         }
-        if (d[lane] == 0) memset(out[lane].qs, 0, sizeof out[lane].qs);
+        if (zero[lane]) memset(out[lane].qs, 0, sizeof out[lane].qs);
     }
     return true;
 }
@@ -36,8 +36,8 @@ INLINE bool quantize_iq2_xs(const Group &group, IQ2_XS *out) {
     typedef Search<16, 2, 9, true, Again::OFF_GRID> How;
     Fitted<How> fitted;
     if (!fit_vectors<How, 1>({0.1f, 1e-15f}, group, 0, fitted)) return false;
-    I levels[16];
-    F d = stored_scales<16, 31, 16>(fitted.scales, levels);
+    I levels[16], zero;
+    F d = stored_scales<16, 31, 16>(fitted.scales, levels, &zero);
     for (int lane = 0; lane < W; lane++) {
         out[lane].d = to_half(d[lane]);
         for (int j = 0; j < 8; j++)
@@ -45,7 +45,7 @@ INLINE bool quantize_iq2_xs(const Group &group, IQ2_XS *out) {
         for (int i = 0; i < 32; i++)
             out[lane].qs[i] = (uint16_t)(group.book.place[fitted.points[i][lane]]
                                          | (fitted.signs[i][lane] & 127) << 9);
-        if (d[lane] == 0) memset(out[lane].qs, 0, sizeof out[lane].qs);
+        if (zero[lane]) memset(out[lane].qs, 0, sizeof out[lane].qs);
     }
     return true;
 }
@@ -54,8 +54,8 @@ INLINE bool quantize_iq2_s(const Group &group, IQ2_S *out) {
     typedef Search<16, 2, 9, false, Again::OFF_GRID> How;
     Fitted<How> fitted;
     if (!fit_vectors<How, 2>({0.1f, 1e-8f}, group, 0.25f, fitted)) return false;
-    I levels[16];
-    F d = stored_scales<16, 31, 16>(fitted.scales, levels);
+    I levels[16], zero;
+    F d = stored_scales<16, 31, 16>(fitted.scales, levels, &zero);
     for (int lane = 0; lane < W; lane++) {
         IQ2_S &block = out[lane];
         memset(&block, 0, sizeof block);

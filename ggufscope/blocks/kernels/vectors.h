@@ -71,9 +71,10 @@ template <int length_, int bits_, int steps_, bool even_, Again again_> struct S
     float step, least;
 };
 
-// What is found of W super-blocks.
+// What is found of W super-blocks. A sub-block that is not live is stored as zeros.
 template <class S> struct Fitted {
     F scales[S::subs];
+    I live[S::subs];
     I points[SUPER / S::of], signs[SUPER / 8];
 };
 
@@ -215,7 +216,7 @@ template <class S> struct Searched {
 // False where ggml ends.
 template <class S>
 INLINE bool search(const S &how, const Codebook &book, const F *x, const F *weights, F *scale,
-                   I *points, I *signs) {
+                   I *searched, I *points, I *signs) {
     constexpr int k = S::length, vectors = S::vectors;
     F values[k];
     magnitudes<k, S::even>(x, weights, values, signs);
@@ -229,6 +230,7 @@ INLINE bool search(const S &how, const Codebook &book, const F *x, const F *weig
         live &= ~(peak <= 0);
     }
 
+    *searched = live;
     Searched<S> part(book, values, weights);
     F best = {};
     I asked[vectors], tried[vectors], off[vectors], kept_off[vectors];
@@ -275,22 +277,25 @@ INLINE bool fit_vectors(const S &how, const Group &group, float flat, Fitted<S> 
         F x[S::length], weights[S::length];
         turn_rows<S::length>(group.x, j * S::length, x);
         weigh<S::length>(group, j * S::length, x, sigma2, flat ? flat * sigma2 : F{}, weights);
-        made &= search(how, group.book, x, weights, fitted.scales + j,
+        made &= search(how, group.book, x, weights, fitted.scales + j, fitted.live + j,
                        fitted.points + j * S::vectors, fitted.signs + j * S::length / 8);
     }
     return made;
 }
 
-// scales (subs, W) -> d (W,), levels (subs, W), each d * (2 * l + 1); where all are 0, d is.
-template <int subs, int top, int count> INLINE F stored_scales(const F *scales, I *levels) {
+// scales (subs, W) -> d (W,), which makes the largest `top`; levels (subs, W), each for
+// d * (2 * l + 1); and which super-blocks are zeros (W,).
+template <int subs, int top, int count>
+INLINE F stored_scales(const F *scales, I *levels, I *zero) {
     F most = scales[0];
     for (int j = 1; j < subs; j++) most = larger(scales[j], most);
     F d = most / (float)top, inverse = 1.f / d;
+    *zero = most == 0;
     for (int j = 0; j < subs; j++) {
         I level = nearest_int(0.5f * (inverse * scales[j] - 1.f));
-        levels[j] = most == 0 ? I{} : smaller(larger(level, I{}), splat(count - 1));
+        levels[j] = ~*zero & smaller(larger(level, I{}), splat(count - 1));
     }
-    return d;
+    return *zero ? F{} : d;
 }
 
 }  // namespace
