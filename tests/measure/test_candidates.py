@@ -124,7 +124,6 @@ def test_every_type_that_can_be_made_can_be_asked_for(sample: Path) -> None:
         (("of_types", "Q9_9"), UnknownType),
         (("of_types", "Q8_K"), GGUFScopeError),
         (("of_types", "IQ2_XXS"), ImportanceNeeded),
-        (("of_types", "IQ3_S"), NotConvertible),
         (("of_recipes", "Q9_K_XL"), UnknownPreset),
         (("of_recipes", "IQ1_S"), ImportanceNeeded),
     ],

@@ -111,7 +111,6 @@ def test_a_plan_that_cannot_be_run_can_be_read(sample: Path, tmp_path: Path) -> 
     (tmp_path / "out.gguf").write_bytes(b"there")
     for preset, kind in (
         ("IQ2_XS", errors.ImportanceNeeded),
-        ("IQ3_S", errors.NotConvertible),
         ("Q8_0", errors.TargetExists),
     ):
         prepared = prepare(Request(sample, {tmp_path / "out.gguf": preset}))
