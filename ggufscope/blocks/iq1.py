@@ -14,8 +14,8 @@ from ggufscope.blocks.fits.vectors import (
     require,
     sigma2_of,
     stored_scales,
-    weights_of,
 )
+from ggufscope.blocks.fits.weights import by_column_and_size
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.neighbours import codebook
 from ggufscope.blocks.ordered import from_half, lanes_of, per_weight, rows_of, sum_rows, to_half
@@ -76,7 +76,7 @@ def dequantize_iq1_m(blocks: Blocks, out: Floats) -> None:
 def _fit(
     x: Floats, weights: Floats, length: int, runs: int, least: float
 ) -> tuple[Floats, Ints, Ints]:
-    """x, weights (length, n) -> scale (n,), entries (length / 8, n), which runs are moved down (n,).
+    """x, weights (length, n) -> scale (n,), entries (length / 8, n), runs moved down (n,), as bits.
 
     Raises ``UnmakeableBlock``.
     """
@@ -122,7 +122,7 @@ def _fit(
 def quantize_iq1_s(x: Floats, out: Blocks, importance: Floats) -> None:
     """x (rows, row) -> IQ1_S out (rows, row / 256). Follows ``quantize_row_iq1_s_impl``."""
     lanes, blocks = lanes_of(x, 32), out.reshape(-1)
-    weights = weights_of(lanes, importance, sigma2_of(x, 2))
+    weights = by_column_and_size(importance, lanes, sigma2_of(x, 2))
     scale, entries, minus = _fit(lanes, weights, 32, 1, 1e-12)
     d, levels, zero = stored_scales(scale.reshape(len(blocks), -1), 15, 8)
     levels = np.where(zero[:, None], 0, levels | minus.reshape(levels.shape) << 3)
@@ -138,7 +138,7 @@ def quantize_iq1_m(x: Floats, out: Blocks, importance: Floats | None) -> None:
     if importance is None:
         weights = np.square(lanes)
     else:
-        weights = weights_of(lanes, importance, sigma2_of(x, 2))
+        weights = by_column_and_size(importance, lanes, sigma2_of(x, 2))
     scale, entries, minus = _fit(lanes, weights, 16, 2, 1e-7)
     n = len(blocks)
     d, levels, zero = stored_scales(scale.reshape(n, -1), 15, 8)

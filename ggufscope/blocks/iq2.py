@@ -14,13 +14,19 @@ from ggufscope.blocks.fits.vectors import (
     fit_vectors,
     sigma2_of,
     stored_scales,
-    weights_of,
 )
+from ggufscope.blocks.fits.weights import by_column_and_size
 from ggufscope.blocks.grids import fill
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.neighbours import codebook
 from ggufscope.blocks.ordered import from_half, lanes_of, to_half
-from ggufscope.blocks.packing import EVEN_SIGNS, even_signs, pack_even_signs, pack_fields, unpack_fields
+from ggufscope.blocks.packing import (
+    EVEN_SIGNS,
+    even_signs,
+    pack_even_signs,
+    pack_fields,
+    unpack_fields,
+)
 
 _XXS: Final = Search(32, 6, 0.1, 1e-15, even=True, again="all", by_qp=True)
 _XS: Final = Search(16, 9, 0.1, 1e-15, even=True, again="off grid")
@@ -72,7 +78,7 @@ def dequantize_iq2_s(blocks: Blocks, out: Floats) -> None:
 
 def _fit(x: Floats, importance: Floats, name: str, search: Search) -> Fitted:
     lanes = lanes_of(x, search.length)
-    weights = weights_of(lanes, importance, sigma2_of(x, 1))
+    weights = by_column_and_size(importance, lanes, sigma2_of(x, 1))
     return fit_vectors(x, lanes, weights, codebook(name), search)
 
 
@@ -105,7 +111,7 @@ def quantize_iq2_s(x: Floats, out: Blocks, importance: Floats | None) -> None:
         flat = np.repeat(np.float32(0.25) * sigma2, SUPER // _S.length)
         weights = flat + np.square(lanes)
     else:
-        weights = weights_of(lanes, importance, sigma2)
+        weights = by_column_and_size(importance, lanes, sigma2)
     fitted = fit_vectors(x, lanes, weights, codebook("IQ2_S"), _S)
     d, levels, zero = stored_scales(fitted.scales, 31, 16)
     blocks["d"] = to_half(np.where(zero, np.float32(0), d * _FINER))

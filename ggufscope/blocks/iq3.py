@@ -14,8 +14,8 @@ from ggufscope.blocks.fits.vectors import (
     fit_vectors,
     sigma2_of,
     stored_scales,
-    weights_of,
 )
+from ggufscope.blocks.fits.weights import by_column_and_size
 from ggufscope.blocks.grids import fill
 from ggufscope.blocks.neighbours import codebook
 from ggufscope.blocks.ordered import from_half, lanes_of, to_half
@@ -56,7 +56,7 @@ def _fit(x: Floats, importance: Floats | None, name: str, search: Search) -> Fit
     if importance is None:
         weights = np.square(lanes)
     else:
-        weights = weights_of(lanes, importance, sigma2_of(x, 2))
+        weights = by_column_and_size(importance, lanes, sigma2_of(x, 2))
     return fit_vectors(x, lanes, weights, codebook(name), search)
 
 

@@ -54,7 +54,7 @@ class Codebook:
 
 
 def _pack(levels: Integers, bits: int) -> Ints:
-    points = levels[0].astype(np.int32)
+    points: Ints = levels[0].astype(np.int32)
     for i in range(1, len(levels)):
         points |= levels[i].astype(np.int32) << bits * i
     return points

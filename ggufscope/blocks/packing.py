@@ -160,4 +160,4 @@ def even_signs(packed: Words32) -> Bytes:
 def pack_even_signs(signs: Bytes) -> Words32:
     """signs (n, 4 * w) -> packed (n, w): the inverse of ``even_signs``."""
     sevens = (signs & 127).astype(np.uint32).reshape(len(signs), -1, 4)
-    return np.bitwise_or.reduce(sevens << np.array([0, 7, 14, 21], np.uint32), axis=2)
+    return np.asarray(np.bitwise_or.reduce(sevens << np.array([0, 7, 14, 21], np.uint32), axis=2))

@@ -19,8 +19,8 @@ from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS
-from ggufscope.container.partial import UnderWay
 from ggufscope.blocks.neighbours import squares_overflow
+from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, read_into
 from ggufscope.errors import UnmakeableBlock
 

@@ -3,7 +3,8 @@
 Each instruction set that this processor runs, and ggml, take turns at the same data in one thread:
 64 rows that stay in the cache. The time is the processor's for this process, the best of all
 rounds: a machine that does other things beside it slows it less so. Figures are millions of weights
-a second, in brackets the ratio to ggml (``ggml_quantize_chunk``, ``dequantize_row_*``).
+a second, in brackets the ratio to ggml (``ggml_quantize_chunk``, ``dequantize_row_*``). Types that
+ggml makes by importance alone are made by one that is random.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.kernels import load
 from ggufscope.blocks.layouts import LAYOUTS
-from tests.oracles import ggml_dequantize, ggml_quantize
+from tests.oracles import ggml, ggml_dequantize, ggml_quantize
 
 X = np.random.default_rng(1).standard_normal((64, 4096), np.float32) * np.float32(0.02)
+COLUMNS = np.random.default_rng(2).random((1, X.shape[1]), np.float32)[0]
 
 
 def best_of(rounds: int, runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -57,10 +59,14 @@ def main() -> None:
         blocks = np.empty((len(X), X.shape[1] // layout.block_length), layout.dtype)
         flat = blocks.reshape(-1)
         weights = np.empty((blocks.size, layout.block_length), np.float32)
-        making: dict[str, Callable[[], object]] = {"ggml": partial(ggml_quantize, X, layout)}
+        ggml().ggml_quantize_init(layout.number)
+        importance = COLUMNS if CODECS[name].needs_importance else None
+        making: dict[str, Callable[[], object]] = {
+            "ggml": partial(ggml_quantize, X, layout, importance)
+        }
         reading: dict[str, Callable[[], object]] = {}
         for which, each in kernels.items():
-            making[which] = partial(each.quantize, layout, X, blocks)
+            making[which] = partial(each.quantize, layout, X, blocks, importance)
             reading[which] = partial(each.dequantize, layout, flat, weights)
         print(line(f"make {name}", best_of(options.rounds, making)), flush=True)
         reading = {"ggml": partial(ggml_dequantize, blocks, layout), **reading}

@@ -16,8 +16,8 @@ from ggufscope.blocks.kernels import INSTRUCTION_SETS, Kernels, build, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.errors import BadUsage
 from tests.blocks.comparison import Tally
-from tests.blocks.test_dequantize import random_blocks
 from tests.blocks.searched import TYPES
+from tests.blocks.test_dequantize import random_blocks
 from tests.blocks.weights import finite_edges, other_edges, random_weights
 from tests.oracles import ggml_quantize
 

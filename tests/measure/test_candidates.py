@@ -14,7 +14,6 @@ from ggufscope.errors import (
     DifferentModels,
     GGUFScopeError,
     ImportanceNeeded,
-    NotConvertible,
     NotInModel,
     UnknownPreset,
     UnknownType,

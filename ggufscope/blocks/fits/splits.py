@@ -65,8 +65,8 @@ _Fit = tuple[int, int, int, Floats, Floats]
 
 
 def _sums(terms: Floats) -> Floats:
-    """terms (k, n) -> (k + 1, n): the sum of the first 0, 1, ..., k, one addition after the other."""
-    return np.add.accumulate(np.concatenate([np.zeros_like(terms[:1]), terms]), axis=0)
+    """terms (k, n) -> (k + 1, n): the sum of the first 0, 1, ..., k, one added after the other."""
+    return np.asarray(np.add.accumulate(np.concatenate([np.zeros_like(terms[:1]), terms]), axis=0))
 
 
 def _values(minus: int) -> tuple[np.float32, np.float32, np.float32]:
@@ -114,4 +114,5 @@ def _squares(
     sum_w: Floats, i: int, j: int, low: np.float32, middle: np.float32, high: np.float32
 ) -> Floats:
     found: Floats = sum_w[-1] * high * high + sum_w[i] * (low * low - middle * middle)
-    return found + sum_w[j] * (middle * middle - high * high)
+    found += sum_w[j] * (middle * middle - high * high)
+    return found

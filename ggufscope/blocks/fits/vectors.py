@@ -13,10 +13,10 @@ import numpy as np
 
 from ggufscope.arrays import Bytes, Floats, Ints, Mask
 from ggufscope.blocks.fits.positive import qp
-from ggufscope.blocks.fits.weights import by_column
+from ggufscope.blocks.fits.weights import sums_of_squares
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.neighbours import Codebook, squares_overflow
-from ggufscope.blocks.ordered import LARGEST, lanes_of, nearest_level, sum_rows
+from ggufscope.blocks.ordered import LARGEST, nearest_level, sum_rows
 
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
@@ -58,16 +58,12 @@ class Fitted:
 
 def sigma2_of(x: Floats, times: int) -> Floats:
     """x (rows, row) -> (blocks,): ``times`` the mean square of each super-block."""
-    return np.float32(times) * sum_rows(np.square(lanes_of(x, SUPER))) / np.float32(SUPER)
+    return np.float32(times) * sums_of_squares(x, SUPER) / np.float32(SUPER)
 
 
-def weights_of(lanes: Floats, importance: Floats, sigma2: Floats) -> Floats:
-    """lanes (k, n), importance (row,), sigma2 (blocks,) -> (k, n): what each weight counts."""
-    spread = np.sqrt(np.repeat(sigma2, lanes.shape[1] // len(sigma2)) + np.square(lanes))
-    return by_column(importance, lanes) * spread
-
-
-def fit_vectors(x: Floats, lanes: Floats, weights: Floats, book: Codebook, search: Search) -> Fitted:
+def fit_vectors(
+    x: Floats, lanes: Floats, weights: Floats, book: Codebook, search: Search
+) -> Fitted:
     """x (rows, row), its lanes (k, n) and what they count (k, n) -> what is stored.
 
     Raises ``UnmakeableBlock``.
@@ -171,7 +167,9 @@ def _search(
         np.copyto(best, scale * sum_qx, where=better)
         np.copyto(kept, points, where=better)
         np.copyto(kept_off, off, where=better)
-    again = kept_off if search.again == "off grid" else kept_off.any(axis=0) | (search.again == "all")
+    again = (
+        kept_off if search.again == "off grid" else kept_off.any(axis=0) | (search.again == "all")
+    )
     again = again & (scale > 0)
     points, _ = rounded(_ONE / scale, scale, np.broadcast_to(again, kept.shape))
     np.copyto(kept, points, where=again)
@@ -196,10 +194,11 @@ def best_neighbour(
     lowest: Floats,
     step: int,
 ) -> Ints:
-    """points (n,), none of them entries, x, weights (length, n), scale, lowest (n,) -> entries (n,).
+    """points (n,), no entries, x, weights (length, n), scale, lowest (n,) -> entries' points (n,).
 
-    Level l stands for lowest + step * l. The entry has the smallest sum of weight * (scale * level -
-    x)**2, and is the first of equals. Follows ``iq2_find_best_neighbour``, and those of IQ1 and IQ3.
+    Level l stands for lowest + step * l. The entry has the smallest sum of
+    weight * (scale * level - x)**2, and is the first of equals. Follows
+    ``iq2_find_best_neighbour``, and those of IQ1 and IQ3.
 
     Raises ``UnmakeableBlock`` where no sum is a number below ``LARGEST``.
     """
@@ -208,7 +207,9 @@ def best_neighbour(
     order = np.argsort(counts, kind="stable")[::-1]  # the longest first: lists end one by one
     starts, x, weights = starts[order], x[:, order], weights[:, order]
     scale, lowest = scale[order], lowest[order]
-    lasting = len(order) - np.searchsorted(counts[order[::-1]], np.arange(counts.max(initial=0) + 1))
+    lasting = len(order) - np.searchsorted(
+        counts[order[::-1]], np.arange(counts.max(initial=0) + 1)
+    )
     best, found = np.full(len(order), LARGEST), np.full(len(order), -1, np.int32)
     for rank, count in enumerate(lasting[1:], 1):
         live = slice(count)
