@@ -17,7 +17,7 @@
     │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
     ├── UnknownType           a type name that ggml does not have
     ├── CodecError            weights or blocks that cannot be converted
-    │     IndivisibleRow, UnmakeableType, NonFiniteWeight, MismatchedArray
+    │     IndivisibleRow, UnmakeableType, UnmakeableBlock, NonFiniteWeight, MismatchedArray
     ├── NotInModel            a key, tensor or layer was asked for that the model has not
     ├── DifferentModels       two files to be compared are not the same model
     ├── BadUsage              options that contradict each other, or make no sense
@@ -220,6 +220,13 @@ class IndivisibleRow(CodecError):
 
 class UnmakeableType(CodecError):
     """A type that can be dequantized, but not quantized to."""
+
+
+class UnmakeableBlock(CodecError):
+    """Weights that the search of a type finds nothing for: ggml ends there."""
+
+    row: int = 0
+    """In the array that was to be quantized."""
 
 
 class NonFiniteWeight(CodecError):

@@ -92,7 +92,8 @@ class Prepared:
             target.plan.require_runnable()
             for tensor in target.plan.tensors:
                 if tensor.converted:
-                    require_makeable(tensor.target.name, tensor.name)
+                    weighed = target.plan.options.importance
+                    require_makeable(tensor.target.name, tensor.name, importance=weighed)
         check_targets(self.source, self.files, overwrite=self.overwrite)
 
 
