@@ -9,7 +9,7 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
@@ -27,7 +27,8 @@
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
     │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
-    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible, NotWhole
+    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
+    │     NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
@@ -168,6 +169,10 @@ class MisplacedTensor(FormatError):
 
 class TensorOutOfFile(FormatError):
     """Tensor data that would lie beyond the end of the file."""
+
+
+class BadImportance(FormatError):
+    """An importance matrix that contradicts itself, or a file that is none."""
 
 
 class ShardError(GGUFScopeError):
@@ -332,6 +337,10 @@ class LayerUnknown(RecipeError):
 
 class ImportanceNeeded(RecipeError):
     """Without an importance matrix this recipe makes garbage."""
+
+
+class ImportanceMismatch(RecipeError):
+    """An importance matrix made for a model of other shapes."""
 
 
 class AlreadyQuantized(RecipeError):

@@ -54,6 +54,8 @@ class Job:
     rows: int
     row_length: int
     outputs: tuple[Output, ...]
+    importance: bytes = b""
+    """Float32, one number a column; empty where nothing is known of them."""
 
     @property
     def nbytes(self) -> int:
@@ -92,13 +94,16 @@ def run(job: Job) -> dict[str, WeightError]:
     weights = dequantize(blocks, job.type, (job.rows, job.row_length), threads=1)
     require_finite(weights, job.tensor, job.first_row)
     squared = _sum_of_squares(weights.reshape(-1))
+    importance = np.frombuffer(job.importance, np.float32) if job.importance else None
     costs: dict[str, WeightError] = {}
     for output in job.outputs:
         if output.type == job.type:
             data = blocks.view(np.uint8).data
             costs[output.type] = WeightError(0.0, squared, 0.0, weights.size)
         else:
-            made = quantize(weights, output.type, threads=1, check_finite=False)
+            made = quantize(
+                weights, output.type, importance=importance, threads=1, check_finite=False
+            )
             data = made.reshape(-1).view(np.uint8).data
             costs[output.type] = _error(weights, squared, made, output.type)
         for file, offset in output.places:

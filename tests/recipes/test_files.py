@@ -13,10 +13,14 @@ from ggufscope.errors import NotConvertible, RecipeError
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.mixes import MIXES
 from tests.recipes import golden
-from tests.slices import SLICES, write_slice
+from tests.slices import SLICES, write_importance, write_slice
 
 # Types that this program reads and does not make yet: presets that need them are refused.
 _NOT_YET = {"IQ3_S"}
+_NOT_YET_WEIGHED = {
+    *("Q4_1", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
+}
 
 
 @pytest.fixture(scope="module", params=SLICES)
@@ -77,3 +81,38 @@ def test_every_preset_of_every_slice(slice_of: Any, tmp_path: Path) -> None:
 def test_every_preset_of_the_sample(sample: Path, tmp_path: Path) -> None:
     written, _ = _assert_written(sample, golden.load("stories"), tmp_path)
     assert written >= 20
+
+
+def test_every_preset_of_every_slice_with_an_importance_matrix(
+    slice_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole files, stacks of experts among them; the matrix is named as it was given."""
+    source, data = slice_of
+    name = f"{source.stem}.imatrix"
+    monkeypatch.chdir(tmp_path)
+    write_importance(Path(name), source.stem)
+    targets: dict[Path, str] = {}
+    for preset, expected in data["with importance"].items():
+        target = tmp_path / f"{preset}.gguf"
+        if "refused" in expected:
+            with pytest.raises(RecipeError):
+                quantize_model(source, {target: preset}, imatrix=name)
+            continue
+        types = expected.get("types") or data["presets"][preset]["types"]
+        made = {t for runs in golden.unfold(data["always"], types).values() for t in runs}
+        if not made & _NOT_YET_WEIGHED:
+            targets[target] = preset
+    quantize_model(source, targets, imatrix=name)
+    for target, preset in targets.items():
+        expected = data["with importance"][preset]
+        with open_gguf(target) as file:
+            digests = {
+                name: (tensor.type.name, hashlib.sha256(tensor.data()).hexdigest()[:16])
+                for name, tensor in file.tensors.items()
+            }
+        for tensor, by_type in data.get("digests with importance", {}).items():
+            type_, digest = digests[tensor]
+            assert digest == by_type[type_], f"{preset}: {tensor} as {type_}"
+        assert target.stat().st_size == expected["nbytes"], preset
+        assert hashlib.sha256(target.read_bytes()).hexdigest() == expected["sha256"], preset
+    assert targets
