@@ -116,7 +116,9 @@ class Progress:
 class Collector:
     """Sums of squares by tensor; hand its ``entering`` to a ``Trace``."""
 
-    def __init__(self, model: Transformer, before: ImportanceMatrix | None, *, output: bool) -> None:
+    def __init__(
+        self, model: Transformer, before: ImportanceMatrix | None, *, output: bool
+    ) -> None:
         """Go on from ``before``, of raw sums. Raises ``ImportanceMismatch``."""
         self._weights, self._output = model.weights, output
         self._entries: dict[str, Entry] = dict(before.entries) if before else {}
@@ -144,9 +146,7 @@ class Collector:
             for name, entry in {**self._entries, **self._mine}.items()
         }
         most = max((int(entry.counts.max()) for entry in entries.values()), default=0)
-        return ImportanceMatrix(
-            path, in_order(entries), datasets, most // chunk_size, chunk_size
-        )
+        return ImportanceMatrix(path, in_order(entries), datasets, most // chunk_size, chunk_size)
 
     def _begin(self, name: str, *, stacked: bool) -> Entry:
         """Return the entry of a matrix that is met for the first time in this run."""
@@ -164,7 +164,7 @@ class Collector:
                     hint="only matrices of the same model can be gone on from",
                 )
             sums += there.sums.reshape(shape)
-            # A legacy file has one count for all experts; an old GGUF one for each where one is due.
+            # A legacy file has one count for a stack; an old GGUF one for each where one is due.
             counts += there.counts[: shape[0]]
         self._mine[name] = entry = Entry(sums, counts)
         return entry
@@ -263,7 +263,9 @@ def _finish(
         found.so_far.append(found.value)
 
 
-def _stretches(model: Transformer, calibration: Calibration, tokens: int) -> Iterator[tuple[int, int]]:
+def _stretches(
+    model: Transformer, calibration: Calibration, tokens: int
+) -> Iterator[tuple[int, int]]:
     """Yield (first, last + 1) of the tokens whose logits are computed together."""
     begin = 0 if calibration.process_output else calibration.context // 2
     end = tokens if calibration.process_output else tokens - 1

@@ -38,6 +38,8 @@ from ggufscope.recipes.importance import USUAL_CHUNK, Entry, ImportanceMatrix, i
 DATASETS: Final = "imatrix.datasets"
 CHUNK_COUNT: Final = "imatrix.chunk_count"
 CHUNK_SIZE: Final = "imatrix.chunk_size"
+UNFINISHED: Final = "ggufscope.imatrix.unfinished"
+"""In a checkpoint alone: which run it is of. llama.cpp reads no such key."""
 
 _KIND: Final = "general.type"
 _SUMS, _COUNTS = ".in_sum2", ".counts"
@@ -101,6 +103,7 @@ def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:
         _number(metadata, CHUNK_COUNT),
         _number(metadata, CHUNK_SIZE),
         lacks=tuple(key for key in (DATASETS, CHUNK_COUNT, CHUNK_SIZE) if key not in metadata),
+        unfinished=str(metadata.get(UNFINISHED, "")),
     )
 
 
@@ -172,8 +175,8 @@ class _Legacy:
         what = f"entry {index + 1}"
         name = _text(self._bytes(self._number(f"a length in {what}"), f"the name of {what}"))
         chunks, values = (self._number(f"{part} in {what}") for part in ("chunks", "values"))
-        if values < 1:
-            raise BadImportance(f"{name!r} has {values} values", hint=_AGAIN)
+        if values < 1 or not name:
+            raise BadImportance(f"{what}, {name!r}, has {values} values", hint=_AGAIN)
         sums = np.frombuffer(self._bytes(4 * values, f"the values of {name!r}"), "<f4")
         return name, Entry(sums.astype(np.float32).reshape(1, -1), np.array([chunks], np.int64))
 
@@ -205,11 +208,10 @@ def write_imatrix(
     *,
     legacy: bool = False,
     overwrite: bool = False,
-    more: Mapping[str, Value] | None = None,
 ) -> None:
     """Write an importance matrix of raw sums, byte for byte as llama-imatrix does.
 
-    ``more``: metadata beside its own, in a GGUF file. Raises what ``GGUFWriter`` raises.
+    Raises what ``GGUFWriter`` raises.
     """
     if legacy:
         with replacing(path, overwrite=overwrite) as file:
@@ -220,8 +222,9 @@ def write_imatrix(
         DATASETS: Value.array(ValueType.STRING, matrix.datasets),
         CHUNK_COUNT: Value.of(ValueType.UINT32, matrix.chunk_count),
         CHUNK_SIZE: Value.of(ValueType.UINT32, matrix.chunk_size),
-        **(more or {}),
     }
+    if matrix.unfinished:
+        metadata[UNFINISHED] = Value.of(ValueType.STRING, matrix.unfinished)
     arrays: dict[str, Floats] = {}
     for name, entry in matrix.entries.items():
         counts = entry.counts.astype(np.float32)[:, None]

@@ -69,6 +69,8 @@ class ImportanceMatrix:
     legacy: bool = False
     lacks: tuple[str, ...] = ()
     """Keys that llama-quantize wants, and the file does not have."""
+    unfinished: str = ""
+    """The run that it is a checkpoint of; empty where it is complete."""
 
     def selected(
         self, include: Iterable[str] = (), exclude: Iterable[str] = ()
@@ -84,21 +86,25 @@ class ImportanceMatrix:
         return replace(self, entries=kept)
 
     def require_usable(self) -> None:
-        """Raise ``BadImportance`` for what llama-quantize refuses, and for negative squares."""
+        """Raise ``BadImportance`` for what llama-quantize refuses, and for what is no square."""
         if self.lacks:
             raise BadImportance(
                 f"{self.path} does not say {' and '.join(self.lacks)}: llama-quantize refuses such "
                 "an importance matrix",
                 hint="make it anew with `ggufscope imatrix`",
             )
+        self.require_numbers()
+
+    def require_numbers(self) -> None:
+        """Raise ``BadImportance`` for the first number that is no sum of squares."""
         for name, entry in self.entries.items():
             wrong = ~(np.isfinite(entry.sums) & (entry.sums >= 0))
             if wrong.any():
                 expert, column = (int(at[0]) for at in np.nonzero(wrong))
-                where = f"expert {expert}, column {column}" if len(wrong) > 1 else f"{column}"
+                where = f"expert {expert}, " if len(wrong) > 1 else ""
                 raise BadImportance(
-                    f"{self.path} has {entry.sums[expert, column]} for {name!r}, "
-                    f"{'' if len(wrong) > 1 else 'column '}{where}: no sum of squares",
+                    f"{self.path} has {entry.sums[expert, column]} for {name!r}, {where}column "
+                    f"{column}: no sum of squares",
                     hint="the model overflowed, or the file is damaged: make it anew",
                 )
 

@@ -107,10 +107,11 @@ class Prepared:
                     f"the plan of {target.plan.preset} counts on an importance matrix",
                     hint="give one, or plan without",
                 )
-            for tensor in target.plan.tensors:
-                if tensor.converted:
-                    require_makeable(tensor.target.name, tensor.name)
-                    self._require_weighed(target.plan, tensor)
+            converted = [tensor for tensor in target.plan.tensors if tensor.converted]
+            for tensor in converted:
+                self._require_weighed(target.plan, tensor)
+            for tensor in converted:
+                require_makeable(tensor.target.name, tensor.name)
         check_targets(self.source, self.files, overwrite=self.overwrite)
 
     def _require_weighed(self, plan: Plan, tensor: PlannedTensor) -> None:
