@@ -25,6 +25,10 @@ ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
 GUIDE: Final = sorted((ROOT / "samples" / "guide").glob("*.md"))
 REPLAYED: Final = [ROOT / "README.md", *GUIDE]
+MATRIX: Final = "samples/imatrix.gguf"
+MAKE_MATRIX: Final = (
+    "ggufscope imatrix samples/stories-f16.gguf --text samples/heldout.txt -c 128 -o " + MATRIX
+)
 DOCUMENTS: Final = [
     *REPLAYED,
     ROOT / "samples" / "README.md",
@@ -74,21 +78,31 @@ def shown_in(document: Path) -> list[Shown]:
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder where ``samples/`` has the sample, and nothing else is."""
+    """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
+
+    But for an importance matrix, where a command reads the one that another makes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
-        return subprocess.run(
-            [sys.executable, "-m", *shlex.split(command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)},
-            cwd=folder,
-            check=False,
-        )
+        shutil.copy(SAMPLE.parent / "heldout.txt", samples)
+        if MATRIX in command and command != MAKE_MATRIX:
+            _run(MAKE_MATRIX, folder)
+        return _run(command, folder)
+
+
+def _run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        check=False,
+    )
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

@@ -83,9 +83,9 @@ def imatrix_command(
         int,
         typer.Option("--output-frequency", min=1, metavar="N", help="Chunks from save to save."),
     ] = 1,
-    batch: Annotated[
+    chunks_at_once: Annotated[
         int,
-        typer.Option("--batch", min=1, max=256, metavar="N", help="Chunks that share a reading."),
+        typer.Option("--chunks-at-once", min=1, max=256, metavar="N", help="For each reading."),
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was ended.")] = False,
     every: Annotated[
@@ -140,7 +140,7 @@ def imatrix_command(
         "legacy": legacy,
         "perplexity": not no_ppl,
         "save_every": output_frequency,
-        "batch": batch,
+        "batch": chunks_at_once,
         "resume": resume,
         "overwrite": force,
     }

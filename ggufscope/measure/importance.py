@@ -33,7 +33,7 @@ class Statistics:
     layer: int | None
     total: float
     """Of all columns: Σ(Act²) of llama-imatrix."""
-    mean: float
+    per_column: float
     largest: float
     smallest: float
     deviation: float

@@ -202,7 +202,7 @@ def test_the_statistics_are_those_of_llama_imatrix(name: str) -> None:
     for each in findings.tensors:
         _, layer, stem, _ = each.name.split(".")
         shown = [number(text) for text in tensors[layer, stem][2:]]
-        ours = [each.total, each.smallest, each.largest, each.mean, each.deviation]
+        ours = [each.total, each.smallest, each.largest, each.per_column, each.deviation]
         ours += [100 * each.active, each.columns, each.entropy, 100 * each.evenness]
         ours += [100 * each.z_density, each.cosine or 0.0]
         np.testing.assert_allclose(ours, shown, rtol=1e-3, atol=6e-3, err_msg=each.name)
@@ -222,7 +222,7 @@ def test_findings_by_hand() -> None:
     }
     found = findings_of(ImportanceMatrix(Path("x"), entries))
     stack, zeros = found.tensors
-    assert (stack.total, stack.mean, stack.largest, stack.columns) == (8, 8 / 3, 7, 3)
+    assert (stack.total, stack.per_column, stack.largest, stack.columns) == (8, 8 / 3, 7, 3)
     assert stack.active == pytest.approx(2 / 3)
     assert stack.entropy == pytest.approx(-(np.log2(7 / 8) * 7 + np.log2(1 / 8)) / 8)
     assert (zeros.entropy, zeros.z_density, zeros.cosine) == (0, 0, None)

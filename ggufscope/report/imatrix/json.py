@@ -31,8 +31,8 @@ def findings_json(matrix: ImportanceMatrix, findings: Findings) -> dict[str, Any
         "tensors": [
             pick(
                 each,
-                "name layer total mean largest smallest deviation columns active entropy evenness "
-                "z_density cosine",
+                "name layer total per_column largest smallest deviation columns active entropy "
+                "evenness z_density cosine",
             )
             for each in findings.tensors
         ],

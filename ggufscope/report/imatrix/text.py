@@ -157,7 +157,7 @@ def _tensors(findings: Findings) -> RenderableType:
         table.add_row(
             name_cell(each.name.removesuffix(".weight")),
             f"{each.total:,.1f}",
-            small(each.mean),
+            small(each.per_column),
             small(each.largest),
             percent(each.active),
             percent(each.evenness),

@@ -119,7 +119,7 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
         fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
     if plan.needs_importance and target.imatrix is None:
-        rows.append(("needs", "an importance matrix: without one this plan is refused"))
+        rows.append(("needs", "an importance matrix: --imatrix, or this plan is refused"))
     return rows + _imatrix_facts(target)
 
 
