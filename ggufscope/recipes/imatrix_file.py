@@ -71,7 +71,6 @@ def read_imatrix(path: str | os.PathLike[str]) -> ImportanceMatrix:
     Raises ``BadImportance``, a ``SourceError``, ``TooMuchMemory``, and what ``open_gguf`` raises.
     """
     source = LocalFile(Path(path))
-    require_memory(source.size, f"reading {path}", "use a machine with more memory")
     with naming(source.name):
         head = bytes(source.read(0, min(HEAD, source.size)))
         if head.startswith(MAGIC):
@@ -95,6 +94,7 @@ def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:
         )
     metadata = file.metadata
     datasets = metadata.get(DATASETS)
+    _require_room(sum(tensor.nbytes for tensor in tensors.values()), path)
     named = isinstance(datasets, Array) and datasets.element_type is ValueType.STRING
     return ImportanceMatrix(
         path,
@@ -105,6 +105,10 @@ def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:
         lacks=tuple(key for key in (DATASETS, CHUNK_COUNT, CHUNK_SIZE) if key not in metadata),
         unfinished=str(metadata.get(UNFINISHED, "")),
     )
+
+
+def _require_room(nbytes: int, path: Path) -> None:
+    require_memory(nbytes, f"reading {path}", "use a machine with more memory")
 
 
 def _number(metadata: Mapping[str, Any], key: str) -> int:
@@ -161,6 +165,7 @@ class _Legacy:
                 f"entries in {self._source.size} bytes",
                 hint="name a file of llama-imatrix or `ggufscope imatrix`",
             )
+        _require_room(self._source.size, self._source.path)
         entries = dict(self._entry(index) for index in range(count))
         chunks = 0
         datasets: tuple[str, ...] = ()

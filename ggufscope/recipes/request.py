@@ -112,7 +112,8 @@ class Prepared:
                 self._require_weighed(target.plan, tensor)
             for tensor in converted:
                 require_makeable(tensor.target.name, tensor.name)
-        check_targets(self.source, self.files, overwrite=self.overwrite)
+        also = [self.imatrix.path] if self.imatrix else []
+        check_targets(self.source, self.files, also, overwrite=self.overwrite)
 
     def _require_weighed(self, plan: Plan, tensor: PlannedTensor) -> None:
         known = self.imatrix is not None and self.imatrix.of(tensor) is not None

@@ -21,6 +21,7 @@ from ggufscope.errors import (
     ImportanceNeeded,
     RecipeError,
     SourceNotFound,
+    TargetIsSource,
 )
 from ggufscope.measure.calibrating import merge_imatrices
 from ggufscope.recipes.apply import run
@@ -188,7 +189,7 @@ def test_a_matrix_of_random_bytes_never_breaks_the_program(tmp_path: Path) -> No
     whole = bytearray((GOLDEN / "mixtral.gguf").read_bytes())
     old = bytearray(matrices.legacy(tmp_path / "a", matrices.parts("mixtral")[0]).read_bytes())
     path = tmp_path / "b"
-    for _ in range(150):
+    for _ in range(60):
         for data in (whole, old):
             changed = bytearray(data)
             for place in rng.integers(0, min(len(data), 3000), 4):
@@ -240,6 +241,15 @@ def test_a_plan_and_a_matrix_have_to_agree(tmp_path: Path) -> None:
         with pytest.raises(BadUsage, match="counts on an importance matrix"):
             prepare(Request(model, {target: weighed})).require_runnable()
         prepare(Request(model, {target: weighed}, imatrix=path)).require_runnable()
+
+
+def test_the_matrix_is_not_written_over(tmp_path: Path) -> None:
+    source = write_slice(tmp_path / "m.gguf", "llama-mha")
+    path = matrices.CHANGED["sound"](tmp_path / "a.gguf", "llama-mha")
+    before = path.read_bytes()
+    with pytest.raises(TargetIsSource):
+        run(prepare(Request(source, {path: "Q6_K"}, imatrix=path, overwrite=True)))
+    assert path.read_bytes() == before
 
 
 def test_entries_are_not_chosen_of_nothing(tmp_path: Path) -> None:
