@@ -85,7 +85,7 @@ def imatrix_command(
     ] = 1,
     chunks_at_once: Annotated[
         int,
-        typer.Option("--chunks-at-once", min=1, max=256, metavar="N", help="For each reading."),
+        typer.Option("--chunks-at-once", min=1, max=256, metavar="N", help="Chunks side by side."),
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was ended.")] = False,
     every: Annotated[
