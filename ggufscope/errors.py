@@ -9,7 +9,7 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
@@ -27,11 +27,13 @@
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
     │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
-    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible, NotWhole
+    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
+    │     NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
-    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens
+    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens, TooFewTokens,
+    │     NonFiniteActivation
     ├── TooMuchMemory         more than this machine has left
     └── WorkersLost           processes that did the work were ended from outside
 
@@ -168,6 +170,10 @@ class MisplacedTensor(FormatError):
 
 class TensorOutOfFile(FormatError):
     """Tensor data that would lie beyond the end of the file."""
+
+
+class BadImportance(FormatError):
+    """An importance matrix that contradicts itself, or a file that is none."""
 
 
 class ShardError(GGUFScopeError):
@@ -341,6 +347,10 @@ class ImportanceNeeded(RecipeError):
     """Without an importance matrix this recipe makes garbage."""
 
 
+class ImportanceMismatch(RecipeError):
+    """An importance matrix made for a model of other shapes."""
+
+
 class AlreadyQuantized(RecipeError):
     """A tensor is quantized already, and quantizing it again was not asked for."""
 
@@ -391,6 +401,14 @@ class TokenUnknown(RunError):
 
 class TooManyTokens(RunError):
     """A text longer than the model's context."""
+
+
+class TooFewTokens(RunError):
+    """A text too short to be cut into chunks."""
+
+
+class NonFiniteActivation(RunError):
+    """Numbers within a pass that are too large for float32, or no numbers."""
 
 
 class TooMuchMemory(GGUFScopeError):

@@ -64,6 +64,8 @@ class Job:
     rows: int
     row_length: int
     outputs: tuple[Output, ...]
+    importance: bytes = b""
+    """Float32, one number a column; empty where nothing is known of them."""
 
     @property
     def nbytes(self) -> int:
@@ -106,6 +108,7 @@ def run(job: Job) -> dict[str, WeightError]:
             [(stack.enter_context(file.opened()), offset) for file, offset in output.places]
             for output in job.outputs
         ]
+        importance = np.frombuffer(job.importance, np.float32) if job.importance else None
         weights = np.empty((step, job.row_length), np.float32)
         scratch = np.empty(min(weights.size, STRETCH), np.float32)
         for first in range(0, job.rows, step):
@@ -123,7 +126,7 @@ def run(job: Job) -> dict[str, WeightError]:
                 if output.type == job.type:
                     made, cost = blocks, WeightError(0.0, squared, 0.0, x.size)
                 else:
-                    made = _made(x, output.type, job, first)
+                    made = _made(x, output.type, job, first, importance)
                     cost = _error(x, squared, made, output.type, scratch)
                 costs[output.type] += cost
                 before = first * LAYOUTS[output.type].row_bytes(job.row_length)
@@ -132,10 +135,10 @@ def run(job: Job) -> dict[str, WeightError]:
     return costs
 
 
-def _made(x: Floats, type_: str, job: Job, first: int) -> Blocks:
+def _made(x: Floats, type_: str, job: Job, first: int, importance: Floats | None) -> Blocks:
     """x (rows, row), of which ``first`` is the first of the job -> blocks."""
     try:
-        return quantize(x, type_, threads=1, check_finite=False)
+        return quantize(x, type_, importance=importance, threads=1, check_finite=False)
     except UnmakeableBlock as error:
         row = job.first_row + first + error.row
         raise squares_overflow(f"tensor {job.tensor!r}, row {row}, as {type_}") from None

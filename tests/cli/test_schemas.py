@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
+from tests.models.families import SMALL, write
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 
@@ -158,6 +159,19 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert len(told["layers"]) == told["model"]["block_count"]
     ask("attention", sample, "--ids", "1", "--layer", "0")
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
+
+
+def test_imatrix(ask: Ask, tmp_path: Path) -> None:
+    model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
+    ids = ",".join(map(str, range(3, 67)))
+    told = ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made)
+    assert told["perplexity"]["count"] == 30
+    assert ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made, "--no-ppl", "--force")
+    assert len(ask("imatrix", made)["histogram"]) == 9
+    assert ask("imatrix", made, "-o", tmp_path / "i.dat")["model"] is None
+    assert ask("imatrix", tmp_path / "i.dat")["format"] == "dat"
+    weighed = ask("quantize", model, "Q4_0", "--imatrix", made, "--dry-run")
+    assert weighed["targets"][0]["importance_matrix"]["entries"] == 24
 
 
 ASK = ("--require", "negligible")
