@@ -9,9 +9,10 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
+    ├── BadImportance         an importance matrix that cannot be one
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
     ├── TokenizerError        text cannot become tokens
     │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
@@ -172,10 +173,6 @@ class TensorOutOfFile(FormatError):
     """Tensor data that would lie beyond the end of the file."""
 
 
-class BadImportance(FormatError):
-    """An importance matrix that contradicts itself, or a file that is none."""
-
-
 class ShardError(GGUFScopeError):
     """The files of one split model do not fit together."""
 
@@ -186,6 +183,10 @@ class ShardMissing(ShardError):
 
 class ShardMismatch(ShardError):
     """A shard that belongs elsewhere, or comes twice."""
+
+
+class BadImportance(GGUFScopeError):
+    """An importance matrix that contradicts itself, or a file that is none."""
 
 
 class HyperparameterError(GGUFScopeError):
