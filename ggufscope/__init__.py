@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ggufscope.forward.weights import StoredWeights as StoredWeights
     from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.diff.diff import Diff as Diff
+    from ggufscope.measure.diff.diff import diff as diff
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
@@ -55,6 +57,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "measure.comparison",
+    "Diff": "measure.diff.diff",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
@@ -77,6 +80,7 @@ _HOMES = {
     "anatomy_of": "model.anatomy.build",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
+    "diff": "measure.diff.diff",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "memory_of": "sizing.budget",

@@ -106,6 +106,29 @@ def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Pat
     assert experts["names"][2] == "model.layers.1.block_sparse_moe.experts.2.w3.weight"
 
 
+def test_diff(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.gguf"
+    quantize_model(sample, {small: "Q4_K_M"})
+    told = ask("diff", sample, small, code=1)
+    assert (told["relation"], told["verdict"]) == ("quantized", "B is A quantized to Q4_K_M")
+    assert told["counts"]["requantized"] == 30
+    assert {each["key"] for each in told["metadata"]} == {
+        *("general.file_type", "general.quantization_version")
+    }
+    assert told["tensors"][0]["made"] == {"from": "a", "exact": True, "ratio": 1.0}
+    assert ask("diff", sample, sample)["tensors"][0]["relative_error"] is None
+    assert ask("diff", sample, small, "--quick", code=1)["relative_error"] is None
+
+
+def test_diff_of_what_is_odd(ask: Ask, make: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    pairs = [pair("nan", 6, b"\x00\x00\xc0\x7f"), pair("long", 8, text("x" * 70_000))]
+    path.write_bytes(raw_gguf(pairs, [tensor("a", (4,), 250, 0)], bytes(32)))
+    told = ask("diff", path, make("llama-gqa"), code=1)
+    assert told["relation"] == "unrelated"
+    assert told["metadata"][0]["a"]["value"] == "nan"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_size_of_files(kind: str, ask: Ask, tmp_path: Path) -> None:
     source = write_kind(tmp_path / "model.gguf", kind)

@@ -24,6 +24,8 @@ COMMANDS = [
     "list {} --metadata --explain --sort name --tokens 3",
     "list {} --json",
     "list {} --layer 1 --filter attn",
+    "diff {} {}",
+    "diff {} {} --quick --all --json",
     "size {} --type Q8_0 --type Q4_K_M --type IQ4_XS",
     "size {} --fits 1G --vram 1M --type Q2_K --type Q4_0 --context 300 --json",
     "quantize {} {}.out Q4_K_M --dry-run",
