@@ -28,8 +28,8 @@ def preset_words(tensors: Sequence[TensorLike], metadata: Mapping[str, Any]) -> 
     architecture = architecture_of(metadata) or ""
     types = {t.name: t.type for t in tensors if not why_kept(t.name, t.shape, architecture)}
     names = {type_.name for type_ in types.values()} or {t.type.name for t in tensors}
-    if len(names) == 1 and (only := names.pop()) in MIXES:
-        return only  # every matrix of one type is that preset, or its --pure form
+    if len(names) == 1:
+        return names.pop()  # as the preset of that name gives it, or --pure
     declared = file_type_name(metadata.get("general.file_type"))
     presets = [declared or "", *(FILE_TYPES.values() if len(tensors) <= _MANY else ())]
     best, fewest = "", len(types) * _CLOSE

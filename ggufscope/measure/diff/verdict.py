@@ -78,11 +78,15 @@ def verdict_of(
         sources = {each.source for each in made}
         exact = all(each.exact for each in made)
         if len(sources) > 1 or sources == {""}:
-            words = f"two quantizations of the same weights: {recipes[0]} and {recipes[1]}"
+            a, b = recipes
+            which = f"both {a}" if a == b else f"{a} and {b}"
+            words = f"two quantizations of the same weights: {which}"
             return Verdict(Relation.SAME_MODEL, words + but)
-        b, a, recipe = ("B", "A", recipes[1]) if sources == {"a"} else ("A", "B", recipes[0])
+        said = f"B is A quantized to {recipes[1]}"
+        if sources == {"b"}:
+            said = f"A is B quantized to {recipes[0]}"
         how = "" if exact else ", not just as plain quantization does it"
-        return Verdict(Relation.QUANTIZED, f"{b} is {a} quantized to {recipe}{how}{but}")
+        return Verdict(Relation.QUANTIZED, f"{said}{how}{but}")
     if kinds[Kind.RECODED]:
         how = "in other types" if recipes[0] != recipes[1] else "in other bytes"
         return Verdict(Relation.SAME_WEIGHTS, f"the same weights, {how}{but}")
