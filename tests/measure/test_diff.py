@@ -14,6 +14,7 @@ import pytest
 from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.container.file import GGUFFile, open_gguf
+from ggufscope.measure import reading
 from ggufscope.measure.diff import agreement as agreeing
 from ggufscope.measure.diff.agreement import agreement
 from ggufscope.measure.diff.diff import Diff, diff
@@ -62,7 +63,7 @@ def _of(weights: Tensors, others: Tensors, folder: Path) -> Diff:
 def test_the_numbers_are_those_of_float64(
     types: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agreeing, "TILE", 1 << 10)
+    monkeypatch.setattr(reading, "TILE", 1 << 10)
     monkeypatch.setattr(agreeing, "STRETCH", 1 << 8)
     x = _drawn()
     x[7, 9] = 40.0
@@ -135,7 +136,7 @@ def test_the_same_bytes_are_not_decoded(
         read.append(blocks.size)
         return dequantize(blocks, *more, **options)
 
-    monkeypatch.setattr(agreeing, "dequantize", counted)
+    monkeypatch.setattr(reading, "dequantize", counted)
     found = _diff(sample, other)
     assert read == [256, 256]
     assert (found.count(Kind.SAME), found.count(Kind.DIFFERENT)) == (38, 1)
@@ -281,7 +282,7 @@ def test_names_and_shapes(tmp_path: Path) -> None:
 
 
 def test_quick_reads_no_weight(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreeing, "read_into", pytest.fail)
+    monkeypatch.setattr(reading, "read_into", pytest.fail)
     found = _diff(sample, sample, quick=True)
     assert found.same
     assert found.verdict.relation is Relation.SAME_HEADERS

@@ -18,18 +18,12 @@ from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.machine import processors
-from ggufscope.measure.diff.agreement import (
-    NO_AGREEMENT,
-    Agreement,
-    agreement,
-    read_bytes,
-    read_weights,
-    tiles,
-)
+from ggufscope.measure.diff.agreement import NO_AGREEMENT, Agreement, agreement
 from ggufscope.measure.diff.making import Made, how_made
 from ggufscope.measure.diff.metadata import KeyChange, metadata_changes
 from ggufscope.measure.diff.pairs import Kind, Pair, TensorChange, pairs_of
 from ggufscope.measure.diff.verdict import Relation, Verdict, verdict_of
+from ggufscope.measure.reading import read_bytes, read_weights, tiles
 from ggufscope.recipes.fit import preset_words
 from ggufscope.threads import side_by_side
 

@@ -18,9 +18,10 @@ from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import Tensor
-from ggufscope.measure.diff.agreement import STRETCH, Agreement, agreement, read_weights
+from ggufscope.measure.diff.agreement import STRETCH, Agreement, agreement
 from ggufscope.measure.inspection import through
 from ggufscope.measure.making import PLAIN, ROUNDING, UNWEIGHED, WEIGHED, WEIGHED_PART
+from ggufscope.measure.reading import read_weights
 
 _STRETCHES: Final = 16
 _SAMPLED: Final = 1 << 10

@@ -10,8 +10,9 @@ from enum import StrEnum
 from math import prod
 
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.measure.diff.agreement import Agreement, read_bytes
+from ggufscope.measure.diff.agreement import Agreement
 from ggufscope.measure.diff.making import Made
+from ggufscope.measure.reading import read_bytes
 from ggufscope.threads import side_by_side
 
 _PIECE = 1 << 22
