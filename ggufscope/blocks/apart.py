@@ -86,18 +86,16 @@ def take_apart(block: Blocks, type_: Layout) -> Apart:
 
 
 def _fields(block: Blocks, native: Blocks, kind: _Kind) -> list[Field]:
-    names = block.dtype.names
-    if names is None:
+    if block.dtype.fields is None:
         meaning = kind.meanings.get("", "the weight")
-        value = float(kind.numbers(native).get("value", native)[0])
+        value = float(kind.numbers(native)["value"][0])
         return [Field("", 0, block.tobytes(), value, meaning)]
     found = []
-    for name in names:
-        dtype, offset = (block.dtype.fields or {})[name][:2]
+    for name, (dtype, offset, *_) in block.dtype.fields.items():
         plain = not dtype.shape and (dtype.kind == "f" or name == "e")
-        value = float(native[name][0]) if plain else None
+        single = float(native[name][0]) if plain else None
         meaning = kind.meanings.get(name, _MEANINGS.get(name, ""))
-        found.append(Field(name, offset, block[name].tobytes(), value, meaning))
+        found.append(Field(name, offset, block[name].tobytes(), single, meaning))
     return found
 
 

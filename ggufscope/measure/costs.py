@@ -1,4 +1,4 @@
-"""What storing a tensor in each other type would cost: its bits against the error of its weights."""
+"""What storing a tensor in each other type would cost: bits against the error of its weights."""
 
 from __future__ import annotations
 

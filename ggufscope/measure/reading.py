@@ -1,6 +1,6 @@
 """Weights of stored tensors, a tile at a time: memory is bounded, however large they are.
 
-A tensor is read flat. Its rows are whole blocks of its type, so any multiple of 256 weights is, too.
+A tensor is read flat. Its rows are whole blocks of its type, so any multiple of 256 weights is.
 """
 
 from __future__ import annotations

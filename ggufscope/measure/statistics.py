@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Doubles, Floats, Reals
+from ggufscope.arrays import Doubles, Floats, Places
 from ggufscope.container.file import Tensor
 from ggufscope.errors import BadUsage
 from ggufscope.machine import processors
@@ -72,7 +72,12 @@ def part_of(tensor: Tensor, rows: tuple[int | None, int | None] = (None, None)) 
     """Return rows [start, stop) of a tensor; all by default. Raises ``BadUsage``."""
     count = prod(tensor.shape[:-1])
     start, stop = (0 if rows[0] is None else rows[0]), (count if rows[1] is None else rows[1])
-    if not 0 <= start < stop <= count and rows != (None, None):
+    if not tensor.info.n_elements:
+        raise BadUsage(
+            f"tensor {tensor.name!r} has no weights: its shape is {tensor.shape}",
+            hint="there is nothing to look at; `ggufscope list` shows its shape",
+        )
+    if not 0 <= start < stop <= count:
         raise BadUsage(
             f"tensor {tensor.name!r} has no rows {start}:{stop}",
             hint=f"they are counted from 0, and it has {count}; the last one named is left out",
@@ -106,7 +111,7 @@ class Statistics:
     """Its place among these weights, flat."""
     largest: float
     largest_at: int
-    mean: float
+    mean_weight: float
     deviation: float
     """The root of the mean square of the distance from the mean."""
     root_mean_square: float
@@ -177,7 +182,7 @@ def statistics(
         progress(start, 2 * part.n)
     deviation = sqrt(sums.squared / sums.finite) if sums.finite else 0.0
     edges = _edges(sums, deviation)
-    counts, fourth, outliers = np.zeros(BINS + 2, np.int64), 0.0, 0
+    counts, fourth, outliers = np.zeros(BINS + 2, np.intp), 0.0, 0
     count = partial(_count, part, step, sums.mean, deviation, edges)
     for start, bins, power, far in side_by_side(count, starts if sums.finite else (), many):
         counts += bins
@@ -191,7 +196,7 @@ def statistics(
         smallest_at=sums.smallest_at,
         largest=sums.largest if sums.finite else 0.0,
         largest_at=sums.largest_at,
-        mean=sums.mean,
+        mean_weight=sums.mean,
         deviation=deviation,
         root_mean_square=sqrt(sums.mean**2 + deviation**2),
         # In units of the deviation, so that no fourth power over- or underflows.
@@ -211,9 +216,14 @@ def weights_of(part: Part, start: int, stop: int) -> Floats:
     return reading.read_weights(part.tensor, part.first + start, part.first + stop)
 
 
+def _doubles(part: Part, start: int, stop: int) -> Doubles:
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return weights_of(part, start, stop).astype(np.float64)
+
+
 def _look(part: Part, step: int, start: int, *, norms: bool) -> tuple[int, _Sums, Doubles, Doubles]:
     stop = min(start + step, part.n)
-    x = weights_of(part, start, stop).astype(np.float64)
+    x = _doubles(part, start, stop)
     finite = np.isfinite(x)
     if all_finite := bool(finite.all()):
         found = _sums(x)
@@ -255,8 +265,8 @@ def _edges(sums: _Sums, deviation: float) -> tuple[float, float]:
 
 def _count(
     part: Part, step: int, mean: float, deviation: float, edges: tuple[float, float], start: int
-) -> tuple[int, Reals, float, int]:
-    x = weights_of(part, start, min(start + step, part.n)).astype(np.float64)
+) -> tuple[int, Places, float, int]:
+    x = _doubles(part, start, min(start + step, part.n))
     finite = np.isfinite(x)
     x = x if finite.all() else x[finite]
     low, high = edges

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
@@ -127,6 +129,19 @@ def test_diff_of_what_is_odd(ask: Ask, make: Callable[[str], Path], tmp_path: Pa
     told = ask("diff", path, make("llama-gqa"), code=1)
     assert told["relation"] == "unrelated"
     assert told["metadata"][0]["a"]["value"] == "nan"
+
+
+@pytest.mark.parametrize("type_", LAYOUTS)
+def test_inspect(type_: str, ask: Ask, tmp_path: Path) -> None:
+    layout, path = LAYOUTS[type_], tmp_path / "m.gguf"
+    data = np.random.default_rng(layout.number).bytes(2 * layout.row_bytes(512))
+    path.write_bytes(raw_gguf([], [tensor("t", (512, 2), layout.number, 0)], data))
+    save = tmp_path / "t.npy"
+    told = ask("inspect", path, "t", "--block", "1", "--save", save, "--rows", "1:")
+    assert (told["rows"], told["statistics"]["n"]) == ([1, 2], 512)
+    assert len(told["block"]["weights"]) == layout.block_length
+    assert np.load(save).shape == (1, 512)
+    assert ask("inspect", path, "t")["block"] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

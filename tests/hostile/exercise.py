@@ -24,6 +24,8 @@ COMMANDS = [
     "list {} --metadata --explain --sort name --tokens 3",
     "list {} --json",
     "list {} --layer 1 --filter attn",
+    "inspect {} blk.0.attn_q.weight --block 0 --rows 0:1",
+    "inspect {} token_embd.weight --json",
     "diff {} {}",
     "diff {} {} --quick --all --json",
     "size {} --type Q8_0 --type Q4_K_M --type IQ4_XS",
