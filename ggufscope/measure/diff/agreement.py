@@ -73,18 +73,22 @@ NO_AGREEMENT: Final = Agreement(NO_ERROR, 0.0, 0.0, 0, 0, 0.0, 0)
 """Of no weights at all."""
 
 
-def agreement(r: Floats, c: Floats, first: int = 0) -> Agreement:
-    """r, c (n,) -> how they agree; ``first`` is the index of the first weight in its tensor."""
-    total = NO_AGREEMENT
+def agreement(r: Floats, c: Floats, first: int = 0, scratch: Doubles | None = None) -> Agreement:
+    """r, c (n,) -> how they agree; ``first`` is the index of the first weight in its tensor.
+
+    ``scratch`` (2, STRETCH) is overwritten.
+    """
+    total, room = NO_AGREEMENT, np.empty((2, STRETCH)) if scratch is None else scratch
     for start in range(0, r.size, STRETCH):
         stop = start + STRETCH
         with np.errstate(all="ignore"):  # what is no number is counted, not computed with
-            total += _stretch(r[start:stop], c[start:stop], first + start)
+            total += _stretch(r[start:stop], c[start:stop], first + start, room)
     return total
 
 
-def _stretch(r: Floats, c: Floats, first: int) -> Agreement:
-    x, y = r.astype(np.float64), c.astype(np.float64)
+def _stretch(r: Floats, c: Floats, first: int, room: Doubles) -> Agreement:
+    x, y = room[:, : r.size]
+    x[:], y[:] = r, c
     unmatched = 0
     weights, candidate = _dot(x, x), _dot(y, y)
     if not (np.isfinite(weights) and np.isfinite(candidate)):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -18,17 +20,15 @@ from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.machine import processors
-from ggufscope.measure.diff.agreement import NO_AGREEMENT, Agreement, agreement
+from ggufscope.measure.diff.agreement import NO_AGREEMENT, STRETCH, Agreement, agreement
 from ggufscope.measure.diff.making import Made, how_made
 from ggufscope.measure.diff.metadata import KeyChange, metadata_changes
 from ggufscope.measure.diff.pairs import Kind, Pair, TensorChange, pairs_of
 from ggufscope.measure.diff.verdict import Relation, Verdict, verdict_of
-from ggufscope.measure.reading import read_bytes, read_weights, tiles
+from ggufscope.measure.reading import RAW, Room, read_bytes, read_weights, tiles
 from ggufscope.recipes.fit import preset_words
 from ggufscope.threads import side_by_side
 
-_PIECE: Final = 1 << 22
-"""Bytes of each side that are compared at a time."""
 _INEXACT: Final = frozenset({"I32", "I64", "F64"})
 """Types that float32, which weights are read as, does not hold exactly."""
 _ORDER: Final = {
@@ -44,6 +44,31 @@ _WORST_FIRST: Final = frozenset({Kind.DIFFERENT, Kind.REQUANTIZED})
 
 Progress = Callable[[int, int, str], None]
 """Told the bytes that are done, those there are, and the tensor."""
+
+
+class _TwoRooms:
+    """Room for a tile of each side, and for sums over it."""
+
+    def __init__(self) -> None:
+        self.a, self.b = Room(), Room()
+        self.sums = np.empty((2, STRETCH))
+
+
+class _Rooms:
+    """As many as there are threads at work; each is used again and again."""
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[_TwoRooms] = SimpleQueue()
+
+    @contextmanager
+    def one(self) -> Iterator[_TwoRooms]:
+        """Lend one."""
+        try:
+            room = self._free.get_nowait()
+        except Empty:
+            room = _TwoRooms()
+        yield room
+        self._free.put(room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +181,14 @@ def _same_bytes(pairs: Sequence[Pair], threads: int, progress: Progress) -> set[
 
     def pieces() -> Iterator[tuple[Pair, int]]:
         for pair in alike:
-            for start in range(0, pair.a.nbytes, _PIECE):
+            for start in range(0, pair.a.nbytes, RAW):
                 if pair.a.name not in other:
                     yield pair, start
 
-    for pair, start, same in side_by_side(_piece_is_same, pieces(), threads):
+    for pair, start, same in side_by_side(partial(_piece_is_same, _Rooms()), pieces(), threads):
         if not same:
             other.add(pair.a.name)
-        done += min(_PIECE, pair.a.nbytes - start)
+        done += min(RAW, pair.a.nbytes - start)
         progress(done, total, pair.a.name)
     return {pair.a.name for pair in alike} - other
 
@@ -174,10 +199,12 @@ def _may_be_same(pair: Pair) -> bool:
     return a.shape == b.shape and a.type == b.type and a.nbytes == b.nbytes and orders
 
 
-def _piece_is_same(piece: tuple[Pair, int]) -> tuple[Pair, int, bool]:
+def _piece_is_same(rooms: _Rooms, piece: tuple[Pair, int]) -> tuple[Pair, int, bool]:
     pair, start = piece
-    stop = min(start + _PIECE, pair.a.nbytes)
-    same = np.array_equal(read_bytes(pair.a, start, stop), read_bytes(pair.b, start, stop))
+    stop = min(start + RAW, pair.a.nbytes)
+    with rooms.one() as room:
+        x = read_bytes(pair.a, start, stop, room.a.raw)
+        same = np.array_equal(x, read_bytes(pair.b, start, stop, room.b.raw))
     return pair, start, same
 
 
@@ -186,17 +213,19 @@ def _agreements(pairs: Sequence[Pair], threads: int, progress: Progress) -> dict
     total, done = sum(_tile_bytes(pair, 0, pair.n) for pair in pairs), 0
     found: dict[str, Agreement] = defaultdict(lambda: NO_AGREEMENT)
     work = ((pair, start, stop) for pair in pairs for start, stop in tiles(pair.n))
-    for pair, start, stop, agreed in side_by_side(_tile, work, threads):
+    for pair, start, stop, agreed in side_by_side(partial(_tile, _Rooms()), work, threads):
         found[pair.a.name] += agreed
         done += _tile_bytes(pair, start, stop)
         progress(done, total, pair.a.name)
     return found
 
 
-def _tile(tile: tuple[Pair, int, int]) -> tuple[Pair, int, int, Agreement]:
+def _tile(rooms: _Rooms, tile: tuple[Pair, int, int]) -> tuple[Pair, int, int, Agreement]:
     pair, start, stop = tile
-    r, c = (read_weights(tensor, start, stop) for tensor in (pair.a, pair.b))
-    return pair, start, stop, agreement(r, c, start)
+    with rooms.one() as room:
+        r = read_weights(pair.a, start, stop, room.a)
+        c = read_weights(pair.b, start, stop, room.b)
+        return pair, start, stop, agreement(r, c, start, room.sums)
 
 
 def _tile_bytes(pair: Pair, start: int, stop: int) -> int:
