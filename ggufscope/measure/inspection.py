@@ -11,7 +11,7 @@ weights of the file, that is how it was made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -139,6 +139,11 @@ def _middle(
     at = sorted({int(other[0]), int(other[-1])})
     r = np.concatenate([reference.rows(row, row + 1) for row in at])
     c = np.concatenate([candidate.rows(row, row + 1) for row in at])
+    return next(ways_between(r, c, type_), ())
+
+
+def ways_between(r: Floats, c: Floats, type_: str) -> Iterator[tuple[str, ...]]:
+    """r, c (n, row) -> each way on which quantizing r to a type gives c: the types in between."""
     for middle in _MIDDLES:
         if r.shape[1] % LAYOUTS[middle].block_length:
             continue
@@ -146,5 +151,4 @@ def _middle(
         # A file between the two may have been made F16 again.
         for steps, weights in (((), once), (("F16",), through(once, "F16"))):
             if np.array_equal(c, through(weights, type_)):
-                return (middle, *steps)
-    return ()
+                yield (middle, *steps)

@@ -23,6 +23,7 @@ from ggufscope.measure.diff.pairs import Kind
 from ggufscope.measure.diff.verdict import Relation
 from ggufscope.measure.metrics.vectors import cosine, relative_error
 from ggufscope.recipes.apply import quantize_model
+from ggufscope.recipes.options import PlanOptions
 from tests.measure.altered import altered
 from tests.models.makers import Recipe, add_pair, write_recipe
 
@@ -158,6 +159,17 @@ def test_quantizations_are_known_by_name(preset: str, sample: Path, tmp_path: Pa
     assert found.verdict.words == f"B is A quantized to {preset}"
     assert _diff(path, sample).verdict.words == f"A is B quantized to {preset}"
     assert all(each.made.exact for each in found.tensors if each.made)
+
+
+@pytest.mark.parametrize(("first", "then"), [("Q8_0", "Q4_K_M"), ("Q4_K_S", "Q8_0")])
+def test_what_was_quantized_twice(first: str, then: str, sample: Path, tmp_path: Path) -> None:
+    once, twice = tmp_path / "once.gguf", tmp_path / "twice.gguf"
+    quantize_model(sample, {once: first})
+    quantize_model(once, {twice: then}, options=PlanOptions(allow_requantize=True))
+    found = _diff(sample, twice)
+    way = first.removesuffix("_S")
+    assert found.verdict.words.startswith(f"B is A quantized to {then}, by way of {way}")
+    assert found.verdict.relation is Relation.QUANTIZED
 
 
 def test_two_quantizations_of_one_model(sample: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from ggufscope.measure.reading import RAW, Room, read_bytes, read_weights, tiles
 from ggufscope.recipes.fit import preset_words
 from ggufscope.threads import side_by_side
 
+_IMPORTANCE_KEY: Final = "quantize.imatrix.file"
 _INEXACT: Final = frozenset({"I32", "I64", "F64"})
 """Types that float32, which weights are read as, does not hold exactly."""
 _ORDER: Final = {
@@ -122,7 +123,8 @@ def diff(
         preset_words(list(a.tensors.values()), a.metadata),
         preset_words(list(b.tensors.values()), b.metadata),
     )
-    verdict = verdict_of(changes, len(metadata), recipes, quick=quick)
+    weighed = _IMPORTANCE_KEY in a.metadata, _IMPORTANCE_KEY in b.metadata
+    verdict = verdict_of(changes, len(metadata), recipes, weighed, quick=quick)
     changes.sort(key=_rank)
     return Diff(tuple(metadata), tuple(changes), recipes, verdict, quick)
 

@@ -8,18 +8,18 @@ Of two tensors that are both quantized only their errors together can be judged.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from math import hypot
 from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import CODECS
-from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.blocks.layouts import LAYOUTS, SUPER, Layout
 from ggufscope.container.file import Tensor
 from ggufscope.measure.diff.agreement import STRETCH, Agreement, agreement
-from ggufscope.measure.inspection import through
+from ggufscope.measure.inspection import through, ways_between
 from ggufscope.measure.making import PLAIN, ROUNDING, UNWEIGHED, WEIGHED, WEIGHED_PART
 from ggufscope.measure.reading import read_weights
 
@@ -41,6 +41,8 @@ class Made:
     """Whether plain quantization gives the very weights, of all stretches that were tried."""
     ratio: float
     """The error over that of plain quantization, of the same stretches; 0 where unknown."""
+    through: tuple[str, ...] = ()
+    """The types that it had in between, where it was quantized more than once."""
 
 
 def loss_of(type_: Layout) -> float:
@@ -63,7 +65,7 @@ def how_made(a: Tensor, b: Tensor, found: Agreement) -> Made | None:
     for source, of, to in (("a", a, b), ("b", b, a)):
         if _is_source(of, to) and (made := _made(source, of, to, found)):
             return made
-    if found.relative > WEIGHED * hypot(loss_of(x), loss_of(y)):
+    if found.relative > WEIGHED * math.hypot(loss_of(x), loss_of(y)):
         return None
     plain_a, plain_b = x.block_length == 1, y.block_length == 1
     if plain_a == plain_b:
@@ -102,6 +104,8 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
         return Made(source, exact=True, ratio=ratio)
     if LAYOUTS[of.type.name].block_length > 1 or LAYOUTS[to.type.name].block_length == 1:
         return None  # of two quantizations, and of two plain types, only equal weights tell
+    if way := _way(of, to, sorted({min(starts), max(starts)})):
+        return Made(source, exact=True, ratio=ratio, through=way)
     floor = ROUNDING.get(of.type.name, 1e-6)
     is_plain = to.type.name in UNWEIGHED
     off, best_off = (value / weights if weights else 0.0 for value in (error, plain))
@@ -111,6 +115,20 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
     if worst > (PLAIN if is_plain else WEIGHED_PART) * best_worst + floor:
         return None
     return Made(source, exact=False, ratio=ratio)
+
+
+def _way(of: Tensor, to: Tensor, starts: list[int]) -> tuple[str, ...]:
+    """Return the types that lead from one tensor to the other by more than one quantization."""
+    n, row = of.info.n_elements, math.gcd(of.shape[-1], _SAMPLED)
+    r, c = (
+        np.concatenate([read_weights(t, start, min(start + _SAMPLED, n)) for start in starts])
+        for t in (of, to)
+    )
+    r, c = r.reshape(-1, row), c.reshape(-1, row)
+    few = max(1, SUPER // row)  # of most files nothing fits these few already
+    if next(ways_between(r[:few], c[:few], to.type.name), None) is None:
+        return ()
+    return next(ways_between(r, c, to.type.name), ())
 
 
 def _three(of: Tensor, to: Tensor, start: int, stop: int) -> tuple[Floats, Floats, Floats]:

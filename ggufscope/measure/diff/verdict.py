@@ -54,11 +54,17 @@ class Verdict:
 
 
 def verdict_of(
-    changes: Sequence[TensorChange], keys: int, recipes: tuple[str, str], *, quick: bool
+    changes: Sequence[TensorChange],
+    keys: int,
+    recipes: tuple[str, str],
+    weighed: tuple[bool, bool],
+    *,
+    quick: bool,
 ) -> Verdict:
     """Judge all tensors together; ``keys`` of the metadata differ.
 
-    ``recipes``: what A and B were quantized to.
+    ``recipes``: what A and B were quantized to; ``weighed``: whether they say that it was by an
+    importance matrix.
     """
     kinds = Counter(change.kind for change in changes)
     lone = kinds[Kind.ADDED] + kinds[Kind.REMOVED]
@@ -82,10 +88,15 @@ def verdict_of(
             which = f"both {a}" if a == b else f"{a} and {b}"
             words = f"two quantizations of the same weights: {which}"
             return Verdict(Relation.SAME_MODEL, words + but)
-        said = f"B is A quantized to {recipes[1]}"
+        said, by_importance = f"B is A quantized to {recipes[1]}", weighed[1]
         if sources == {"b"}:
-            said = f"A is B quantized to {recipes[0]}"
-        how = "" if exact else ", not just as plain quantization does it"
+            said, by_importance = f"A is B quantized to {recipes[0]}", weighed[0]
+        how = ", not just as plain quantization does it"
+        if exact or by_importance:
+            how = "" if exact else ", with an importance matrix"
+        ways = Counter(each.through for each in made if each.through)
+        if ways:
+            how = f", by way of {' and '.join(ways.most_common(1)[0][0])}{how}"
         return Verdict(Relation.QUANTIZED, f"{said}{how}{but}")
     if kinds[Kind.RECODED]:
         how = "in other types" if recipes[0] != recipes[1] else "in other bytes"

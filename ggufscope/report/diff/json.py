@@ -72,6 +72,7 @@ def _tensor(change: TensorChange) -> dict[str, Any]:
             "from": made.source or None,
             "exact": made.exact,
             "ratio": made.ratio or None,
+            "through": made.through,
         },
     }
 

@@ -179,7 +179,7 @@ def _tensors(found: Diff, most: int, *, whole: bool) -> Iterator[RenderableType]
             )
         yield table
         yield from _left_out(len(measured), most)
-        if any(each.made and each.made.exact for each in islice(measured, most)):
+        if any(_note(each) == "plain" for each in islice(measured, most)):
             yield paragraph("plain: just what quantizing the other's weights gives", "dim")
     others = [each for each in shown if not each.agreement]
     if others:
@@ -241,5 +241,7 @@ def _note(change: TensorChange) -> str:
     if agreed and agreed.unmatched:
         return f"{agreed.unmatched:,} weights are no number"
     if change.kind is Kind.REQUANTIZED and change.made is not None:
+        if change.made.through:
+            return f"by way of {', '.join(change.made.through)}"
         return "plain" if change.made.exact else "requantized"
     return str(change.kind) if change.kind is not Kind.UNREAD else ""
