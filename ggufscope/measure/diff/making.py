@@ -104,7 +104,7 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
         return Made(source, exact=True, ratio=ratio)
     if LAYOUTS[of.type.name].block_length > 1 or LAYOUTS[to.type.name].block_length == 1:
         return None  # of two quantizations, and of two plain types, only equal weights tell
-    if way := _way(of, to, sorted({min(starts), max(starts)})):
+    if way := _way(of, to, found.worst_at):
         return Made(source, exact=True, ratio=ratio, through=way)
     floor = ROUNDING.get(of.type.name, 1e-6)
     is_plain = to.type.name in UNWEIGHED
@@ -117,18 +117,22 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
     return Made(source, exact=False, ratio=ratio)
 
 
-def _way(of: Tensor, to: Tensor, starts: list[int]) -> tuple[str, ...]:
-    """Return the types that lead from one tensor to the other by more than one quantization."""
+def _way(of: Tensor, to: Tensor, worst_at: int) -> tuple[str, ...]:
+    """Return the types that lead from one tensor to the other by more than one quantization.
+
+    Tried at the beginning, and where they differ most.
+    """
     n, row = of.info.n_elements, math.gcd(of.shape[-1], _SAMPLED)
+    places = {(0, min(_SAMPLED, n)), (worst_at, min(worst_at + STRETCH, n))}
     r, c = (
-        np.concatenate([read_weights(t, start, min(start + _SAMPLED, n)) for start in starts])
+        np.concatenate([read_weights(t, *place) for place in sorted(places)]).reshape(-1, row)
         for t in (of, to)
     )
-    r, c = r.reshape(-1, row), c.reshape(-1, row)
     few = max(1, SUPER // row)  # of most files nothing fits these few already
     if next(ways_between(r[:few], c[:few], to.type.name), None) is None:
         return ()
-    return next(ways_between(r, c, to.type.name), ())
+    ways = ways_between(r, c, to.type.name)
+    return next((way for way in ways if way[0] != to.type.name), ())
 
 
 def _three(of: Tensor, to: Tensor, start: int, stop: int) -> tuple[Floats, Floats, Floats]:
