@@ -31,6 +31,9 @@ _SPREAD: Final = 3.0
 """Deviations that the full colours stand for."""
 _WIDTH: Final = 640
 _HEIGHT: Final = 220
+_PLOT: Final = 400
+_LABEL: Final = (56, 12)
+"""The room that a label takes: one that would cover another is left out; the point still has it."""
 
 
 def inspect_page(found: Inspected, shown: Floats | None) -> str:
@@ -58,10 +61,11 @@ def _picture(found: Inspected, shown: Floats | None) -> str:
     reach = _SPREAD * s.root_mean_square
     encoded = base64.b64encode(png(shown, reach)).decode("ascii")
     cells = "" if shown.size == part.n else " Of each cell the weight of the largest magnitude."
-    stretch = ' style="height: 4rem"' if len(shown) == 1 else ""
+    wide = min(60.0, 36 * shown.shape[1] / shown.shape[0])
+    style = "height: 4rem" if len(shown) == 1 else f"width: {wide:.1f}rem"
     size_ = f"{part.rows:,} rows and {part.row:,} columns of weights"
     return (
-        f'<img{stretch} alt="{size_}, from blue below zero to brown above" '
+        f'<img style="{style}" alt="{size_}, from blue below zero to brown above" '
         f'src="data:image/png;base64,{encoded}">'
         f'<p class="legend"><span>{small(-reach)}</span><i></i><span>{small(reach)}</span></p>'
         f'<p class="hint">{size_}.{cells}</p>'
@@ -112,23 +116,37 @@ def _plot(costs: Sequence[Cost], own: str) -> str:
     ]
     if not points:
         return ""
-    widest = max(width for _, width, _ in points)
+    widths = [math.log2(width) for _, width, _ in points]
     logs = [math.log10(error) for *_, error in points]
+    least, most = min(widths), max(widths)
     low, high = math.floor(min(logs)), math.ceil(max(logs) + 1e-9)
 
+    def x(width: float) -> float:
+        return 60 + (_WIDTH - 120) * (width - least) / max(most - least, 1e-9)
+
     def y(log: float) -> float:
-        return 10 + (_HEIGHT - 20) * (high - log) / max(high - low, 1)
+        return 10 + (_PLOT - 40) * (high - log) / max(high - low, 1)
 
     parts = [
         f'<line x1="50" x2="{_WIDTH}" y1="{y(n):.1f}" y2="{y(n):.1f}"/>'
         + _text(44, y(n) + 4, percent(10.0**n), "end")
         for n in range(low, high + 1)
     ]
-    for (name, width, _), log in zip(points, logs, strict=True):
-        x = 60 + (_WIDTH - 120) * width / widest
-        parts.append(f'<circle cx="{x:.1f}" cy="{y(log):.1f}" r="3"/>')
-        parts.append(_text(x + 6, y(log) - 3, name, "start"))
-    return _svg("Error against bits a weight, of each type", "".join(parts), _HEIGHT)
+    parts += [
+        _text(x(math.log2(bits_)), _PLOT - 8, f"{bits_} bits", "middle")
+        for bits_ in (1, 2, 3, 4, 6, 8, 16)
+        if least <= math.log2(bits_) <= most
+    ]
+    labels: list[tuple[float, float]] = []
+    for (name, width, error), across, log in zip(points, widths, logs, strict=True):
+        at = x(across), y(log)
+        words = escape(f"{name}: {bits(width)} bits, {percent(error)}")
+        place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4"'
+        parts.append(f"<circle {place}><title>{words}</title></circle>")
+        if all(abs(at[0] - u) > _LABEL[0] or abs(at[1] - v) > _LABEL[1] for u, v in labels):
+            labels.append(at)
+            parts.append(_text(at[0] + 7, at[1] + 4, name, "start"))
+    return _svg("Error against bits a weight, of each type", "".join(parts), _PLOT)
 
 
 def _svg(words: str, inside: str, height: int) -> str:
