@@ -63,8 +63,9 @@ def costs_of(part: Part, *, threads: int | None = None) -> Costs:
         bits = layout.bits_per_weight
         if name == part.tensor.type.name:
             return Cost(name, bits, nbytes, WeightError(0.0, 1.0, 0.0, x.size))
-        if codec.quantize is None:
-            return Cost(name, bits, nbytes, None, codec.missing)
+        if not codec.makes_alone:
+            why_not = codec.missing or "it cannot be made without an importance matrix"
+            return Cost(name, bits, nbytes, None, why_not)
         with np.errstate(all="ignore"):
             made = through(x.reshape(-1, layout.block_length), name).reshape(-1)
             return Cost(name, bits, nbytes, weight_error(x, made) if x.size else NO_ERROR)
