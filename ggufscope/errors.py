@@ -9,7 +9,7 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance, BadBase
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
@@ -174,6 +174,10 @@ class TensorOutOfFile(FormatError):
 
 class BadImportance(FormatError):
     """An importance matrix that contradicts itself, or a file that is none."""
+
+
+class BadBase(FormatError):
+    """A file of a base model's logits is none, or contradicts itself."""
 
 
 class ShardError(GGUFScopeError):
