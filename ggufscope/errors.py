@@ -9,9 +9,11 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance, BadBase
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
+    ├── BadImportance         an importance matrix that cannot be one
+    ├── BadBase               a file of logits, to hold a model to, that cannot be one
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
     ├── TokenizerError        text cannot become tokens
     │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
@@ -172,14 +174,6 @@ class TensorOutOfFile(FormatError):
     """Tensor data that would lie beyond the end of the file."""
 
 
-class BadImportance(FormatError):
-    """An importance matrix that contradicts itself, or a file that is none."""
-
-
-class BadBase(FormatError):
-    """A file of a base model's logits is none, or contradicts itself."""
-
-
 class ShardError(GGUFScopeError):
     """The files of one split model do not fit together."""
 
@@ -190,6 +184,14 @@ class ShardMissing(ShardError):
 
 class ShardMismatch(ShardError):
     """A shard that belongs elsewhere, or comes twice."""
+
+
+class BadImportance(GGUFScopeError):
+    """An importance matrix that contradicts itself, or a file that is none."""
+
+
+class BadBase(GGUFScopeError):
+    """A file of a base model's logits contradicts itself, is cut short, or is none."""
 
 
 class HyperparameterError(GGUFScopeError):

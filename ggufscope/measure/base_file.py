@@ -24,7 +24,7 @@ import numpy as np
 from ggufscope.arrays import Doubles, Floats
 from ggufscope.container.partial import PartialFile
 from ggufscope.container.source import LocalFile, read_into
-from ggufscope.errors import BadBase, Truncated
+from ggufscope.errors import BadBase
 
 MAGIC: Final = b"_logits_"
 DEEPEST: Final = np.float32(16)
@@ -61,7 +61,7 @@ class BaseFile:
     def read(cls, path: Path, most: int | None = None) -> Self:
         """Read all but the rows; ``most``: chunks at the most.
 
-        Raises ``BadBase``, ``Truncated``, and what ``LocalFile`` raises.
+        Raises ``BadBase``, and what ``LocalFile`` raises.
         """
         source = LocalFile(path)
         head = bytes(source.read(0, min(source.size, _HEAD.size)))
@@ -83,7 +83,7 @@ class BaseFile:
         wanted = min(count, most or count)
         there = max(0, source.size - start) // of_chunk
         if there < wanted:
-            raise Truncated(
+            raise BadBase(
                 f"{path} ends after {there:,} of {count:,} chunks",
                 hint=f"take those with --chunks {there}" if there else "make it anew",
             )

@@ -18,8 +18,9 @@ struct Group {
 // rows (W,) of at least k numbers from `from` on -> lanes (k, W).
 template <int k> INLINE void turn_rows(const float *const *rows, int from, F *lanes) {
     for (int start = 0; start < k; start += W) {
-        for (int i = 0; i < W; i++) lanes[start + i] = load(rows[i] + from + start);
-        transpose(lanes + start);
+        float tile[W * W];
+        for (int i = 0; i < W; i++) store(tile + i * W, load(rows[i] + from + start));
+        turn<W>(tile, lanes + start);
     }
 }
 
@@ -28,11 +29,12 @@ template <int k> struct Rows {
     float at[W * k + SLACK];
 
     INLINE void fill(const F *lanes) {
-        F tile[W];
+        float tile[W * W];
+        F turned[W];
         for (int start = 0; start < k; start += W) {
             memcpy(tile, lanes + start, sizeof tile);
-            transpose(tile);
-            for (int i = 0; i < W; i++) store(at + i * k + start, tile[i]);
+            turn<W>(tile, turned);
+            for (int i = 0; i < W; i++) store(at + i * k + start, turned[i]);
         }
     }
 };
