@@ -46,12 +46,13 @@ def write_quantized(folder: Path, preset: str) -> Path:
     """Write the sample in a preset, or the numbers that it stands for in F32."""
     plain = preset.removesuffix(" as F32")
     path = folder / f"{plain}.gguf"
-    quantize_model(SAMPLE, {path: plain}, overwrite=True)
+    if not path.exists():
+        quantize_model(SAMPLE, {path: plain})
     if plain == preset:
         return path
     wide = folder / f"{plain}-F32.gguf"
     options = PlanOptions(allow_requantize=True)
-    quantize_model(path, {wide: "F32"}, options=options, overwrite=True)
+    quantize_model(path, {wide: "F32"}, options=options)
     return wide
 
 
