@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ggufscope.measure.calibrating import make_imatrix as make_imatrix
     from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.diff.diff import Diff as Diff
+    from ggufscope.measure.diff.diff import diff as diff
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
@@ -67,6 +69,7 @@ _HOMES = {
     "CheckOptions": "checking.check",
     "Checked": "checking.findings",
     "Comparison": "measure.comparison",
+    "Diff": "measure.diff.diff",
     "Finding": "checking.findings",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
@@ -92,6 +95,7 @@ _HOMES = {
     "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
+    "diff": "measure.diff.diff",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "make_imatrix": "measure.calibrating",

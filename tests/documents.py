@@ -3,7 +3,8 @@
 A ``console`` block has a command after ``$ `` and below it what the command prints, at 80 columns.
 A line ``...`` stands for any lines. ``$ echo $?`` shows the exit code of the command above it,
 which is 0 where it is not shown. ``python -m tests.documents`` writes what the commands print now
-into the blocks that show all of it, and names the others that no longer fit.
+into the blocks that show all of it, and names the others that no longer fit. A file such as
+``stories-q4_k_m.gguf`` that a command reads is what ``quantize`` makes of the sample.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ DOCUMENTS: Final = [
 ]
 
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_MADE: Final = re.compile(r"stories-(q\w+)\.gguf")
 _EXIT_CODE: Final = "$ echo $?\n"
 
 
@@ -90,6 +92,9 @@ def run(command: str) -> subprocess.CompletedProcess[str]:
         shutil.copy(SAMPLE.parent / "heldout.txt", samples)
         if MATRIX in command and command != MAKE_MATRIX:
             _run(MAKE_MATRIX, folder)
+        for argument in shlex.split(command):
+            if made := _MADE.fullmatch(argument):
+                program.run("quantize", SAMPLE, argument, made[1].upper(), cwd=Path(folder))
         return _run(command, folder)
 
 

@@ -21,8 +21,10 @@ from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
 from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
+from ggufscope.cli.diff import diff_command
 from ggufscope.cli.evaluate import evaluate_command
 from ggufscope.cli.imatrix import imatrix_command
+from ggufscope.cli.inspect import inspect_command
 from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
@@ -46,6 +48,8 @@ _RUN: Final = "Run a model"
 app.command("list", rich_help_panel=_LOOK)(list_command)
 app.command("size", rich_help_panel=_LOOK)(size_command)
 app.command("check", rich_help_panel=_LOOK)(check_command)
+app.command("diff", rich_help_panel=_LOOK)(diff_command)
+app.command("inspect", rich_help_panel=_LOOK)(inspect_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)

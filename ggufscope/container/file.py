@@ -16,6 +16,7 @@ from ggufscope.container.shards import check_shards, shard_count, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
+from ggufscope.spelling import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,8 @@ class GGUFFile:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise NotInModel(
-                f"{self.path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
+                f"{self.path} has no tensor {name!r:.100}",
+                hint=did_you_mean(name, self.tensors, "`ggufscope list` shows their names"),
             )
         return tensor
 

@@ -116,8 +116,8 @@ def page_html(page: Page) -> str:
         return (assets / name).read_text(encoding="utf-8")
 
     return Template(asset("page.html")).substitute(
-        title=text_html(page.title),
-        lead=text_html(page.lead),
+        title=_text(page.title),
+        lead=_text(page.lead),
         facts=facts_html(page.facts),
         cards=_cards(page.runs),
         tables="\n".join(table_html(table) for table in page.tables),
@@ -167,16 +167,13 @@ def _score(score: PageScore, layers: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def text_html(text: str) -> str:
-    """Return text as HTML, its control characters escaped."""
+def _text(text: str) -> str:
     return escape(printable(text))
 
 
 def facts_html(facts: Sequence[tuple[str, str]]) -> str:
-    """Return the items of a list of facts, for a ``dl``."""
-    rows = (
-        f"<div><dt>{text_html(word)}</dt><dd>{text_html(fact)}</dd></div>" for word, fact in facts
-    )
+    """Return facts as rows of a ``dl``: a word, and what there is to say."""
+    rows = (f"<div><dt>{_text(word)}</dt><dd>{_text(fact)}</dd></div>" for word, fact in facts)
     return "\n".join(rows)
 
 
@@ -186,30 +183,29 @@ def _cards(runs: Sequence[PageRun]) -> str:
     for number, run in enumerate(runs[1:], 1):
         kind = {True: "good", False: "bad", None: "open"}[run.accepted]
         sign = {True: "✓ ", False: "✗ ", None: ""}[run.accepted]
-        word = f"{sign}{text_html(run.level)}"
+        word = f"{sign}{_text(run.level)}"
         checked = " checked" if number == 1 else ""
         cards.append(
             f'<label class="card {kind}"><span class="pick">'
             f'<input type="radio" name="candidate" value="{number}"{checked}>'
-            f"<strong>{text_html(run.name)}</strong></span>"
+            f"<strong>{_text(run.name)}</strong></span>"
             f'<span class="verdict">{word}</span>'
-            f'<span class="why">{text_html(run.verdict)}</span>'
-            f"<dl>{facts_html(run.facts)}</dl></label>"
+            f'<span class="why">{_text(run.verdict)}</span><dl>{facts_html(run.facts)}</dl></label>'
         )
     return "\n".join(cards)
 
 
 def table_html(table: PageTable) -> str:
-    """Return a table that scrolls by itself where it is too wide."""
-    head = "".join(f'<th scope="col">{text_html(word)}</th>' for word in table.head)
+    """Return a table, in a frame that scrolls by itself where it is too wide."""
+    head = "".join(f'<th scope="col">{_text(word)}</th>' for word in table.head)
     rows = "\n".join(
-        f'<tr><th scope="row">{text_html(row[0])}</th>'
-        + "".join(f"<td>{text_html(text)}</td>" for text in row[1:])
+        f'<tr><th scope="row">{_text(row[0])}</th>'
+        + "".join(f"<td>{_text(text)}</td>" for text in row[1:])
         + "</tr>"
         for row in table.rows
     )
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text_html(table.title)}">'
-        f"<table><caption>{text_html(table.title)}</caption>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(table.title)}">'
+        f"<table><caption>{_text(table.title)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
     )

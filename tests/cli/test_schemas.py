@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
@@ -121,6 +123,42 @@ def test_check_of_what_cannot_be_read(ask: Ask, sample: Path, tmp_path: Path) ->
     told = ask("check", path, sample, "--quick", code=2)["models"]
     assert [(each["readable"], each["kind"]) for each in told] == [(False, None), (True, "model")]
     assert told[0]["findings"][0]["llama_cpp"] == "failed to read magic"
+
+
+def test_diff(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.gguf"
+    quantize_model(sample, {small: "Q4_K_M"})
+    told = ask("diff", sample, small, code=1)
+    assert (told["relation"], told["verdict"]) == ("quantized", "B is A quantized to Q4_K_M")
+    assert told["counts"]["requantized"] == 30
+    assert {each["key"] for each in told["metadata"]} == {
+        *("general.file_type", "general.quantization_version")
+    }
+    assert told["tensors"][0]["made"] == {"from": "a", "exact": True, "ratio": 1.0, "through": []}
+    assert ask("diff", sample, sample)["tensors"][0]["relative_error"] is None
+    assert ask("diff", sample, small, "--quick", code=1)["relative_error"] is None
+
+
+def test_diff_of_what_is_odd(ask: Ask, make: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    pairs = [pair("nan", 6, b"\x00\x00\xc0\x7f"), pair("long", 8, text("x" * 70_000))]
+    path.write_bytes(raw_gguf(pairs, [tensor("a", (4,), 250, 0)], bytes(32)))
+    told = ask("diff", path, make("llama-gqa"), code=1)
+    assert told["relation"] == "unrelated"
+    assert told["metadata"][0]["a"]["value"] == "nan"
+
+
+@pytest.mark.parametrize("type_", LAYOUTS)
+def test_inspect(type_: str, ask: Ask, tmp_path: Path) -> None:
+    layout, path = LAYOUTS[type_], tmp_path / "m.gguf"
+    data = np.random.default_rng(layout.number).bytes(2 * layout.row_bytes(512))
+    path.write_bytes(raw_gguf([], [tensor("t", (512, 2), layout.number, 0)], data))
+    save = tmp_path / "t.npy"
+    told = ask("inspect", path, "t", "--block", "1", "--save", save, "--rows", "1:")
+    assert (told["rows"], told["statistics"]["n"]) == ([1, 2], 512)
+    assert len(told["block"]["weights"]) == layout.block_length
+    assert np.load(save).shape == (1, 512)
+    assert ask("inspect", path, "t")["block"] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Final
@@ -21,8 +22,8 @@ from ggufscope.report.evaluate.words import (
     subject_facts,
     tiny,
 )
-from ggufscope.report.html import PageTable, facts_html, table_html, text_html
-from ggufscope.report.units import size
+from ggufscope.report.html import PageTable, facts_html, table_html
+from ggufscope.report.units import printable, size
 
 _WIDTH: Final = 800
 _HEIGHT: Final = 440
@@ -47,8 +48,8 @@ def evaluation_page(subject: Subject, evaluation: Evaluation) -> str:
     if subject.left_out:
         lead += f" Not tried: {left_out_words(subject.left_out)}."
     return Template((assets / "evaluate.html").read_text(encoding="utf-8")).substitute(
-        title=text_html(f"{name}: quality over a text"),
-        lead=text_html(lead),
+        title=_text(f"{name}: quality over a text"),
+        lead=_text(lead),
         facts=facts_html(subject_facts(subject, evaluation)),
         plot=_plot(evaluation.candidates),
         tables="\n".join(table_html(table) for table in shown if table.rows),
@@ -106,12 +107,12 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
         x, y = across(nbytes), down(estimate.value)
         ends = down(estimate.value + estimate.error), down(estimate.value - estimate.error)
         parts.append(f'<line class="{kind}" x1="{x}" y1="{ends[0]}" x2="{x}" y2="{ends[1]}"/>')
-        title = text_html(f"{each.name}: {size(nbytes)}, {tiny(estimate)}")
+        title = _text(f"{each.name}: {size(nbytes)}, {tiny(estimate)}")
         parts.append(
             f'<circle class="{kind}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>'
         )
         at = _label_place(x, y, taken)
-        parts.append(f'<text class="{kind}" x="{x + 8}" y="{at}">{text_html(each.name)}</text>')
+        parts.append(f'<text class="{kind}" x="{x + 8}" y="{at}">{_text(each.name)}</text>')
     body = "\n".join(parts)
     return (
         '<section id="plot" aria-labelledby="plot-title">\n'
@@ -121,6 +122,10 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
         '<p class="hint">Lower left is better. The dashed line joins those that no other beats; '
         "bars are one error. The table below has the numbers.</p>\n</section>"
     )
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def _label_place(x: float, y: float, taken: list[tuple[float, float]]) -> float:
