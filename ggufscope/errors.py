@@ -13,6 +13,7 @@
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
     ├── BadImportance         an importance matrix that cannot be one
+    ├── BadBase               a file of logits, to hold a model to, that cannot be one
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
     ├── TokenizerError        text cannot become tokens
     │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
@@ -187,6 +188,10 @@ class ShardMismatch(ShardError):
 
 class BadImportance(GGUFScopeError):
     """An importance matrix that contradicts itself, or a file that is none."""
+
+
+class BadBase(GGUFScopeError):
+    """A file of a base model's logits contradicts itself, is cut short, or is none."""
 
 
 class HyperparameterError(GGUFScopeError):

@@ -22,6 +22,7 @@ from ggufscope.cli.attention import attention_command
 from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.diff import diff_command
+from ggufscope.cli.evaluate import evaluate_command
 from ggufscope.cli.imatrix import imatrix_command
 from ggufscope.cli.inspect import inspect_command
 from ggufscope.cli.list import list_command
@@ -54,6 +55,7 @@ app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
 app.command("attention", rich_help_panel=_RUN)(attention_command)
 app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
+app.command("evaluate", rich_help_panel=_RUN)(evaluate_command)
 
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 

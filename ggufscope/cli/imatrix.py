@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.options import AsJson, Force, Ids, warn, warn_about
+from ggufscope.cli.chunks import (
+    Chunks,
+    ChunkTokens,
+    IdsFile,
+    ParseSpecial,
+    Texts,
+    read_texts,
+    warn_of_long_chunks,
+)
+from ggufscope.cli.options import AsJson, Force, Ids, warn_about
 from ggufscope.cli.output import Quiet, print_views
-from ggufscope.cli.prompts import parse_ids, tokenizer_of
-from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
     from ggufscope.recipes.importance import ImportanceMatrix
 
 DEFAULT_OUTPUT: Final = Path("imatrix.gguf")
-LONGEST_TEXT: Final = 1 << 28
-"""Bytes of a text to calibrate with."""
 
 
 class Format(StrEnum):
@@ -36,14 +41,9 @@ class Format(StrEnum):
 
 def imatrix_command(
     file: Annotated[Path, typer.Argument(help="A model, or an importance matrix to look into.")],
-    text: Annotated[
-        list[Path] | None,
-        typer.Option("--text", "-f", metavar="FILE", help="A text to run; may be repeated."),
-    ] = None,
+    text: Texts = None,
     ids: Ids = None,
-    ids_file: Annotated[
-        Path | None, typer.Option("--ids-file", metavar="FILE", help="Token numbers, from a file.")
-    ] = None,
+    ids_file: IdsFile = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,20 +54,8 @@ def imatrix_command(
         Format | None,
         typer.Option("--output-format", help="By default dat for a name in .dat, else gguf."),
     ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            *("--context", "-c"),
-            min=16,
-            max=1 << 24,
-            metavar="N",
-            help="Tokens of a chunk.  [default: 512]",
-        ),
-    ] = None,
-    chunks: Annotated[
-        int | None,
-        typer.Option("--chunks", min=1, metavar="N", help="Chunks of each text at the most."),
-    ] = None,
+    context: ChunkTokens = None,
+    chunks: Chunks = None,
     in_file: Annotated[
         list[Path] | None,
         typer.Option("--in-file", metavar="FILE", help="A matrix to add; may be repeated."),
@@ -75,9 +63,7 @@ def imatrix_command(
     process_output: Annotated[
         bool, typer.Option("--process-output", help="The output projection, too.")
     ] = False,
-    parse_special: Annotated[
-        bool, typer.Option("--parse-special", help="Find special tokens in the text.")
-    ] = False,
+    parse_special: ParseSpecial = False,
     no_ppl: Annotated[bool, typer.Option("--no-ppl", help="No perplexity: a bit faster.")] = False,
     output_frequency: Annotated[
         int,
@@ -146,41 +132,11 @@ def imatrix_command(
     }
 
     def calibration(metadata: Mapping[str, Any]) -> Calibration:
-        found = _texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
+        found = read_texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
         size = context or found.context
         return replace(found, context=size, chunks=chunks, process_output=process_output)
 
     _make(file, calibration, target, how, as_json=as_json)
-
-
-def _texts(
-    metadata: Mapping[str, Any],
-    texts: Sequence[Path],
-    ids: str | None,
-    ids_file: Path | None,
-    *,
-    parse_special: bool,
-) -> Calibration:
-    """Return what is to be run, texts first, and the token that each chunk begins with."""
-    from ggufscope.measure.gathering import Calibration
-
-    if not (texts or ids or ids_file):
-        raise BadUsage(
-            "there is no text to run", hint="give --text FILE, or token numbers with --ids-file"
-        )
-    tokenizer = tokenizer_of(metadata, needed=bool(texts))
-    found: list[tuple[str, Sequence[int]]] = []
-    for path in texts:
-        assert tokenizer is not None  # it was needed
-        said = read_text(path, LONGEST_TEXT, "a text to calibrate with").removesuffix("\n")
-        found.append((str(path), tokenizer.encode(said, parse_special=parse_special)))
-    if ids_file is not None:
-        numbers = read_text(ids_file, LONGEST_TEXT, "a list of token numbers")
-        found.append((str(ids_file), parse_ids(numbers, f"{ids_file}")))
-    if ids is not None:
-        found.append(("", parse_ids(ids)))
-    begins = tokenizer is not None and tokenizer.vocabulary.add_bos
-    return Calibration(found, bos=tokenizer.vocabulary.bos if tokenizer and begins else None)
 
 
 def _make(
@@ -202,9 +158,7 @@ def _make(
         warn_about(file)
         found = calibration(file.metadata)
         model = Transformer.of(file, context=found.context)
-        trained = model.hparams.context_length
-        if trained and found.context > trained:
-            warn(f"{path} was made for {trained:,} tokens, and chunks have {found.context:,}")
+        warn_of_long_chunks(path, found.context, model.hparams.context_length)
         count = len(found.cut())
         with CommandBar(file.path.name) as bar:
             advance = bar.phase("gathering", unit="layers")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
@@ -193,13 +194,21 @@ class _StoredMatrix:
 class PlannedWeights(View):
     """The weights of another view as a file would have them once they are quantized.
 
-    ``types``: tensor name -> the type it becomes; those not named stay as they are. Blocks lie
-    within rows, so quantizing a tile gives the bits that quantizing the whole tensor gives.
+    ``types``: tensor name -> the type it becomes; those not named stay as they are. ``importance``:
+    tensor name -> how much an error in each column counts, (slices, row), a row for each matrix of
+    a stack. Blocks lie within rows, so quantizing a tile gives the bits that quantizing the whole
+    tensor gives.
     """
 
-    def __init__(self, base: Weights, types: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        base: Weights,
+        types: Mapping[str, str],
+        importance: Mapping[str, Floats] = MappingProxyType({}),
+    ) -> None:
         """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
         super().__init__(base)
+        self._importance = importance
         # A tensor that has the type already is copied by a quantizer, not made again.
         self._types = {
             name: layout_named(type_).name
@@ -207,7 +216,7 @@ class PlannedWeights(View):
             if base.type(name) != layout_named(type_).name
         }
         for name, type_ in self._types.items():
-            _check_makeable(name, base.shape(name), type_)
+            _check_makeable(name, base.shape(name), type_, weighed=name in importance)
 
     @classmethod
     def of(cls, base: Weights, plan: Plan) -> PlannedWeights:
@@ -222,25 +231,33 @@ class PlannedWeights(View):
         """Return a tensor by its rows."""
         matrix = self._base.matrix(name)
         type_ = self._types.get(name)
-        return _PlannedMatrix(matrix, type_) if type_ else matrix
+        return _PlannedMatrix(matrix, type_, self._importance.get(name)) if type_ else matrix
 
 
 class _PlannedMatrix:
-    def __init__(self, base: Matrix, type_: str) -> None:
+    def __init__(self, base: Matrix, type_: str, importance: Floats | None) -> None:
         self.name = base.name
         self.shape = base.shape
-        self._base, self._layout = base, LAYOUTS[type_]
+        self._base, self._layout, self._importance = base, LAYOUTS[type_], importance
 
     def rows(self, start: int, stop: int) -> Floats:
         return dequantize(*self.blocks(start, stop), threads=1)
 
     def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
-        weights = self._base.rows(start, stop)
-        return quantize(weights, self._layout, threads=1, check_finite=False), self._layout
+        weights, layout = self._base.rows(start, stop), self._layout
+        if self._importance is None:
+            return quantize(weights, layout, threads=1, check_finite=False), layout
+        in_slice = self.shape[0] // len(self._importance)
+        parts = []
+        for at in range(start // in_slice, -(-stop // in_slice)):
+            first, last = max(start, at * in_slice), min(stop, (at + 1) * in_slice)
+            x, importance = weights[first - start : last - start], self._importance[at]
+            parts.append(quantize(x, layout, importance=importance, threads=1, check_finite=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts), layout
 
 
-def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:
-    require_makeable(type_, f"tensor {name!r}")
+def _check_makeable(name: str, shape: tuple[int, ...], type_: str, *, weighed: bool) -> None:
+    require_makeable(type_, f"tensor {name!r}", importance=weighed)
     if _flat(shape)[1] % LAYOUTS[type_].block_length:
         raise TypeDoesNotFit(
             f"tensor {name!r} has rows of {_flat(shape)[1]} weights, which do not divide into "

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ggufscope.cli import app
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from tests import matrices
+from tests.cli.conftest import Run
 from tests.models.families import SMALL, write
 from tests.slices import write_slice
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "imatrix"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the program in this process; gives the exit code and what it printed."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        text = "" if "--json" in arguments else printed.out
-        assert all(len(line) <= 80 for line in text.splitlines())
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
