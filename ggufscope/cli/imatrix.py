@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.options import AsJson, Force, Ids, warn, warn_about
+from ggufscope.cli.options import AsJson, Force, Ids, complain, warn, warn_about
 from ggufscope.cli.output import Quiet, print_views
 from ggufscope.cli.prompts import parse_ids, tokenizer_of
 from ggufscope.cli.texts import read_text
@@ -194,7 +194,7 @@ def _make(
     """Run the texts through a model, and report."""
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.calibrating import make_imatrix
+    from ggufscope.measure.calibrating import is_checkpoint, make_imatrix
     from ggufscope.model.summary import summarize
     from ggufscope.report.progress import CommandBar
 
@@ -214,7 +214,12 @@ def _make(
                 chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
                 advance(done.steps, done.total, chunk + said)
 
-            matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            try:
+                matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            except (KeyboardInterrupt, SystemExit):
+                if not how["legacy"] and is_checkpoint(target):
+                    complain("hint", f"{target} has the chunks so far: --resume goes on from it")
+                raise
         file.require_unchanged()
         _report(matrix, (file.path, summarize(file)), perplexity, as_json=as_json)
 
