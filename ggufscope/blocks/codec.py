@@ -216,7 +216,7 @@ def require_makeable(
     """
     codec = engine().codecs[type]
     if codec.quantize is None:
-        message = f"{what} would become {type}, which this program cannot make yet"
+        message = f"{what} would become {type}, which is not made"
         raise error(message, hint=codec.missing)
     if codec.needs_importance and not importance:
         raise error(
