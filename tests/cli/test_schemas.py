@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
+from tests.models.families import SMALL, write
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 
@@ -158,6 +159,14 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert len(told["layers"]) == told["model"]["block_count"]
     ask("attention", sample, "--ids", "1", "--layer", "0")
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
+
+
+@pytest.mark.parametrize("name", ["llama-gqa", "gemma2", "phi3", "gpt2"])
+def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL[name])
+    told = ask("attention", model, "--prompt", "!!ab", "--explain", "--token", "a")
+    assert told["token"]["word"] == "a"
+    assert len(told["tokens"]) == len(told["prompt"]["ids"])
 
 
 ASK = ("--require", "negligible")
