@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,12 @@ from ggufscope.forward.rope import Rotation
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """How a vector is brought to a common size: ``(x - mean) / divisor * weight + bias``."""
+    """How a vector is brought to a common size: ``(x - centre) / divisor * weight + bias``."""
 
     kind: str
     """``rms`` or ``layer``."""
-    mean: float | None
-    """What is taken off first; None for RMS norm."""
+    centre: float | None
+    """The mean, which is taken off first; None for RMS norm."""
     epsilon: float
     divisor: float
     """sqrt of the mean square (of what is left) and epsilon."""
@@ -114,6 +115,20 @@ class Explained:
         """All heads that read the same keys and values."""
         per_group = self.heads.count // self.heads.groups
         return range(self.key_head * per_group, (self.key_head + 1) * per_group)
+
+    @property
+    def lengths(self) -> Doubles:
+        """(H,): how long each summand is."""
+        found: Doubles = np.sqrt(np.square(self.summands).sum(axis=1))
+        return found
+
+    def attention_to(self, tokens: Sequence[int]) -> float:
+        """Return the share that some tokens get together."""
+        return float(self.kq_soft_max[[*tokens]].sum(dtype=np.float64))
+
+    def share_of(self, heads: Sequence[int]) -> float:
+        """Return the share of ``attn_out`` that some heads are together."""
+        return float(self.shares[[*heads]].sum())
 
     @property
     def probabilities(self) -> Doubles:

@@ -193,7 +193,7 @@ def _logits_added(model: Transformer, last: Floats, added: Doubles) -> Doubles:
     what is left is linear, so each summand has its own part in every logit.
     """
     weights, norm = model.weights, _norm_of(model, last)
-    if norm.mean is not None:
+    if norm.centre is not None:
         added = added - added.mean()
     added = added / norm.divisor * weights.vector("output_norm.weight")
     tied = "output.weight" not in weights

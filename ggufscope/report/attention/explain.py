@@ -91,7 +91,7 @@ def _input(found: Explained, subject: Subject, full: bool) -> Iterator[Renderabl
     if found.layer:
         before = f"By now layer{'s' if found.layer > 1 else ''} {spans(range(found.layer))} added "
         before += "to it what the token found out."
-    top = "x" if norm.mean is None else f"(x - {number(norm.mean)}, its mean)"
+    top = "x" if norm.centre is None else f"(x - {number(norm.centre)}, its mean)"
     words = (
         f"{before} The norm brings it to a common size: {top} / {number(norm.divisor)} times "
         f"attn_norm.weight; the divisor is sqrt(mean square + {norm.epsilon:.0e})."
@@ -218,12 +218,12 @@ def _output(found: Explained, subject: Subject, full: bool) -> Iterator[Renderab
     table = plain_table(left("head"), right("length"), right("share of attn_out"))
     for n in shown:
         style = "bold" if n == head else ""
-        length = float(np.sqrt(np.square(found.summands[n]).sum()))
-        table.add_row(cell(f"H{n}", style), number(length), cell(number(found.shares[n]), style))
+        share = cell(number(found.shares[n]), style)
+        table.add_row(cell(f"H{n}", style), number(found.lengths[n]), share)
     yield table
     if len(shown) < count:
-        others = sum(float(found.shares[n]) for n in order if n not in shown)
-        yield paragraph(f"... and {count - len(shown)} more heads: {number(others)}", "dim")
+        others = number(found.share_of([n for n in order if n not in shown]))
+        yield paragraph(f"... and {count - len(shown)} more heads: {others}", "dim")
     yield _gap_words("the sum of all heads and attn_out of the pass", found.out_gap)
 
 
@@ -262,9 +262,9 @@ def _rows(found: Explained, full: bool, *, seen: bool = False) -> list[int]:
 def _left_out(found: Explained, rows: Sequence[int]) -> Iterator[RenderableType]:
     rest = [n for n, why in enumerate(found.hidden) if why is None and n not in rows]
     if rest:
-        share = float(found.kq_soft_max[rest].sum(dtype=np.float64))
+        share = number(found.attention_to(rest))
         yield paragraph(
-            f"... and {len(rest)} more tokens, with {number(share)} of the attention: --full", "dim"
+            f"... and {len(rest)} more tokens, with {share} of the attention: --full", "dim"
         )
 
 

@@ -34,7 +34,7 @@ def explain_json(found: Explained, place: Place, subject: Subject) -> dict[str, 
         "embd_scale": found.embd_scale,
         "position_embd": None if found.position_embd is None else found.position_embd.tolist(),
         "inpL": found.entering.tolist(),
-        "norm": pick(found.norm, "kind mean epsilon divisor"),
+        "norm": pick(found.norm, "kind centre epsilon divisor"),
         "attn_norm": found.attn_norm.tolist(),
         "q": [{"step": name, "values": step.tolist()} for name, step in found.q_steps.items()],
         "k": [{"step": name, "values": step.tolist()} for name, step in found.k_steps.items()],
@@ -59,10 +59,10 @@ def explain_json(found: Explained, place: Place, subject: Subject) -> dict[str, 
         "heads": [
             {
                 "head": head,
-                "length": float(np.sqrt(np.square(summand).sum())),
-                "share": float(found.shares[head]),
+                "length": float(length),
+                "share": float(share),
             }
-            for head, summand in enumerate(found.summands)
+            for head, (length, share) in enumerate(zip(found.lengths, found.shares, strict=True))
         ],
         "head_out": found.summands[found.head].tolist(),
         "attn_out": found.attn_out.tolist(),
