@@ -16,7 +16,7 @@ from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.values import Array
 from ggufscope.errors import GGUFScopeError
-from ggufscope.model.hparams import architecture_of, text_of
+from ggufscope.model.keys import architecture_of, text_of
 from ggufscope.model.tokenizer.keys import KEY
 from ggufscope.model.tokenizer.vocabulary import Vocabulary, read_vocabulary
 

@@ -16,7 +16,8 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, WINDOWS
-from ggufscope.model.hparams import HParams, architecture_of, read_hparams, value_of
+from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.keys import architecture_of, value_of
 from ggufscope.model.required import REQUIRED
 from ggufscope.model.roles import role_of
 

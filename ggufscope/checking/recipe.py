@@ -15,7 +15,7 @@ from ggufscope.checking.findings import Finding, note, warning
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.errors import GGUFScopeError
 from ggufscope.model.file_types import FILE_TYPES, GUESSED, file_type_name
-from ggufscope.model.hparams import architecture_of
+from ggufscope.model.keys import architecture_of
 from ggufscope.recipes.categories import why_kept
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions

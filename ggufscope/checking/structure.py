@@ -17,7 +17,7 @@ from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile, oddities
 from ggufscope.container.shards import COUNT_KEY, NUMBER_KEY, TENSORS_KEY
 from ggufscope.errors import GGUFScopeError
-from ggufscope.model.hparams import architecture_of, text_of
+from ggufscope.model.keys import architecture_of, text_of
 
 VERSION: Final = 2
 """``general.quantization_version`` of the blocks of today, since May 2023."""

@@ -16,7 +16,7 @@ from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array
-from ggufscope.model.hparams import text_of
+from ggufscope.model.keys import text_of
 from ggufscope.model.tokenizer.keys import KEY
 
 TEMPLATE: Final = "tokenizer.chat_template"

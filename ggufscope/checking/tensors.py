@@ -8,7 +8,7 @@ from typing import Final
 from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile
-from ggufscope.model.hparams import architecture_of
+from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import REQUIRED, Required, flaws_of
 from ggufscope.model.roles import role_of
 

@@ -14,7 +14,7 @@ from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.values import Array
 from ggufscope.errors import BadVocabulary, UnknownTokenizer
-from ggufscope.model.hparams import text_of
+from ggufscope.model.keys import text_of
 from ggufscope.model.tokenizer.keys import KEY
 from ggufscope.model.tokenizer.rules import TokenType
 from ggufscope.model.tokenizer.vocabulary import Vocabulary, read_vocabulary

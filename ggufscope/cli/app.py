@@ -21,6 +21,7 @@ from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
 from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
+from ggufscope.cli.imatrix import imatrix_command
 from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
@@ -46,6 +47,7 @@ app.command("size", rich_help_panel=_LOOK)(size_command)
 app.command("check", rich_help_panel=_LOOK)(check_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
 app.command("attention", rich_help_panel=_RUN)(attention_command)
 app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
 

@@ -161,6 +161,7 @@ class Transformer:
         trace.put("result_norm", None, x)
         tied = "output.weight" not in weights
         matrix = weights.matrix("token_embd.weight" if tied else "output.weight")
+        trace.enter(matrix.name, x)
         logits = ops.linear(x, matrix, self._bias("output"))
         logits = ops.soft_cap(logits, self.graph.logit_cap(hparams))
         trace.put("result_output", None, logits)

@@ -20,7 +20,7 @@ COMMANDS: dict[str, Any] = vars(get_command(app.app))["commands"]
 GROUPS = {
     "Look into a model": ["list", "size", "check"],
     "Make a model": ["quantize", "dequantize"],
-    "Run a model": ["attention", "compare-attention"],
+    "Run a model": ["imatrix", "attention", "compare-attention"],
 }
 
 

@@ -169,6 +169,19 @@ def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
     assert len(told["tokens"]) == len(told["prompt"]["ids"])
 
 
+def test_imatrix(ask: Ask, tmp_path: Path) -> None:
+    model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
+    ids = ",".join(map(str, range(3, 67)))
+    told = ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made)
+    assert told["perplexity"]["count"] == 30
+    assert ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made, "--no-ppl", "--force")
+    assert len(ask("imatrix", made)["histogram"]) == 9
+    assert ask("imatrix", made, "-o", tmp_path / "i.dat")["model"] is None
+    assert ask("imatrix", tmp_path / "i.dat")["format"] == "dat"
+    weighed = ask("quantize", model, "Q4_0", "--imatrix", made, "--dry-run")
+    assert weighed["targets"][0]["importance_matrix"]["entries"] == 24
+
+
 ASK = ("--require", "negligible")
 
 

@@ -35,7 +35,7 @@ def _write(path: Path, type_: str, blocks: Any) -> Path:
 
 def _blocks(type_: str) -> Any:
     x = np.random.default_rng(3).standard_normal((ROWS, LENGTH)).astype(np.float32)
-    return quantize(x, type_)
+    return quantize(x, type_, importance=np.ones(LENGTH))
 
 
 @pytest.mark.parametrize("type_", MADE)

@@ -22,13 +22,17 @@ from ggufscope.blocks import grids
 from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.neighbours import codebook, squares_overflow
 
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
 """The best first. Other machines than x86-64 have the last alone."""
 
+_DONE: Final = 0
+_REFUSED: Final = 2
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
+    "search": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
     "multiply": (
         *(ctypes.c_int, _POINTER, _COUNT, _COUNT, _POINTER),
@@ -41,6 +45,7 @@ _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
     "xxh64": (_POINTER, _POINTER, _COUNT),
+    "searches": (ctypes.c_int,),
 }
 
 GRIDS: Final = {
@@ -87,8 +92,22 @@ class Kernels:
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data
+        if self._searches(layout):
+            self._search(layout, x, out, weights)
+            return
         call = self._function("quantize")
         call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights)
+
+    def _search(self, layout: Layout, x: Floats, out: Blocks, importance: int | None) -> None:
+        book = codebook(layout.name)
+        done = self._function("search")(
+            *(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, importance),
+            *(book.place.ctypes.data, book.near.ctypes.data),
+        )
+        if done == _REFUSED:
+            raise squares_overflow("a block")
+        if done != _DONE:
+            raise ValueError(f"no kernel makes {layout.name} without an importance")
 
     def dequantize(self, layout: Layout, blocks: Blocks, out: Floats) -> None:
         """blocks (n,) -> out (n, block_length)."""
@@ -154,7 +173,11 @@ class Kernels:
 
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
-        return self.reads(layout) and bool(self._function("makes")(layout.number))
+        made = self._function("makes")(layout.number) or self._searches(layout)
+        return self.reads(layout) and bool(made)
+
+    def _searches(self, layout: Layout) -> bool:
+        return bool(self._function("searches")(layout.number))
 
     def xxh64(self, lanes: Array, stripes: Array) -> None:
         """Take the lanes (4,) uint64, changed in place, over stripes (n, 32) of data, as bytes."""
