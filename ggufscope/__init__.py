@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ggufscope.measure.calibrating import make_imatrix as make_imatrix
     from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.explaining import explain as explain
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
@@ -92,6 +93,7 @@ _HOMES = {
     "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
+    "explain": "measure.explaining",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "make_imatrix": "measure.calibrating",

@@ -26,6 +26,7 @@ from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
+from ggufscope.cli.tokens import tokens_command
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
 
@@ -45,6 +46,7 @@ _RUN: Final = "Run a model"
 app.command("list", rich_help_panel=_LOOK)(list_command)
 app.command("size", rich_help_panel=_LOOK)(size_command)
 app.command("check", rich_help_panel=_LOOK)(check_command)
+app.command("tokens", rich_help_panel=_LOOK)(tokens_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)

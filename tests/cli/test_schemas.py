@@ -169,6 +169,14 @@ def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
     assert len(told["tokens"]) == len(told["prompt"]["ids"])
 
 
+def test_tokens(ask: Ask, sample: Path) -> None:
+    told = ask("tokens", sample, "The cat \U0001f680")
+    assert told["tokens"][1]["bytes"] == b"The".hex()
+    assert ask("tokens", sample, "--decode", "0")["text"] == "<|endoftext|>"
+    assert ask("tokens", sample)["schema"] == "ggufscope.tokens-vocabulary/1"
+    assert len(ask("tokens", sample, "--near", "dog", "-n", "3")["nearest"]) == 4
+
+
 def test_imatrix(ask: Ask, tmp_path: Path) -> None:
     model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
     ids = ",".join(map(str, range(3, 67)))
