@@ -24,8 +24,8 @@ Data = Callable[[], dict[str, Any]]
 
 def tokens_command(
     model: Model,
-    text: Annotated[str | None, typer.Argument(help="The text.", show_default=False)] = None,
-    file_: TextFile = None,
+    words: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text.")] = None,
+    prompt_file: TextFile = None,
     decode: Annotated[
         str | None, typer.Option("--decode", metavar="N,N,...", help="Token numbers to text.")
     ] = None,
@@ -64,7 +64,12 @@ def tokens_command(
     given = [
         name
         for name, value in (
-            *(("TEXT", text), ("--prompt-file", file_), ("--decode", decode), ("--near", near)),
+            *(
+                ("TEXT", words),
+                ("--prompt-file", prompt_file),
+                ("--decode", decode),
+                ("--near", near),
+            ),
         )
         if value is not None
     ]
@@ -76,7 +81,7 @@ def tokens_command(
         if near is not None:
             views, data = _near(file, tokenizer, near, most)
         elif given:
-            ids = _ids(tokenizer, text, file_, decode, not no_bos, not no_parse_special)
+            ids = _ids(tokenizer, words, prompt_file, decode, not no_bos, not no_parse_special)
             views, data = _tokens(file, tokenizer, ids)
         else:
             views, data = _vocabulary(file, tokenizer)

@@ -14,7 +14,7 @@ import pytest
 import ggufscope
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
-from ggufscope.forward.weights import StoredWeights, tile_rows
+from ggufscope.forward.weights import Matrix, StoredWeights, tile_rows
 from ggufscope.measure.nearest import TABLE, nearest
 from ggufscope.model.tokenizer.words import Term, read_sum, word_ids
 from ggufscope.recipes.apply import quantize_model
@@ -128,9 +128,12 @@ def test_neighbours_are_those_of_the_whole_table(
 def test_only_the_table_is_read(run: Run, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: set[str] = set()
     matrix = StoredWeights.matrix
-    monkeypatch.setattr(
-        StoredWeights, "matrix", lambda self, name: (read.add(name), matrix(self, name))[1]
-    )
+
+    def noting(self: StoredWeights, name: str) -> Matrix:
+        read.add(name)
+        return matrix(self, name)
+
+    monkeypatch.setattr(StoredWeights, "matrix", noting)
     assert run(sample, "--near", "dog")[0] == 0
     assert read == {TABLE}
 
