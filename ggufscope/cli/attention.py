@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,11 +26,10 @@ from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
-    from ggufscope.arrays import Floats
-    from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.watching import Spotlight
-    from ggufscope.report.progress import CommandBar
-    from ggufscope.report.subject import Subject
+    from ggufscope.cli.attention_modes import Answer, Mode
+
+_QUESTION: Final = "A question"
+_RESULT: Final = "What is written"
 
 
 def attention_command(
@@ -42,14 +40,67 @@ def attention_command(
     context: Context = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="One token in one head, every step in numbers.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="WORD",
+            help="The token that is explained.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(
+            "--position",
+            metavar="N",
+            help="The token by its number, from 0.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Cut no vector and no table.", rich_help_panel=_QUESTION),
+    ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check what must hold; exit 1 where it does not.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check what must hold; exit 1 where it does not.",
+            rich_help_panel=_QUESTION,
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page of all heads.")
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page of all heads.",
+            rich_help_panel=_RESULT,
+        ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="FILE.npz", help="Write all matrices.", rich_help_panel=_RESULT
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            metavar="NAME",
+            help="What --save writes: Qcur, Kcur, ...; or all.",
+            rich_help_panel=_RESULT,
+        ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -62,32 +113,52 @@ def attention_command(
 
     For example: ggufscope attention model.gguf --prompt "Hello" --layer 3
     """
+    from ggufscope.cli import attention_modes as modes
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.maps import TERMINAL_TOKENS
-    from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
+    from ggufscope.model.tokenizer.places import place_of
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.subject import Subject
 
+    if explain and verify:
+        raise BadUsage("--explain and --verify are two questions", hint="ask one of them")
     if verify and (html or save or layer is not None or head is not None):
         raise BadUsage(
             "--verify checks all layers and heads, and shows no picture",
             hint="leave out --layer, --head, --html and --save",
         )
+    if explain and (html or save):
+        raise BadUsage(
+            "--explain writes no file", hint="--json has every number; or leave out --explain"
+        )
+    if not explain and (full or token is not None or position is not None):
+        raise BadUsage("--token, --position and --full need --explain", hint="add --explain")
     if html is not None and save is not None and html.absolute() == save.absolute():
         raise BadUsage("--html and --save name one file", hint="name two files")
+    if keep and save is None:
+        raise BadUsage("--keep names what --save writes", hint="name a file with --save")
+    mode: Mode
+    if verify:
+        mode = modes.Verify()
+    elif explain:
+        mode = modes.Explain(layer or 0, head or 0, full)
+    else:
+        names, most = modes.split_names(keep), None if as_json else TERMINAL_TOKENS
+        mode = modes.Show(layer, head, html, save, names, force, most)
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
         runnable = Transformer.of(file, context=context)
-        spotlight = Spotlight(runnable, layer, head, most=None if as_json else TERMINAL_TOKENS)
+        mode.check(file, runnable)
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
         runnable.require_runnable(text.ids)
+        place = place_of(text.pieces, text.tokens, token, position)
         warn_of_a_long_job([file])
         subject = Subject(
             *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
@@ -96,90 +167,26 @@ def attention_command(
         with CommandBar(file.path.name) as bar:
             checked = bar.phase("checking weights", CHECKING)
             require_finite_weights(file, checked, tokens=len(text.ids))
-            if verify:
-                _verify(runnable, subject, bar, as_json=as_json)
-            else:
-                _show(runnable, subject, spotlight, html, save, bar, force=force, as_json=as_json)
+            advance = bar.phase("running", 1 - CHECKING, "layers")
+            steps = runnable.n_layers + 1
+            asked = modes.Asked(runnable, subject, place, lambda done: advance(done, steps))
+            answer = mode.answer(asked)
+            bar.end()
+            _print(answer, as_json=as_json)
         file.require_unchanged()
-
-
-def _verify(model: Transformer, subject: Subject, bar: CommandBar, *, as_json: bool) -> None:
-    from ggufscope.measure.verify import verify
-    from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention.json import verify_json
-    from ggufscope.report.attention.text import head_views, verify_views
-    from ggufscope.report.console import make_console, show
-
-    advance = bar.phase("running", 1 - CHECKING, "layers")
-    findings = verify(model, subject.ids, lambda done: advance(done, model.n_layers + 1))
-    bar.end()
-    if as_json:
-        typer.echo(dumps(verify_json(findings, subject)))
-    else:
-        show(make_console(), head_views(subject))
-        show(make_console(), verify_views(findings))
-    if not all(each.holds for each in findings):
+    if not answer.holds:
         raise typer.Exit(ExitCode.NO)
 
 
-def _show(
-    model: Transformer,
-    subject: Subject,
-    spotlight: Spotlight,
-    html: Path | None,
-    save: Path | None,
-    bar: CommandBar,
-    *,
-    force: bool,
-    as_json: bool,
-) -> None:
-    import numpy as np
-
-    from ggufscope.measure.maps import tokens_shown
-    from ggufscope.measure.watching import LastMaps, watch
+def _print(answer: Answer, *, as_json: bool) -> None:
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention import text as report
-    from ggufscope.report.attention.json import result_json
-    from ggufscope.report.attention.page import attention_page
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.heatmap import map_width, shades_for
-    from ggufscope.report.html import page_html
-    from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
-    heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
-    maps = LastMaps(tokens_shown(len(subject.ids), heads, 1))
-    with ExitStack() as stack:
-        keep = None
-        if save is not None:
-            arrays = stack.enter_context(ArraysFile(save, overwrite=force))
-            arrays.add("ids", np.array(subject.ids, np.int32))
-
-            def keep(layer: int, weights: Floats) -> None:
-                arrays.add(f"kq_soft_max-{layer}", weights)
-
-        advance = bar.phase("running", 1 - CHECKING, "layers")
-        steps = model.n_layers + 1
-        watched = watch(
-            model,
-            subject.ids,
-            watchers=[spotlight, maps] if html else [spotlight],
-            keep=keep,
-            progress=lambda done: advance(done, steps),
-        )
-        if save is not None:
-            arrays.add("result_output", watched.logits)
-    if html is not None:
-        page = attention_page(watched, spotlight, subject, maps.maps)
-        write_text(html, page_html(page), overwrite=force)
-    bar.end()
     if as_json:
-        typer.echo(dumps(result_json(watched, spotlight, subject)))
+        typer.echo(dumps(answer.data()))
         return
     console = make_console()
-    show(console, report.head_views(subject))
-    width, shades = map_width(console), shades_for(console)
-    show(console, report.views(watched, spotlight, subject, width=width, shades=shades))
-    for what, path in (("page", html), ("arrays", save)):
-        if path is not None:
-            typer.echo(f"{what:<10} {printable(str(path))}")
+    show(console, answer.views(console))
+    for what, path in answer.files:
+        typer.echo(f"{what:<10} {printable(str(path))}")

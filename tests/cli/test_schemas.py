@@ -199,6 +199,22 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
 
 
+@pytest.mark.parametrize("name", ["llama-gqa", "gemma2", "phi3", "gpt2"])
+def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL[name])
+    told = ask("attention", model, "--prompt", "!!ab", "--explain", "--token", "a")
+    assert told["token"]["word"] == "a"
+    assert len(told["tokens"]) == len(told["prompt"]["ids"])
+
+
+def test_tokens(ask: Ask, sample: Path) -> None:
+    told = ask("tokens", sample, "The cat \U0001f680")
+    assert told["tokens"][1]["bytes"] == b"The".hex()
+    assert ask("tokens", sample, "--decode", "0")["text"] == "<|endoftext|>"
+    assert ask("tokens", sample)["schema"] == "ggufscope.tokens-vocabulary/1"
+    assert len(ask("tokens", sample, "--near", "dog", "-n", "3")["nearest"]) == 4
+
+
 def test_imatrix(ask: Ask, tmp_path: Path) -> None:
     model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
     ids = ",".join(map(str, range(3, 67)))
