@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ggufscope.measure.comparison import Comparison as Comparison
     from ggufscope.measure.diff.diff import Diff as Diff
     from ggufscope.measure.diff.diff import diff as diff
+    from ggufscope.measure.evaluate import evaluate as evaluate
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
@@ -96,6 +97,7 @@ _HOMES = {
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "diff": "measure.diff.diff",
+    "evaluate": "measure.evaluate",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "make_imatrix": "measure.calibrating",
