@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ggufscope.measure.comparison import Comparison as Comparison
     from ggufscope.measure.diff.diff import Diff as Diff
     from ggufscope.measure.diff.diff import diff as diff
+    from ggufscope.measure.evaluate import evaluate as evaluate
     from ggufscope.measure.explaining import explain as explain
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
@@ -97,6 +98,7 @@ _HOMES = {
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "diff": "measure.diff.diff",
+    "evaluate": "measure.evaluate",
     "explain": "measure.explaining",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",

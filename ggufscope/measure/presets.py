@@ -39,7 +39,8 @@ def of_all_presets(
     sizes = preset_sizes(file.tensors.values(), file.metadata, (), options)
     left = [LeftOut(each.preset, each.why) for each in sizes.refused]
     found: list[Candidate] = []
-    for size in sizes.sizes:
+    # Of equal ones that which is meant so comes first, not one that fell back to it.
+    for size in sorted(sizes.sizes, key=lambda each: (-each.nbytes, each.fallbacks)):
         made, why = _tried(file, size, found, imatrix)
         if made is None:
             left.append(LeftOut(size.preset, why))

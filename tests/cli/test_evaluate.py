@@ -39,8 +39,8 @@ def test_candidates_beside_the_model(run: Run, model: Path) -> None:
     words = ("evaluate", model, "-f", "text.txt", "-c", "32", "--chunks", "3", "--types", "Q8_0")
     code, out, err = run(*words, "--recipe", "Q4_1", "--against", "m-Q4_0.gguf")
     assert (code, err) == (0, "")
-    for words in ("3 chunks of 32 tokens, 45 scored", "KL divergence", "same top", "Q8_0", "Q4_1"):
-        assert words in out
+    for said in ("3 chunks of 32 tokens, 45 scored", "KL divergence", "same top", "Q8_0", "Q4_1"):
+        assert said in out
     for heading in ("does not exceed", "its change in points", "beside the reference's"):
         assert heading in out
     assert "m-Q4_0.gguf" in out

@@ -215,6 +215,20 @@ def test_tokens(ask: Ask, sample: Path) -> None:
     assert len(ask("tokens", sample, "--near", "dog", "-n", "3")["nearest"]) == 4
 
 
+def test_evaluate(ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL["mixtral"])
+    words = ("evaluate", model, "--ids", ",".join(map(str, [*range(3, 70)] * 3)), "-c", "32")
+    alone = ask(*words, "--save-base", tmp_path / "base")
+    assert alone["candidates"] == []
+    assert len(alone["reference"]["so_far"]) == alone["chunks"] == 6
+    assert len(ask(*words, "--types", "Q8_0,Q4_0")["candidates"]) == 2
+    told = ask(*words, "--all-presets", "--chunks", "2")
+    assert {each["name"] for each in told["candidates"]} > {"Q8_0", "Q4_0"}
+    assert told["left_out"]
+    held = ask("evaluate", model, "--base", tmp_path / "base")
+    assert held["reference"]["types"] is None
+
+
 def test_imatrix(ask: Ask, tmp_path: Path) -> None:
     model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
     ids = ",".join(map(str, range(3, 67)))

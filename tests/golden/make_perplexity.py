@@ -141,11 +141,11 @@ def _said(said: dict[str, Any], folder: Path | None) -> Outcome:
         (folder / name).write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
         return Outcome(name, True, "written")
     mine = json.loads((HERE / name).read_text(encoding="utf-8"))
-    numbers = [
+    ours, theirs = (
         [each for _, value in sorted(of["perplexity"].items()) for each in value["so_far"]]
         for of in (mine, said)
-    ]
-    agree = len(numbers[0]) == len(numbers[1]) and np.allclose(*numbers, rtol=1e-4)
+    )
+    agree = len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=1e-4)
     return Outcome(name, agree, "within 1e-4" if agree else "DIFFERS")
 
 

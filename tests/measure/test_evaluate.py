@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_a_perplexity_is_that_of_llama_perplexity(name: str, tmp_path: Path) -> 
         chunks, bos = _chunks(tmp_path, file, context_of(name))
         found = evaluate(file, chunks, bos=bos).reference
     said = SAID["perplexity"][name]
-    allowed = 2e-2 if name in GELU else 3e-4 if name == "stories" else 1e-4
+    allowed = 1e-3 if name in GELU else 3e-4 if name == "stories" else 1e-4
     np.testing.assert_allclose(found.so_far, said["so_far"], rtol=allowed)
     assert found.perplexity.value == pytest.approx(said["value"], rel=allowed)
     assert found.perplexity.error == pytest.approx(said["error"], rel=allowed)
@@ -174,7 +175,8 @@ def small(tmp_path: Path) -> Iterator[GGUFFile]:
 
 
 def _random(chunks: int = 5, context: int = 16) -> Chunks:
-    return np.random.default_rng(5).integers(3, 72, (chunks, context)).tolist()
+    ids = np.random.default_rng(5).integers(3, 72, (chunks, context))
+    return [[int(each) for each in chunk] for chunk in ids]
 
 
 def test_numbers_are_those_of_whole_passes(small: GGUFFile) -> None:
@@ -222,7 +224,7 @@ def test_memory_changes_nothing(small: GGUFFile, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_disk_without_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda _: type("", (), {"free": 10})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 10})())
     with pytest.raises(NoRoom, match="has room for 10 bytes") as caught:
         Activations(2, 2, 16, 16, most=0)
     assert "TMPDIR" in caught.value.hint

@@ -27,8 +27,8 @@ def evaluation_json(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
             {
                 **_evaluated(each),
                 **_divergence(each.divergence),
-                "beaten_by": each.beaten_by,
-                "clearly": each.clearly,
+                "beaten_by": each.beaten_by or None,
+                "beaten_clearly": each.clearly,
             }
             for each in evaluation.candidates
             if each.divergence

@@ -33,6 +33,8 @@ _TOP: Final = 16
 _BOTTOM: Final = 48
 _LINE: Final = 15
 """Height of a name."""
+_NAME: Final = 62
+"""Width of a name, about; one that would cover another is left out, the dot still has it."""
 _TICKS: Final = 5
 
 
@@ -45,13 +47,14 @@ def evaluation_page(subject: Subject, evaluation: Evaluation) -> str:
     lead = "Perplexity and KL divergence over a text, in the terms of llama-perplexity."
     if evaluation.candidates:
         lead += f" {answer_words(evaluation)}"
-    if subject.left_out:
-        lead += f" Not tried: {left_out_words(subject.left_out)}."
     return Template((assets / "evaluate.html").read_text(encoding="utf-8")).substitute(
         title=_text(f"{name}: quality over a text"),
         lead=_text(lead),
         facts=facts_html(subject_facts(subject, evaluation)),
         plot=_plot(evaluation.candidates),
+        left_out=_text(f"Not tried: {left_out_words(subject.left_out)}.")
+        if subject.left_out
+        else "",
         tables="\n".join(table_html(table) for table in shown if table.rows),
         style=(assets / "page.css").read_text(encoding="utf-8"),
     )
@@ -102,7 +105,7 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
     line = " ".join(f"{across(nbytes)},{down(value)}" for nbytes, value in kept)
     parts.append(f'<polyline class="frontier" points="{line}"/>')
     taken: list[tuple[float, float]] = []
-    for each, nbytes, estimate in sorted(dots, key=lambda dot: dot[2].value):
+    for each, nbytes, estimate in sorted(dots, key=lambda dot: bool(dot[0].beaten_by)):
         kind = "beaten" if each.beaten_by else "kept"
         x, y = across(nbytes), down(estimate.value)
         ends = down(estimate.value + estimate.error), down(estimate.value - estimate.error)
@@ -112,7 +115,9 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
             f'<circle class="{kind}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>'
         )
         at = _label_place(x, y, taken)
-        parts.append(f'<text class="{kind}" x="{x + 8}" y="{at}">{_text(each.name)}</text>')
+        if at is not None:
+            label = f'<text class="{kind}" x="{x + 8:.1f}" y="{at}">'
+            parts.append(f"{label}{_text(each.name)}</text>")
     body = "\n".join(parts)
     return (
         '<section id="plot" aria-labelledby="plot-title">\n'
@@ -128,12 +133,11 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _label_place(x: float, y: float, taken: list[tuple[float, float]]) -> float:
-    """Return where a name stands beside its dot, clear of the names before it."""
-    at = y + 4
-    for step in (0, -1, 1, -2, 2, -3, 3):
+def _label_place(x: float, y: float, taken: list[tuple[float, float]]) -> float | None:
+    """Return where a name stands beside its dot, clear of the names before it, if anywhere."""
+    for step in (0, -1, 1):
         at = round(y + 4 + step * _LINE, 1)
-        if all(abs(x - other) > _RIGHT or abs(at - there) >= _LINE - 1 for other, there in taken):
-            break
-    taken.append((x, at))
-    return at
+        if all(abs(x - other) > _NAME or abs(at - there) >= _LINE - 1 for other, there in taken):
+            taken.append((x, at))
+            return at
+    return None
