@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
-from ggufscope.container.shards import check_shards, shard_count, sibling_paths
+from ggufscope.container.places import place_of
+from ggufscope.container.shards import check_shards, shard_count, sibling_names, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
+from ggufscope.threads import side_by_side
+
+if TYPE_CHECKING:
+    from ggufscope.container.remote.source import RemoteFile
+
+_CONNECTIONS: Final = 8
+"""Shards of one model that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +202,47 @@ class GGUFFile:
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     """Open a model by the path of its file, or of any of its shards. Reads headers only.
 
-    Raises a ``SourceError``, ``FormatError`` or ``ShardError``.
+    ``path`` may be elsewhere, too: ``owner/repo:Q4_K_M``, ``hf:owner/repo/FILE``, ``https://...``
+    (see ``remote/addresses.py``); a path that is here comes first. Raises a ``SourceError``,
+    ``FormatError`` or ``ShardError``.
     """
-    first = _open_shard(Path(path))
+    place = place_of(path)
+    if not isinstance(place, Path):
+        return _open_remote(place)
+    first = _open_shard(LocalFile(place))
     count = shard_count(first.header.metadata)
     if count == 1:
         return GGUFFile((first,))
-    paths = sibling_paths(Path(path), count)
-    shards = tuple(first if p == Path(path) else _open_shard(p) for p in paths)
+    paths = sibling_paths(place, count)
+    shards = tuple(first if p == place else _open_shard(LocalFile(p)) for p in paths)
     check_shards(paths, [shard.header for shard in shards])
     return GGUFFile(shards)
 
 
-def _open_shard(path: Path) -> Shard:
-    source = LocalFile(path)
+def _open_remote(source: RemoteFile) -> GGUFFile:
+    """Open a model elsewhere by one of its files; its other shards are read side by side."""
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        given = _open_shard(source)
+        count = shard_count(given.header.metadata)
+        shards: tuple[Shard, ...] = (given,)
+        if count > 1:
+            names = sibling_names(source.path, count)
+
+            def opened(name: str) -> Shard:
+                if name == source.path.name:
+                    return given
+                sibling = source.sibling(name)
+                stack.callback(sibling.close)
+                return _open_shard(sibling)
+
+            shards = tuple(side_by_side(opened, names, _CONNECTIONS))
+            check_shards([shard.source.path for shard in shards], [s.header for s in shards])
+        stack.pop_all()  # whoever opens a model closes it
+        return GGUFFile(shards)
+
+
+def _open_shard(source: LocalFile) -> Shard:
     shard = Shard(source, read_header(source))
     _check_extents(shard)
     return shard
@@ -228,7 +264,7 @@ def _check_extents(shard: Shard) -> None:
 
 def _warnings(shard: Shard) -> list[str]:
     header, name = shard.header, shard.source.name
-    found = []
+    found = [*shard.source.notes()]
     foreign = [t for t in header.tensors if isinstance(t.type, ForeignType)]
     if foreign:
         kinds = ", ".join(sorted({f"{t.type.name} (number {t.type.number})" for t in foreign}))

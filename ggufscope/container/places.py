@@ -1,0 +1,46 @@
+"""Where a model is that a word names: a path here comes before all else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ggufscope.container.remote.addresses import Address
+    from ggufscope.container.remote.source import RemoteFile
+
+
+def place_of(model: str | os.PathLike[str]) -> Path | RemoteFile:
+    """Return the file that is meant: by its path, or by an address elsewhere.
+
+    What leads nowhere and is no address is a path all the same. Raises what ``hub.place_of`` does.
+    """
+    address = address_elsewhere(model)
+    if address is None:
+        return Path(model)
+    from ggufscope.container.remote import hub
+
+    return hub.place_of(address)
+
+
+def address_elsewhere(model: str | os.PathLike[str]) -> Address | None:
+    """Return the address that is meant; None for a path, be there something or not.
+
+    ``owner/repo`` is a path where there is a folder ``owner`` here.
+    """
+    if _is_here(model):
+        return None
+    word = model.as_posix() if isinstance(model, PurePath) else os.fspath(model)
+    from ggufscope.container.remote.addresses import HubAddress, address_of
+
+    address = address_of(word)
+    bare = isinstance(address, HubAddress) and word.startswith(f"{address.repo.split('/')[0]}/")
+    return None if bare and _is_here(word.partition("/")[0]) else address
+
+
+def _is_here(path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.lexists(path)
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        return False
