@@ -13,7 +13,7 @@ from ggufscope.container.remote import client
 from ggufscope.container.remote.addresses import Address, HubAddress, WebAddress
 from ggufscope.container.remote.client import RepositoryFile
 from ggufscope.container.remote.source import RemoteFile
-from ggufscope.container.shards import shard_of
+from ggufscope.container.shards import shard_of, stem_of_model
 from ggufscope.errors import AccessRefused, SeveralModels, SourceNotFound, Unreachable
 from ggufscope.spelling import did_you_mean
 
@@ -48,7 +48,7 @@ class Listed:
     @property
     def stem(self) -> str:
         """Its name without the type: the same for all files of one model."""
-        return _TYPE.sub("", PurePosixPath(self.name).name)
+        return _TYPE.sub("", stem_of_model(PurePosixPath(self.name).name))
 
     @property
     def is_projector(self) -> bool:
