@@ -35,7 +35,7 @@ def print_shelf(
     markdown: bool,
 ) -> None:
     """Print a line for each model. Raises ``BadUsage`` where none is named."""
-    from ggufscope.sizing.shelf import ORDERS, Shelf, machine_or_none
+    from ggufscope.sizing.shelf import ORDERS, Shelf, machine_or_none, stored_rows, with_copies
 
     if bool(models) is local:
         raise BadUsage(
@@ -43,7 +43,8 @@ def print_shelf(
             hint="ggufscope list MODEL, or FOLDER, or --local",
         )
     here = machine_or_none()
-    rows = [row for row in _rows(models, here) if matches is None or matches(row.name)]
+    found = stored_rows(here) if local else with_copies(_rows(models, here), {})
+    rows = [row for row in found if matches is None or matches(row.name)]
     if order is not None:
         rows.sort(key=ORDERS[order])
     shelf = Shelf(tuple(rows), here)
@@ -58,7 +59,7 @@ def print_shelf(
         print_views(shelf_views(shelf), markdown=markdown)
     if not rows:
         if not as_json:
-            complain("error", "no name matches" if matches else "no model is there")
+            complain("error", "no name matches" if matches else "no tool has a model here")
         raise Exit(ExitCode.NO)
 
 

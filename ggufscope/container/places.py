@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 
 def place_of(model: str | os.PathLike[str]) -> Path | RemoteFile:
-    """Return the file that is meant: by its path, or by an address elsewhere.
+    """Return the file that is meant: by its path, its name in a store, or an address elsewhere.
 
-    What leads nowhere and is no address is a path all the same. Raises what ``hub.place_of`` does.
+    What leads nowhere and is no address is a path all the same. Raises what ``stores.path_of`` and
+    ``hub.place_of`` raise.
     """
+    stored = path_in_store(model)
+    if stored is not None:
+        return stored
     address = address_elsewhere(model)
     if address is None:
         return Path(model)
@@ -31,12 +35,28 @@ def address_elsewhere(model: str | os.PathLike[str]) -> Address | None:
     """
     if _is_here(model):
         return None
-    word = model.as_posix() if isinstance(model, PurePath) else os.fspath(model)
+    word = _word(model)
     from ggufscope.container.remote.addresses import HubAddress, address_of
 
     address = address_of(word)
     bare = isinstance(address, HubAddress) and word.startswith(f"{address.repo.split('/')[0]}/")
     return None if bare and _is_here(word.partition("/")[0]) else address
+
+
+def path_in_store(model: str | os.PathLike[str]) -> Path | None:
+    """Return the file that another tool on this machine has under a name, such as ``ollama:NAME``.
+
+    None for what names no store. Raises what ``stores.path_of`` raises.
+    """
+    if _is_here(model) or ":" not in os.fspath(model):
+        return None
+    from ggufscope.container.stores import path_of
+
+    return path_of(_word(model))
+
+
+def _word(model: str | os.PathLike[str]) -> str:
+    return model.as_posix() if isinstance(model, PurePath) else os.fspath(model)
 
 
 def _is_here(path: str | os.PathLike[str]) -> bool:

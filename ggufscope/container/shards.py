@@ -10,7 +10,7 @@ Follows ``llama_split_path`` and the loader in llama.cpp's ``src/llama.cpp``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,15 @@ def shard_of(name: str) -> tuple[str, int, int] | None:
     """Return the stem, the number (from 0) and the count that a shard's name has, or None."""
     match = _NAME.fullmatch(name)
     return (match["stem"], int(match["number"]) - 1, int(match["count"])) if match else None
+
+
+def first_shards(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths in order, of the shards of one model the first alone."""
+    first: dict[str, Path] = {}
+    for path in sorted(paths):
+        shard = shard_of(str(path))
+        first.setdefault(f"{shard[0]}/{shard[2]}" if shard else str(path), path)
+    return list(first.values())
 
 
 def sibling_names(path: Path, count: int) -> list[str]:

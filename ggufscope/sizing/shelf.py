@@ -6,9 +6,11 @@ model is opened: the others of its name have the same weights in other types.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -16,7 +18,8 @@ from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.remote import hub
 from ggufscope.container.remote.addresses import HubAddress
 from ggufscope.container.remote.hub import Listed
-from ggufscope.container.shards import shard_of
+from ggufscope.container.shards import first_shards
+from ggufscope.container.stores import stored_models
 from ggufscope.errors import (
     FormatError,
     GGUFScopeError,
@@ -25,6 +28,7 @@ from ggufscope.errors import (
     SizingError,
 )
 from ggufscope.model.hparams import HParams
+from ggufscope.model.required import packed_vision
 from ggufscope.model.summary import summarize
 from ggufscope.sizing.budget import run_memory
 from ggufscope.sizing.fitting import Fit, fit
@@ -117,15 +121,6 @@ def files_under(folder: Path) -> list[Path]:
     return first_shards(found)
 
 
-def first_shards(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths in order, of the shards of one model the first alone."""
-    first: dict[str, Path] = {}
-    for path in sorted(paths):
-        shard = shard_of(str(path))
-        first.setdefault(f"{shard[0]}/{shard[2]}" if shard else str(path), path)
-    return list(first.values())
-
-
 def row_of(name: str, model: Path | str, here: Here | None, label: str = "") -> Row:
     """Return the row of a model; one that cannot be opened has the reason as its note."""
     try:
@@ -141,6 +136,7 @@ def row_of_file(name: str, file: GGUFFile, here: Here | None) -> Row:
     """Return the row of an open model."""
     summary = summarize(file)
     hparams = summary.hparams
+    vision = packed_vision(file)
     return Row(
         name,
         file.nbytes,
@@ -150,7 +146,54 @@ def row_of_file(name: str, file: GGUFFile, here: Here | None) -> Row:
         context_length=hparams.context_length if hparams else None,
         fits=_fits(hparams, file.nbytes, here),
         path=file.shards[0].source.name,
+        note=vision,
     )
+
+
+def stored_rows(here: Here | None) -> list[Row]:
+    """Return what other tools have on this machine."""
+    stored = stored_models()
+    rows = [row_of(model.name, model.path, here) for model in stored]
+    return with_copies(rows, {model.name: model.sha256 for model in stored if model.sha256})
+
+
+def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
+    """Return the rows, each that has the content of one before it marked as the same.
+
+    One file under two names has one inode. ``hashes`` are what stores name files by. What is left
+    is held together by size and header, weights unread: two such files may differ in weights.
+    """
+
+    @cache
+    def inode(path: str) -> tuple[int, int] | None:
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    @cache
+    def header(path: str) -> str:
+        with open_gguf(path) as file:
+            data = file.shards[0].source.read(0, file.header.data_offset)
+        return hashlib.sha256(data).hexdigest()
+
+    def same(a: Row, b: Row) -> str:
+        if a.path is None or b.path is None or inode(a.path) is None or inode(b.path) is None:
+            return ""
+        if inode(a.path) == inode(b.path):
+            return "inode"
+        if a.name in hashes and b.name in hashes:
+            return "sha256" if hashes[a.name] == hashes[b.name] else ""
+        alike = a.n_elements is not None and (a.nbytes, a.n_elements) == (b.nbytes, b.n_elements)
+        return "header" if alike and header(a.path) == header(b.path) else ""
+
+    found: list[Row] = []
+    for row in rows:
+        firsts = ((first, same(row, first)) for first in found if not first.same_as)
+        first, how = next(((first, how) for first, how in firsts if how), (row, ""))
+        found.append(replace(row, same_as=first.name, same_by=how) if how else row)
+    return found
 
 
 def repository_rows(address: HubAddress, here: Here | None) -> list[Row]:

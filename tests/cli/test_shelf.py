@@ -18,6 +18,7 @@ from ggufscope.cli import app
 from ggufscope.sizing import shelf
 from ggufscope.sizing.here import Here
 from tests.container.site import Site, serving
+from tests.container.test_stores import hub_cache, ollama
 from tests.models import makers
 
 SCHEMA = json.loads((Path(app.__file__).parent.parent / "schemas" / "list-models.json").read_text())
@@ -44,8 +45,8 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return ask
 
 
-def told(ask: Ask, *arguments: object) -> Any:
-    found = json.loads(ask(*arguments, "--json")[0])
+def told(ask: Ask, *arguments: object, code: int = 0) -> Any:
+    found = json.loads(ask(*arguments, "--json", code=code)[0])
     Draft202012Validator(SCHEMA).validate(found)
     return found
 
@@ -198,6 +199,94 @@ def test_what_is_for_one_model_is_refused_for_several(ask: Ask, folder: Path) ->
     assert "--explain is for one model" in ask("list", folder, "--explain", code=2)[1]
     assert "a model is needed" in ask("list", code=2)[1]
     assert "--local takes no model" in ask("list", folder, "--local", code=2)[1]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Path) -> Path:
+    """Models of three tools: one content four times, one that is not like it, one that sees."""
+    data = sample.read_bytes()
+    tiny = makers.make(tmp_path / "tiny.gguf", "llama-gqa").read_bytes()
+    seeing = makers.RECIPES["llama-gqa"]()
+    seeing.shapes |= {"v.blk.0.attn_q.weight": (32, 32), "mm.0.weight": (32, 32)}
+    packed = makers.write_recipe(tmp_path / "packed.gguf", seeing).read_bytes()
+    for name in ("OLLAMA_MODELS", "LLAMA_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    models, library = tmp_path / ".ollama" / "models", "registry.ollama.ai/library"
+    ollama(models, f"{library}/stories/3m", ("model", data))
+    ollama(models, f"{library}/stories/again", ("model", data))
+    ollama(models, f"{library}/seeing/latest", ("model", packed))
+    hub_cache(tmp_path / "hub", "owner/repo", "c0ffee", "stories-F16.gguf", data)
+    folder = tmp_path / ".lmstudio" / "models" / "owner" / "repo"
+    folder.mkdir(parents=True)
+    (folder / "stories.gguf").write_bytes(data)
+    (folder / "tiny.gguf").write_bytes(tiny)
+    return tmp_path
+
+
+def test_what_other_tools_have_is_listed_with_its_copies(
+    ask: Ask, home: Path, sample: Path
+) -> None:
+    printed, said = ask("list", "--local")
+    assert said == ""
+    assert "is the same file as" not in printed
+    found = told(ask, "list", "--local")
+    same = {row["name"]: (row["same_as"], row["same_by"]) for row in found["models"]}
+    first = "ollama:stories:3m"
+    assert same == {
+        "ollama:seeing:latest": (None, None),
+        first: (None, None),
+        "ollama:stories:again": (first, "inode"),
+        "lmstudio:owner/repo/stories.gguf": (first, "header"),
+        "lmstudio:owner/repo/tiny.gguf": (None, None),
+        "hf:owner/repo/stories-F16.gguf": (first, "sha256"),
+    }
+    nbytes = sample.stat().st_size
+    assert found["nbytes_of_copies"] == 2 * nbytes
+    files = {row["path"]: row["nbytes"] for row in found["models"]}
+    assert found["nbytes"] == sum(files.values())
+    assert "ollama:stories:again: the same file as ollama:stories:3m" in " ".join(printed.split())
+    assert "13.6 MiB of it taken by copies" in printed
+
+
+def test_a_vision_part_inside_a_model_is_explained(ask: Ask, home: Path) -> None:
+    printed = " ".join(ask("list", "--local")[0].split())
+    assert "2 of its 32 tensors are a vision part in the same file, as Ollama packs it" in printed
+    said = ask("list", "ollama:seeing")[1]
+    assert "'wrong number of tensors'" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "ollama:stories:3m"),
+        ("size", "ollama:stories:3m"),
+        ("size", "hf:owner/repo/stories-F16.gguf"),
+        ("quantize", "lmstudio:owner/repo/stories.gguf", "Q8_0", "--dry-run"),
+        ("attention", "ollama:stories:3m", "--layer", "0", "--head", "0"),
+    ],
+)
+def test_a_name_of_a_tool_serves_wherever_a_model_is_asked_for(
+    ask: Ask, home: Path, arguments: tuple[str, ...]
+) -> None:
+    printed, _ = ask(*arguments)
+    assert printed
+
+
+def test_a_file_that_a_store_has_lost_is_said(ask: Ask, home: Path) -> None:
+    for blob in (home / ".ollama" / "models" / "blobs").iterdir():
+        blob.unlink()
+    rows = {row["name"]: row for row in told(ask, "list", "--local")["models"]}
+    assert "no such file" in rows["ollama:stories:3m"]["note"]
+
+
+def test_no_tool_has_a_model(ask: Ask, home: Path) -> None:
+    shutil.rmtree(home / ".ollama")
+    shutil.rmtree(home / ".lmstudio")
+    shutil.rmtree(home / "hub")
+    assert "no tool has a model here" in ask("list", "--local", code=1)[1]
+    assert told(ask, "list", "--local", code=1)["models"] == []
 
 
 def test_an_empty_folder_says_so(ask: Ask, tmp_path: Path) -> None:

@@ -143,12 +143,19 @@ def names_like(address: HubAddress) -> list[str]:
     return found
 
 
+def cache_folder() -> Path:
+    """Return where the Hub's files are kept on this machine."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def cached_files(address: HubAddress) -> dict[str, Path]:
     """Return the files of a repository that are in the Hub's cache on this machine, by name."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=address.repo, repo_type="model"))
+    folder = cache_folder() / repo_folder_name(repo_id=address.repo, repo_type="model")
     revision = address.revision or constants.DEFAULT_REVISION
     reference = folder / "refs" / revision
     try:
