@@ -88,7 +88,7 @@ def test_a_repository_is_a_table_of_its_models(ask: Ask, hub: Site, sample: Path
     assert said == ""
     assert printed.count("Q8_0 ") == 1  # shards are one
     assert "mmproj-m-F16.gguf" in printed
-    assert "; each of 3.54 M weights and a context of 256 tokens" in printed
+    assert "; weights: 3.54 M; context: 256 tokens" in " ".join(printed.split())
     assert "name one, for example: owner/m-GGUF:F16" in printed
     found = told(ask, "list", "owner/m-GGUF", "--sort", "size")
     rows = {row["name"]: row for row in found["models"]}

@@ -104,10 +104,9 @@ def _sum_line(shelf: Shelf) -> str:
     spare = f", {size(double)} of it taken by copies" if double else ""
     weights = {row.n_elements for row in shelf.rows if row.n_elements}
     context = {row.context_length for row in shelf.rows if row.context_length}
-    each = [f"{count(n)} weights" for n in weights if _alike(shelf, "n_elements")]
-    each += [f"a context of {n:,} tokens" for n in context if _alike(shelf, "context_length")]
-    of_each = f"; each of {' and '.join(each)}" if each else ""
-    return f"{models}, {size(taken)}{spare}{of_each}"
+    alike = [f"; weights: {count(n)}" for n in weights if _alike(shelf, "n_elements")]
+    alike += [f"; context: {n:,} tokens" for n in context if _alike(shelf, "context_length")]
+    return f"{models}, {size(taken)}{spare}{''.join(alike)}"
 
 
 def shelf_json(shelf: Shelf) -> dict[str, Any]:
