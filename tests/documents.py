@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from tests import program
+from tests.container.stored import ollama
 
 ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
@@ -75,14 +76,34 @@ def shown_in(document: Path) -> list[Shown]:
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder where ``samples/`` has the sample, and nothing else is."""
+    """Run a command in a folder where ``samples/`` has the sample, and nothing else is.
+
+    Where it asks what other tools have, that is the sample: twice with Ollama, once with LM Studio.
+    """
     name, *arguments = shlex.split(command)
     assert name == "ggufscope"
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
-        return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
+        environment = program.environment()
+        if "--local" in arguments or any(word.startswith("ollama:") for word in arguments):
+            fill_stores(Path(folder))
+            gone = {"OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_DATA_HOME"}
+            environment = {k: v for k, v in environment.items() if k not in gone}
+            environment |= {"HOME": folder, "XDG_CACHE_HOME": f"{folder}/.cache"}
+        return program.run(*arguments, cwd=Path(folder), env=environment, stderr=subprocess.STDOUT)
+
+
+def fill_stores(home: Path) -> None:
+    """Lay the sample out as Ollama and LM Studio would have it."""
+    data = SAMPLE.read_bytes()
+    for tag in ("3m", "latest"):
+        name = f"registry.ollama.ai/library/stories/{tag}"
+        ollama(home / ".ollama" / "models", name, ("model", data))
+    folder = home / ".lmstudio" / "models" / "owner" / "stories-GGUF"
+    folder.mkdir(parents=True)
+    (folder / "stories-F16.gguf").write_bytes(data)
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

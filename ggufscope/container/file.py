@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
-from ggufscope.container.places import place_of
+from ggufscope.container.places import name_of, place_of
 from ggufscope.container.shards import check_shards, shard_count, sibling_names, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
@@ -120,9 +120,10 @@ class GGUFFile:
     Once it is closed it has a path and nothing more: all else raises ``FileClosed``.
     """
 
-    def __init__(self, shards: tuple[Shard, ...]) -> None:
-        """Take checked shards, in order."""
+    def __init__(self, shards: tuple[Shard, ...], stem: Path | None = None) -> None:
+        """Take checked shards, in order; ``stem`` where the path is not to name what is made."""
         self._shards = shards
+        self._stem = stem
         self._tensors = {
             info.name: Tensor(info, shard) for shard in shards for info in shard.header.tensors
         }
@@ -153,6 +154,14 @@ class GGUFFile:
     def path(self) -> Path:
         """The path of the first file."""
         return self._shards[0].source.path
+
+    @property
+    def stem(self) -> Path:
+        """What files made of it are named after: its path.
+
+        Of a model in another tool's store, or elsewhere, a name in the working folder.
+        """
+        return self._stem or self.path
 
     @property
     def no_file(self) -> NoFile | None:
@@ -209,14 +218,15 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     place = place_of(path)
     if not isinstance(place, Path):
         return _open_remote(place)
+    stem = None if place == Path(path) else name_of(path, place)
     first = _open_shard(LocalFile(place))
     count = shard_count(first.header.metadata)
     if count == 1:
-        return GGUFFile((first,))
+        return GGUFFile((first,), stem)
     paths = sibling_paths(place, count)
     shards = tuple(first if p == place else _open_shard(LocalFile(p)) for p in paths)
     check_shards(paths, [shard.header for shard in shards])
-    return GGUFFile(shards)
+    return GGUFFile(shards, stem)
 
 
 def _open_remote(source: RemoteFile) -> GGUFFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,16 @@ def place_of(model: str | os.PathLike[str]) -> Path | RemoteFile:
     from ggufscope.container.remote import hub
 
     return hub.place_of(address)
+
+
+def name_of(model: str | os.PathLike[str], place: Path) -> Path:
+    """Return a name for a file that was found by another: its own, or where that is a hash, that.
+
+    ``ollama:llama3.2:3b`` -> ``llama3.2-3b.gguf``.
+    """
+    if place.suffix.lower() == ".gguf":
+        return Path(place.name)
+    return Path(f"{re.sub('[:/]', '-', _word(model).partition(':')[2])}.gguf")
 
 
 def address_elsewhere(model: str | os.PathLike[str]) -> Address | None:

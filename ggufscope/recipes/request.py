@@ -143,7 +143,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
             if isinstance(made, str):
                 made = plan(tensors, metadata, made, request.options)
             if path is None:
-                path = default_target(file.path, made.preset, request.directory)
+                path = default_target(file.stem, made.preset, request.directory)
             path = Path(path)
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")

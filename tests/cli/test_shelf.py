@@ -18,7 +18,7 @@ from ggufscope.cli import app
 from ggufscope.sizing import shelf
 from ggufscope.sizing.here import Here
 from tests.container.site import Site, serving
-from tests.container.test_stores import hub_cache, ollama
+from tests.container.stored import hub_cache, ollama
 from tests.models import makers
 
 SCHEMA = json.loads((Path(app.__file__).parent.parent / "schemas" / "list-models.json").read_text())
@@ -272,6 +272,18 @@ def test_a_name_of_a_tool_serves_wherever_a_model_is_asked_for(
 ) -> None:
     printed, _ = ask(*arguments)
     assert printed
+
+
+def test_what_is_made_of_a_stored_model_does_not_go_into_the_store(
+    ask: Ask, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(home.rglob("*"))
+    (home / "work").mkdir()
+    monkeypatch.chdir(home / "work")
+    ask("quantize", "ollama:stories:3m", "Q8_0")
+    ask("quantize", "hf:owner/repo/stories-F16.gguf", "Q4_0")
+    made = {home / "work", home / "work/stories-3m-Q8_0.gguf", home / "work/stories-Q4_0.gguf"}
+    assert set(home.rglob("*")) == before | made
 
 
 def test_a_file_that_a_store_has_lost_is_said(ask: Ask, home: Path) -> None:
