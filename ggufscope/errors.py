@@ -4,7 +4,8 @@
 
     GGUFScopeError
     ├── SourceError           the bytes cannot be had
-    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile
+    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile,
+    │     SeveralModels, NotHere, AccessRefused, Unreachable, ServerLied, DownloadTooLarge
     ├── FormatError           the file says something that cannot be true
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
@@ -92,6 +93,35 @@ class FileClosed(SourceError):
 
 class UnfinishedFile(SourceError):
     """The last tensors are all zero: room was made for the file, and not all of it came."""
+
+
+class SeveralModels(SourceError):
+    """One model is needed, and a name stands for several, or for none of those that are there."""
+
+
+class NotHere(SourceError):
+    """The weights of a model are needed of which only the header was read, from elsewhere."""
+
+
+class AccessRefused(SourceError):
+    """A server wants to know who asks, or does not let them in."""
+
+
+class Unreachable(SourceError):
+    """A server did not answer, or not now; asking again later may help."""
+
+    def __init__(self, message: str, hint: str = "", wait: float | None = 0.0) -> None:
+        super().__init__(message, hint)
+        self.wait = wait
+        """Seconds until it may be asked again, as it says; None where that is no use."""
+
+
+class ServerLied(SourceError):
+    """A server's answer contradicts the question, or itself."""
+
+
+class DownloadTooLarge(SourceError):
+    """More bytes would have to travel than are allowed to."""
 
 
 class FormatError(GGUFScopeError):

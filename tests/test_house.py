@@ -32,7 +32,7 @@ FLOORS = [
 DEPENDENCIES = {
     "ctypes": ("blocks/kernels/",),
     "gguf": ("model/hf_names.py",),
-    "huggingface_hub": ("container/remote.py",),
+    "huggingface_hub": ("container/remote/client.py",),
     "rich": ("report/", "cli/"),
     "threadpoolctl": ("pool.py",),
     "tokenizers": ("model/tokenizer/encoders.py",),

@@ -29,6 +29,7 @@ from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
+from ggufscope.cli.sizes import parse_size
 from ggufscope.cli.tokens import tokens_command
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
@@ -81,10 +82,21 @@ def _options(
         EngineName | None,
         typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  [default: auto]"),
     ] = None,
+    max_download: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most that may travel of a file elsewhere; or GGUFSCOPE_MAX_DOWNLOAD.  "
+            "[default: 256MiB]",
+        ),
+    ] = None,
 ) -> None:
     """Do what the options ask for that come before a command."""
     if engine is not None:
         os.environ["GGUFSCOPE_ENGINE"] = engine.value  # for this process, and those it starts
+    if max_download is not None:
+        most = parse_size(max_download, "--max-download", "a download")
+        os.environ["GGUFSCOPE_MAX_DOWNLOAD"] = str(most)
     if version:
         typer.echo(f"ggufscope {__version__}")
         if verbose:
