@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from ggufscope.model.tokenizer.text import TextTokenizer as TextTokenizer
     from ggufscope.model.tokenizer.text import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
+    from ggufscope.recipes.changes import Edits as Edits
+    from ggufscope.recipes.edits import PreparedEdit as PreparedEdit
+    from ggufscope.recipes.edits import edit_model as edit_model
+    from ggufscope.recipes.edits import prepare_edit as prepare_edit
+    from ggufscope.recipes.edits import run_edit as run_edit
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
     from ggufscope.recipes.plan import plan as plan
@@ -55,6 +60,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "measure.comparison",
+    "Edits": "recipes.changes",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
@@ -64,6 +70,7 @@ _HOMES = {
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
     "PlannedWeights": "forward.weights",
+    "PreparedEdit": "recipes.edits",
     "Request": "recipes.request",
     "RunSettings": "sizing.settings",
     "StoredWeights": "forward.weights",
@@ -77,18 +84,21 @@ _HOMES = {
     "anatomy_of": "model.anatomy.build",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
+    "edit_model": "recipes.edits",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "memory_of": "sizing.budget",
     "open_gguf": "container.file",
     "plan": "recipes.plan",
     "prepare": "recipes.request",
+    "prepare_edit": "recipes.edits",
     "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
+    "run_edit": "recipes.edits",
     "shape_named": "sizing.names",
     "summarize": "model.summary",
 }

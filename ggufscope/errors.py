@@ -4,7 +4,8 @@
 
     GGUFScopeError
     ├── SourceError           the bytes cannot be had
-    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile
+    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile,
+    │     HalfEdited
     ├── FormatError           the file says something that cannot be true
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
@@ -26,7 +27,7 @@
     │     TargetExists, TargetIsSource, TargetTwice, TargetNotAFile, NoRoom, TargetUnwritable,
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
-    │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
+    │     UnknownPreset, BadTypeRule, BadOverride, BadEdit, BadPruning, NoFallback, TypeDoesNotFit,
     │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
@@ -88,6 +89,10 @@ class FileClosed(SourceError):
 
 class UnfinishedFile(SourceError):
     """The last tensors are all zero: room was made for the file, and not all of it came."""
+
+
+class HalfEdited(SourceError):
+    """A killed run left a header with some of the old bytes and some of the new."""
 
 
 class FormatError(GGUFScopeError):
@@ -308,6 +313,10 @@ class BadTypeRule(RecipeError):
 
 class BadOverride(RecipeError):
     """Metadata given by hand that is not ``KEY=TYPE:VALUE``."""
+
+
+class BadEdit(RecipeError):
+    """A change of the metadata that makes no sense, or that would spoil the model."""
 
 
 class BadPruning(RecipeError):

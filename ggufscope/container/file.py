@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
+from ggufscope.container.journal import require_settled
 from ggufscope.container.shards import check_shards, shard_count, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
@@ -207,6 +208,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 def _open_shard(path: Path) -> Shard:
     source = LocalFile(path)
+    require_settled(path)
     shard = Shard(source, read_header(source))
     _check_extents(shard)
     return shard
