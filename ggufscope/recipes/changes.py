@@ -172,17 +172,21 @@ def require_sound(file: GGUFFile, after: Metadata, edits: Edits) -> None:
         raise BadEdit(
             "without 'general.architecture' nobody can load the model", hint="set another one"
         )
-    for key in touched | {_special(kind) for kind in edits.special}:
+    touched |= {_special(kind) for kind in edits.special}
+    for key in touched:
         if key.startswith(TOKENIZER) and key.endswith("_token_id") and key in after:
             _check_token(key, after)
     shapes = {tensor.name: tensor.shape for tensor in file.tensors.values()}
-    found = _complaints(before, shapes)
-    for complaint in _complaints(after, shapes):
+    vocabulary = any(key.startswith(TOKENIZER) for key in touched)  # a large one takes a while
+    found = _complaints(before, shapes, vocabulary=vocabulary)
+    for complaint in _complaints(after, shapes, vocabulary=vocabulary):
         if complaint not in found:
             raise BadEdit(f"llama.cpp would not load it: {complaint}", hint="leave that as it is")
 
 
-def _complaints(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+def _complaints(
+    metadata: Metadata, shapes: Mapping[str, tuple[int, ...]], *, vocabulary: bool
+) -> list[str]:
     """Return what is wrong with a model, as far as its metadata goes."""
     architecture = architecture_of(metadata)
     needed = [f"{architecture}.{key}" for key in _NEEDED]
@@ -193,7 +197,7 @@ def _complaints(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> li
             found.append(in_words(flaws))
     except HyperparameterError as error:
         found.append(error.message)
-    if f"{TOKENIZER}tokens" in metadata:
+    if vocabulary and f"{TOKENIZER}tokens" in metadata:
         try:
             with suppress(UnknownTokenizer):  # llama.cpp may know it
                 read_vocabulary(metadata)

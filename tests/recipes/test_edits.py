@@ -1,4 +1,4 @@
-"""Other metadata, the same tensors: held to the `gguf` package, which reads and makes such files."""
+"""Other metadata, the same tensors: held to the `gguf` package, which makes such files, too."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ REFUSED: Mapping[str, tuple[Edits, str]] = {
         "the model is not whole: blk.4.attn_norm.weight is missing",
     ),
     "no heads": (Edits(remove=("llama.attention.head_count",)), "llama.cpp would not load it"),
-    "a shorter vocabulary": (Edits(set={"tokenizer.ggml.tokens": ["a"]}), "has 1 "),
+    "a shorter vocabulary": (Edits(set={"tokenizer.ggml.tokens": ["a"]}), "1×256 is needed"),
     "no architecture": (Edits(remove=("general.architecture",)), "nobody can load"),
     "another alignment": (Edits(set={"general.alignment": 64}), "moves every tensor"),
     "an alignment that is none": (Edits(set={"general.alignment": 33}), "not a power of two"),
