@@ -44,7 +44,7 @@ def edit_views(prepared: PreparedEdit, *, dry_run: bool) -> Iterator[RenderableT
 
 
 def _value(value: Value | None) -> RenderableType:
-    return paragraph("-", "dim") if value is None else cell(short_value(value))
+    return paragraph("-", "dim") if value is None else paragraph(short_value(value))
 
 
 def _facts(prepared: PreparedEdit, *, dry_run: bool) -> list[tuple[str, str]]:
