@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ggufscope.container.journal import write_at
+from ggufscope.container.partial import start_write_back
 from ggufscope.container.source import LocalFile, opened_unchanged, reading
 
 Copied = Callable[[int], object]
@@ -21,8 +22,8 @@ Copied = Callable[[int], object]
 
 _PAGE: Final = 4096
 """Bytes of a block of a file system: what is shared begins and ends with one."""
-_PIECE: Final = 1 << 27
-"""Bytes that the system copies at a time: a signal waits for no more."""
+_PIECE: Final = 1 << 25
+"""Bytes that the system copies at a time: a signal waits for no more, the disk begins with each."""
 _BUFFER: Final = 1 << 23
 _NOT_HERE: Final = frozenset(
     {errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM}
@@ -67,6 +68,7 @@ def _by_the_system(
                 raise
             if not got:
                 break
+            start_write_back(file, at + done, at + done + got)
             done += got
             copied(got)
     return done
@@ -83,5 +85,6 @@ def _by_hand(
             part = buffer[: min(len(buffer), count)]
             fill(part)
             write_at(file, at, part)
+            start_write_back(file, at, at + len(part))
             at, count = at + len(part), count - len(part)
             copied(len(part))

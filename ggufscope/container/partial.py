@@ -70,7 +70,7 @@ class UnderWay:
                 raise _gone(self.path, self.target)
             yield write
             if end:
-                _start_write_back(file, begin, end)
+                start_write_back(file, begin, end)
         finally:
             with refusals(target):
                 file.close()
@@ -264,7 +264,7 @@ def _create(path: Path, target: Path) -> io.FileIO:
     return file
 
 
-def _start_write_back(file: io.FileIO, begin: int, end: int) -> None:
+def start_write_back(file: io.FileIO, begin: int, end: int) -> None:
     """Have the disk begin with a stretch, so that ``fsync`` has less to wait for in the end.
 
     Linux, told that a stretch is not needed, writes what is dirty, without waiting, and forgets
