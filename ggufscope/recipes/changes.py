@@ -26,7 +26,7 @@ from ggufscope.errors import (
 )
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import architecture_of
-from ggufscope.model.required import flaws_of, in_words
+from ggufscope.model.required import Flaw, flaws_of, in_words
 from ggufscope.model.tokenizer.keys import KEY as TOKENIZER
 from ggufscope.model.tokenizer.vocabulary import read_vocabulary
 from ggufscope.recipes.metadata import split_override
@@ -154,7 +154,7 @@ def changed(metadata: Metadata, edits: Edits) -> dict[str, Value]:
         )
     for kind, text in edits.special.items():
         key = _special(kind)
-        written[key] = Value.of(ValueType.UINT32, _token(metadata, text))
+        written[key] = Value.of(ValueType.UINT32, _token(Metadata(written), text))
     return written
 
 
@@ -178,23 +178,23 @@ def require_sound(file: GGUFFile, after: Metadata, edits: Edits) -> None:
             _check_token(key, after)
     shapes = {tensor.name: tensor.shape for tensor in file.tensors.values()}
     vocabulary = any(key.startswith(TOKENIZER) for key in touched)  # a large one takes a while
-    found = _complaints(before, shapes, vocabulary=vocabulary)
-    for complaint in _complaints(after, shapes, vocabulary=vocabulary):
-        if complaint not in found:
-            raise BadEdit(f"llama.cpp would not load it: {complaint}", hint="leave that as it is")
+    there = _complaints(before, vocabulary=vocabulary)
+    found = [each for each in _complaints(after, vocabulary=vocabulary) if each not in there]
+    if not found:
+        lost = set(_flaws(shapes, before))
+        if flaws := [flaw for flaw in _flaws(shapes, after) if flaw not in lost]:
+            found.append(in_words(flaws))
+    if found:
+        raise BadEdit(f"llama.cpp would not load it: {found[0]}", hint="leave that as it is")
 
 
-def _complaints(
-    metadata: Metadata, shapes: Mapping[str, tuple[int, ...]], *, vocabulary: bool
-) -> list[str]:
-    """Return what is wrong with a model, as far as its metadata goes."""
+def _complaints(metadata: Metadata, *, vocabulary: bool) -> list[str]:
+    """Return what is wrong with metadata by themselves."""
     architecture = architecture_of(metadata)
     needed = [f"{architecture}.{key}" for key in _NEEDED]
     found = [f"key {key!r} is missing" for key in needed if key not in metadata]
     try:
         read_hparams(metadata)
-        if flaws := flaws_of(shapes, metadata):
-            found.append(in_words(flaws))
     except HyperparameterError as error:
         found.append(error.message)
     if vocabulary and f"{TOKENIZER}tokens" in metadata:
@@ -204,6 +204,12 @@ def _complaints(
         except BadVocabulary as error:
             found.append(error.message)
     return found
+
+
+def _flaws(shapes: Mapping[str, tuple[int, ...]], metadata: Metadata) -> list[Flaw]:
+    with suppress(HyperparameterError):  # which is a complaint of its own
+        return flaws_of(shapes, metadata)
+    return []
 
 
 def _check_token(key: str, metadata: Metadata) -> None:

@@ -294,7 +294,7 @@ def test_a_file_that_is_replaced_meanwhile_is_said(
 ) -> None:
     model = Path(shutil.copy(sample, tmp_path / "model.gguf"))
 
-    def replaced(self: object) -> None:
+    def replaced(self: partial.PartialFile) -> None:
         committed(self)
         Path(shutil.copy(sample, tmp_path / "new")).replace(model)
 

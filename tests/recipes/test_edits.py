@@ -20,7 +20,7 @@ from ggufscope.container.journal import Change
 from ggufscope.container.shards import shard_name
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.changes import SPECIAL, changed, parse_settings
-from tests.hostile.mutations import model_of
+from tests.models.families import SMALL, write
 from tests.models.makers import Recipe, write_recipe
 from tests.oracles import llama_cpp_reads
 
@@ -257,15 +257,18 @@ def test_what_would_spoil_the_model_is_refused(why: str, model: Path, tmp_path: 
     assert [*tmp_path.iterdir()] == [model]
 
 
-def test_what_was_wrong_before_may_stay_wrong(tmp_path: Path) -> None:
-    path = model_of("llama").write(tmp_path / "m.gguf")
-    edit_model(path, Edits(set={"llama.block_count": 1}))  # extra tensors: llama.cpp says so
-    bad = shutil.copy(path, tmp_path / "bad.gguf")
-    with pytest.raises(errors.BadEdit):
-        edit_model(bad, Edits(set={"llama.block_count": 3}))
-    with_a_hole = Edits(remove=("llama.attention.head_count_kv",))
-    with pytest.raises(errors.BadEdit, match="attn_k"):
-        edit_model(bad, with_a_hole)
+def test_what_was_wrong_before_may_stay_wrong_and_may_be_mended(tmp_path: Path) -> None:
+    small = SMALL["llama-gqa"]
+    tensors = {name: x for name, x in small.tensors().items() if not name.startswith("blk.2.")}
+    path = write(tmp_path / "m.gguf", small, tensors)
+    edit_model(path, Edits(set={"general.name": "without its last layer"}))
+    with pytest.raises(errors.BadEdit, match=r"blk\.3\.attn_norm\.weight is missing"):
+        edit_model(path, Edits(set={"llama.block_count": 4}))
+    edit_model(path, Edits(set={"llama.block_count": 2}))
+    with pytest.raises(errors.BadEdit, match=r"blk\.2\.attn_norm\.weight is missing"):
+        edit_model(path, Edits(set={"llama.block_count": 3}))
+    with pytest.raises(errors.BadEdit, match=r"attn_k\.weight has shape"):
+        edit_model(path, Edits(remove=("llama.attention.head_count_kv",)))
 
 
 def test_nothing_different_is_nothing_written(model: Path, tmp_path: Path) -> None:
