@@ -49,6 +49,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_a_full_disk": 4,
         "test_ended_at_any_step": 4,
         "test_of_two_at_once_one_wins_whole": 2,
+        "test_within_a_change_in_place": 1,
     },
     "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 4},
     "hostile/test_lies.py": {"test_a_lie_through_every_command": 12},

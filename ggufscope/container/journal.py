@@ -10,7 +10,8 @@ The journal of ``model.gguf`` is ``.model.gguf.journal``::
 
     "GGUFEDIT"   u64 offset   u64 length   old bytes   new bytes   SHA-256 of all before
 
-A disk may write any sector of a change before any other, so old and new are told apart by sector.
+A disk may write any sector of a change before any other, and a write that is cut off may end within
+one, so old and new are told apart by sector, and within a sector by where they meet.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Change:
         if found in (self.old, self.new) or len(found) != len(self.old):
             return False
         return all(
-            found[begin:end] in (self.old[begin:end], self.new[begin:end])
+            _is_mixed(found[begin:end], self.old[begin:end], self.new[begin:end])
             for begin, end in self._sectors()
         )
 
@@ -80,6 +81,20 @@ class Change:
             end = begin + _SECTOR - (self.offset + begin) % _SECTOR
             yield begin, end
             begin = end
+
+
+def _is_mixed(found: bytes, old: bytes, new: bytes) -> bool:
+    """Whether a sector is old, or new, or was written up to some byte, one way or the other."""
+    if found in (old, new):
+        return True
+    written, taken_back = _in_common(found, new), _in_common(found, old)
+    return found[written:] == old[written:] or found[taken_back:] == new[taken_back:]
+
+
+def _in_common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two begin with."""
+    pairs = zip(one, other, strict=True)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), len(one))
 
 
 def require_settled(path: Path) -> None:
@@ -155,6 +170,6 @@ def _read_journal(path: Path) -> Change | None:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFELY
     with suppress(OSError), io.FileIO(os.open(journal, flags), "r") as file:
         status = os.fstat(file.fileno())
-        if is_ours(status, journal) and status.st_size <= 2 * MOST + _HEAD.size + _DIGEST:
+        if is_ours(status, path) and status.st_size <= 2 * MOST + _HEAD.size + _DIGEST:
             return Change.decode(file.read())
     return None

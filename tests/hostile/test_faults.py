@@ -24,6 +24,8 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 TURNS = 10
 """Cases of each command and signal, and moments of each."""
 EACH = 5
+LAST = 900
+"""Steps at the end of a change in place that have its writing among them."""
 
 
 @cache
@@ -76,6 +78,23 @@ def is_torn(path: Path) -> bool:
     except errors.HalfEdited:
         return True
     return False
+
+
+def test_within_a_change_in_place(sample: Path, tmp_path: Path) -> None:
+    """Its last steps, one by one: the moments of which there are few among all."""
+    writer, (steps, whole) = WRITERS["edit in place"], known("edit in place")
+    states = set()
+    for step in range(steps - LAST, steps + 1, LAST // 30):
+        source, target = writer.files(sample, tmp_path)
+        words = writer.words(source, target)
+        ended(words, signal.SIGKILL, step)
+        left = digest(target)
+        states.add("torn" if is_torn(target) else "new" if left == whole else "old")
+        assert is_torn(target) or left in (whole, digest(sample)), step
+        assert run(*words).returncode == 0
+        assert digest(target) == whole
+        assert [*tmp_path.iterdir()] == [target]
+    assert states == {"old", "torn", "new"}
 
 
 _FULL = """

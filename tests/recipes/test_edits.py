@@ -400,7 +400,9 @@ def test_a_change_is_told_by_sectors() -> None:
     assert not change.is_torn(new)
     assert change.is_torn(new[:412] + old[412:])  # the first sector ends at byte 512 of the file
     assert change.is_torn(old[:412] + new[412:924] + old[924:])
-    assert not change.is_torn(new[:400] + old[400:])
+    assert change.is_torn(new[:400] + old[400:])  # cut off within a sector
+    assert change.is_torn(old[:400] + new[400:])  # while it was taken back
+    assert not change.is_torn(new[:100] + old[100:200] + new[200:300] + old[300:])
     assert not change.is_torn(b"another file" + old[12:])
     assert not change.is_torn(new[:412])
 
