@@ -183,7 +183,7 @@ def test_of_two_at_once_one_wins_whole(name: str, sample: Path, tmp_path: Path) 
     while not (notes / "here").exists():
         assert first.poll() is None
         os.sched_yield()
-    second = run(*words)
+    second = run(*words, "-q")
     refused(second, "is being")
     assert str(target) in second.stderr
     (notes / "go").touch()

@@ -21,7 +21,7 @@ from tests.recipes import golden
 pytestmark = pytest.mark.slow
 
 OLD = b"the old file"
-MOMENTS = 50
+MOMENTS = 20
 WHOLE = golden.load("stories")["presets"]["Q2_K"]["sha256"]
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
