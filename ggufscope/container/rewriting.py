@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,7 +110,11 @@ def write_over(rewrite: Rewrite, copied: Copied = lambda _: None) -> None:
         write_in_place(rewrite, rewrite.change)
         return
     path = rewrite.shard.source.path
-    with refusals(path), opened_to_change(path.resolve()):  # nobody else changes it meanwhile
+    # Nobody else changes it meanwhile; Windows has no such lock, and replaces no file that is open.
+    alone: AbstractContextManager[object] = (
+        nullcontext() if os.name == "nt" else opened_to_change(path.resolve())
+    )
+    with refusals(path), alone:
         partial = write_anew(rewrite, path, overwrite=True, copied=copied)
         try:
             partial.commit()
