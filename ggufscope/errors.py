@@ -5,7 +5,8 @@
     GGUFScopeError
     ├── SourceError           the bytes cannot be had
     │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile,
-    │     SeveralModels, NotHere, AccessRefused, Unreachable, ServerLied, DownloadTooLarge
+    │     SeveralModels, NotHere, AccessRefused, Unreachable, ServerLied, DownloadTooLarge,
+    │     HalfEdited
     ├── FormatError           the file says something that cannot be true
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
@@ -29,7 +30,7 @@
     │     TargetExists, TargetIsSource, TargetTwice, TargetNotAFile, NoRoom, TargetUnwritable,
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
-    │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
+    │     UnknownPreset, BadTypeRule, BadOverride, BadEdit, BadPruning, NoFallback, TypeDoesNotFit,
     │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
     │     NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
@@ -122,6 +123,10 @@ class ServerLied(SourceError):
 
 class DownloadTooLarge(SourceError):
     """More bytes would have to travel than are allowed to."""
+
+
+class HalfEdited(SourceError):
+    """A killed run left a header with some of the old bytes and some of the new."""
 
 
 class FormatError(GGUFScopeError):
@@ -357,6 +362,10 @@ class BadTypeRule(RecipeError):
 
 class BadOverride(RecipeError):
     """Metadata given by hand that is not ``KEY=TYPE:VALUE``."""
+
+
+class BadEdit(RecipeError):
+    """A change of the metadata that makes no sense, or that would spoil the model."""
 
 
 class BadPruning(RecipeError):

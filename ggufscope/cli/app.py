@@ -22,6 +22,7 @@ from ggufscope.cli.attention import attention_command
 from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
 from ggufscope.cli.diff import diff_command
+from ggufscope.cli.edit import edit_command
 from ggufscope.cli.evaluate import evaluate_command
 from ggufscope.cli.imatrix import imatrix_command
 from ggufscope.cli.inspect import inspect_command
@@ -55,6 +56,7 @@ app.command("inspect", rich_help_panel=_LOOK)(inspect_command)
 app.command("tokens", rich_help_panel=_LOOK)(tokens_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("edit", rich_help_panel=_MAKE)(edit_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
 app.command("attention", rich_help_panel=_RUN)(attention_command)
 app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
+from ggufscope.container.journal import require_settled
 from ggufscope.container.places import name_of, place_of
 from ggufscope.container.shards import check_shards, shard_count, sibling_names, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
@@ -221,12 +222,12 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     if not isinstance(place, Path):
         return _open_remote(place)
     stem = None if place == Path(path) else name_of(path, place)
-    first = _open_shard(LocalFile(place))
+    first = _open_here(place)
     count = shard_count(first.header.metadata)
     if count == 1:
         return GGUFFile((first,), stem)
     paths = sibling_paths(place, count)
-    shards = tuple(first if p == place else _open_shard(LocalFile(p)) for p in paths)
+    shards = tuple(first if p == place else _open_here(p) for p in paths)
     check_shards(paths, [shard.header for shard in shards])
     return GGUFFile(shards, stem)
 
@@ -252,6 +253,12 @@ def _open_remote(source: RemoteFile) -> GGUFFile:
             check_shards([shard.source.path for shard in shards], [s.header for s in shards])
         stack.pop_all()  # whoever opens a model closes it
         return GGUFFile(shards)
+
+
+def _open_here(path: Path) -> Shard:
+    source = LocalFile(path)
+    require_settled(path)
+    return _open_shard(source)
 
 
 def _open_shard(source: LocalFile) -> Shard:
