@@ -61,19 +61,23 @@ class Look:
     share: float
 
 
+MOST: Final = 2000
+"""Looks that are named: of a long text there are millions."""
+
+
 def looks_at(columns: TokenColumns, pieces: range, only: int | None = None) -> list[Look]:
     """Return who looks at a word, the largest share first: of all tokens after it, or of one.
 
-    A word's own pieces are left out, unless one of them is asked for.
+    A word's own pieces are left out, unless one of them is asked for; so is all after ``MOST``.
     """
-    found = [
-        Look(layer, head, t, float(share))
-        for layer, shares in columns.layers.items()
-        for head, row in enumerate(shares)
-        for t, share in enumerate(row.tolist())
-        if share > 0 and (t == only if only is not None else t > pieces[-1])
-    ]
-    return sorted(found, key=lambda each: (-each.share, each.layer, each.head, each.position))
+    first, last = (pieces[-1] + 1, None) if only is None else (only, only + 1)
+    found: list[tuple[float, int, int, int]] = []
+    for layer, shares in columns.layers.items():
+        for head, row in enumerate(shares[:, first:last]):
+            best = np.argsort(-row, kind="stable")[:MOST]
+            found += [(-float(row[n]), layer, head, first + int(n)) for n in best if row[n] > 0]
+        found = sorted(found)[:MOST]
+    return [Look(layer, head, position, -share) for share, layer, head, position in found]
 
 
 @dataclass(frozen=True, slots=True)

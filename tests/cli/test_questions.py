@@ -59,6 +59,26 @@ def test_every_family_can_be_asked(
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
+def test_numbers_that_overflow_and_a_single_token_end_well(
+    question: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    small = SMALL["llama-gqa"]
+    model = write(tmp_path / "m.gguf", small)
+    if "b" not in question:
+        code, out, err = run(model, "--prompt", "a", *question)
+        assert (code, err) == (0, "")
+    tensors = small.tensors()
+    for name, weights in tensors.items():
+        if "attn_q" in name or "attn_k" in name:
+            weights *= np.float32(1e37)
+    model = write(tmp_path / "m.gguf", small, tensors)
+    for form in ([], ["--json"]):
+        code, out, err = run(model, "--prompt", "!!ab!b", *question, *form)
+        assert (code, err) == (int("--cached" in question), "")
+        json.loads(out) if form else out.encode()
+
+
 @pytest.mark.parametrize("prompt", [TEXT, "Tom had a red ball. Mia had a blue cup. " * 6 + TEXT])
 def test_it_is_legible_at_80_columns(prompt: str, run: Run, sample: Path) -> None:
     for question in (

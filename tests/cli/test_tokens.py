@@ -20,6 +20,7 @@ from ggufscope.model.tokenizer.words import Term, read_sum, word_ids
 from ggufscope.recipes.apply import quantize_model
 from tests.llama_cpp import LlamaCpp
 from tests.models import vocabularies
+from tests.models.families import SMALL, write
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -176,6 +177,27 @@ def test_edge_rows() -> None:
     assert nearest(table, [Term("x", (2,))], 9) == []  # type: ignore[arg-type]
     same = [Term("x", (0,)), Term("x", (0,), -1)]
     assert nearest(table, same, 9) == []  # type: ignore[arg-type]
+
+
+def test_rows_without_tokens_and_rows_that_are_no_numbers(run: Run, tmp_path: Path) -> None:
+    small = SMALL["llama-gqa"]
+    tensors = small.tensors()
+    table = tensors["token_embd.weight"]
+    tensors["token_embd.weight"] = np.concatenate([table, table[:8]])  # padded, as some are
+    path = write(tmp_path / "m.gguf", small, tensors)
+    assert "80 in the embedding table, more than there are tokens" in run(path)[1]
+    word = json.loads(run(path, "--decode", "7", "--json")[1])["text"]
+    told = json.loads(run(path, "--near", word, "-n", "1", "--json")[1])["nearest"]
+    assert [(each["id"], each["token"]) for each in told] == [(7, word), (79, None)]
+    assert "(no token)" in run(path, "--near", word, "-n", "1")[1]
+    tensors["token_embd.weight"][5, 3] = np.nan
+    code, _, err = run(write(path, small, tensors), "--near", word)
+    assert code == 2
+    assert "'token_embd.weight' has a NaN or an infinity in row 5" in err
+    tensors["token_embd.weight"] = table[:7].copy()
+    code, _, err = run(write(path, small, tensors), "--near", word)
+    assert code == 2
+    assert f"token 7 of '{word}' has no row" in err
 
 
 def test_sums_are_read(sample: Path) -> None:
