@@ -71,7 +71,7 @@ def _options(
     ] = False,
     engine: Annotated[
         EngineName | None,
-        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  [default: auto]"),
+        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  \\[default: auto]"),
     ] = None,
 ) -> None:
     """Do what the options ask for that come before a command."""

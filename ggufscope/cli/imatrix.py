@@ -47,7 +47,7 @@ def imatrix_command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="What to write.  [default: imatrix.gguf]"
+            "--output", "-o", metavar="FILE", help="What to write.  \\[default: imatrix.gguf]"
         ),
     ] = None,
     output_format: Annotated[
@@ -61,7 +61,7 @@ def imatrix_command(
             min=16,
             max=1 << 24,
             metavar="N",
-            help="Tokens of a chunk.  [default: 512]",
+            help="Tokens of a chunk.  \\[default: 512]",
         ),
     ] = None,
     chunks: Annotated[
