@@ -111,6 +111,7 @@ def imatrix_command(
     for name, given in (
         *(("--text", text), ("--ids", ids), ("--ids-file", ids_file), ("--chunks", chunks)),
         *(("--process-output", process_output), ("--resume", resume)),
+        *(("--no-ppl", no_ppl), ("--parse-special", parse_special)),
     ):
         if shows and given:
             raise BadUsage(
@@ -119,8 +120,14 @@ def imatrix_command(
     if every and (not shows or output):
         raise BadUsage("--all is about an importance matrix that is shown", hint="leave it out")
     if shows and output is None:
-        if added:
-            raise BadUsage("--in-file adds, and nothing is written", hint="give --output FILE")
+        for name, of_file in (
+            *(("--in-file", added), ("--context", context)),
+            *(("--output-format", output_format), ("--force", force)),
+        ):
+            if of_file:
+                raise BadUsage(
+                    f"{name} is about what is written, and nothing is", hint="give --output FILE"
+                )
         _show(file, every=every, as_json=as_json)
         return
     target = output or DEFAULT_OUTPUT
