@@ -217,7 +217,7 @@ def _make(
             advance = bar.phase("gathering", unit="layers")
 
             def progress(done: Progress) -> None:
-                said = "" if math.isnan(done.perplexity) else f", perplexity {done.perplexity:.4f}"
+                said = "" if math.isnan(done.perplexity) else f", PPL {done.perplexity:.4f}"
                 chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
                 advance(done.steps, done.total, chunk + said)
 
