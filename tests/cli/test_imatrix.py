@@ -191,7 +191,7 @@ def test_a_matrix_from_a_stranger_cannot_write_to_the_terminal(run: Run) -> None
         code, out, err = run(*words)
         assert code == 0
         assert "\x1b" not in out + err
-    write_imatrix(matrix, Path("c.gguf"))
+    write_imatrix(matrix, "c.gguf")
 
 
 def test_names_take_one_line_and_counts_their_words(run: Run) -> None:
