@@ -82,7 +82,7 @@ def _options(
     ] = False,
     engine: Annotated[
         EngineName | None,
-        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  [default: auto]"),
+        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  \\[default: auto]"),
     ] = None,
     max_download: Annotated[
         str | None,

@@ -34,7 +34,7 @@ ChunkTokens = Annotated[
         min=16,
         max=1 << 24,
         metavar="N",
-        help="Tokens of a chunk.  [default: 512]",
+        help="Tokens of a chunk.  \\[default: 512]",
     ),
 ]
 Chunks = Annotated[

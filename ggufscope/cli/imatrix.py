@@ -47,7 +47,7 @@ def imatrix_command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="What to write.  [default: imatrix.gguf]"
+            "--output", "-o", metavar="FILE", help="What to write.  \\[default: imatrix.gguf]"
         ),
     ] = None,
     output_format: Annotated[
@@ -97,6 +97,7 @@ def imatrix_command(
     for name, given in (
         *(("--text", text), ("--ids", ids), ("--ids-file", ids_file), ("--chunks", chunks)),
         *(("--process-output", process_output), ("--resume", resume)),
+        *(("--no-ppl", no_ppl), ("--parse-special", parse_special)),
     ):
         if shows and given:
             raise BadUsage(
@@ -105,8 +106,14 @@ def imatrix_command(
     if every and (not shows or output):
         raise BadUsage("--all is about an importance matrix that is shown", hint="leave it out")
     if shows and output is None:
-        if added:
-            raise BadUsage("--in-file adds, and nothing is written", hint="give --output FILE")
+        for name, of_file in (
+            *(("--in-file", added), ("--context", context)),
+            *(("--output-format", output_format), ("--force", force)),
+        ):
+            if of_file:
+                raise BadUsage(
+                    f"{name} is about what is written, and nothing is", hint="give --output FILE"
+                )
         _show(file, every=every, as_json=as_json)
         return
     target = output or DEFAULT_OUTPUT
@@ -164,7 +171,7 @@ def _make(
             advance = bar.phase("gathering", unit="layers")
 
             def progress(done: Progress) -> None:
-                said = "" if math.isnan(done.perplexity) else f", perplexity {done.perplexity:.4f}"
+                said = "" if math.isnan(done.perplexity) else f", PPL {done.perplexity:.4f}"
                 chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
                 advance(done.steps, done.total, chunk + said)
 

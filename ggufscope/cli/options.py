@@ -53,7 +53,7 @@ TypeV = Annotated[
     ),
 ]
 Text = Annotated[
-    str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+    str | None, Option("--prompt", help=f"The text to run.  \\[default: {DEFAULT_PROMPT}]")
 ]
 TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]

@@ -18,7 +18,8 @@ def read_text(path: Path, most: int, of: str) -> str:
     try:
         source = LocalFile(path)
     except NotAFile as error:
-        error.hint = "name a file of text"
+        if path.is_dir():
+            error.hint = "name a file of text"
         raise
     if source.size > most:
         raise BadUsage(

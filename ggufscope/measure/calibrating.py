@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from ggufscope.recipes.importance import USUAL_CHUNK, ImportanceMatrix, merged
 def make_imatrix(
     model: Transformer,
     calibration: Calibration,
-    target: Path,
+    target: str | os.PathLike[str],
     *,
-    in_files: Sequence[Path] = (),
+    in_files: Sequence[str | os.PathLike[str]] = (),
     legacy: bool = False,
     perplexity: bool = True,
     save_every: int = 1,
@@ -36,6 +37,7 @@ def make_imatrix(
     Raises what ``gather`` and ``write_imatrix`` raise, ``BadUsage`` for a file to resume from that
     is not of this run.
     """
+    target = Path(target)
     before = merged(map(read_imatrix, in_files), calibration.context, target) if in_files else None
     run = fingerprint(model, calibration, before)
     count, skip = len(calibration.cut()), 0

@@ -213,7 +213,7 @@ def _text(data: bytes) -> str:
 
 def write_imatrix(
     matrix: ImportanceMatrix,
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     legacy: bool = False,
     overwrite: bool = False,
@@ -222,6 +222,7 @@ def write_imatrix(
 
     Raises what ``GGUFWriter`` raises.
     """
+    path = Path(path)
     if legacy:
         with replacing(path, overwrite=overwrite) as file:
             file.writelines(_legacy_parts(matrix))

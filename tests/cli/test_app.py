@@ -30,6 +30,22 @@ def test_the_help_groups_commands_by_what_people_want() -> None:
     assert found == GROUPS
 
 
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("", "auto"),
+        ("imatrix", "imatrix.gguf"),
+        ("imatrix", "512"),
+        ("quantize", "all cores"),
+        ("attention", "The cat sat on the mat"),
+        ("compare-attention", "Q8_0,Q4_K,Q2_K"),
+    ],
+)
+def test_the_help_names_defaults(command: str, default: str) -> None:
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", run(*command.split(), "--help").stdout).split())
+    assert f"[default: {default}]" in words
+
+
 def test_one_thing_is_spelt_alike_everywhere() -> None:
     spelt: dict[str, set[tuple[str, ...]]] = {}
     for command in COMMANDS.values():

@@ -46,7 +46,8 @@ def test_a_matrix_is_made_and_a_model_quantized_with_it(run: Run, model: Path) -
     assert read_imatrix("imatrix.gguf").datasets == ("text.txt",)
     code, out, _ = run("quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--brief")
     assert code == 0
-    assert "imatrix  imatrix.gguf, of 6 chunks: 21 of 23 tensors are weighed by it" in out
+    weighed = "18 of 23 tensors are weighed by it"  # attn_v is Q8_0 here, and weighs none
+    assert f"imatrix  imatrix.gguf, of 6 chunks: {weighed}" in out
     code, out, _ = run(
         "quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--dry-run", "--json"
     )
@@ -141,7 +142,10 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
         (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
         (["M", "--text", "text.txt", "-c", "32", "--in-file", "text.txt"], "no importance matrix"),
         (["I", "--text", "text.txt"], "--text is for a model"),
-        (["I", "--in-file", "I"], "nothing is written"),
+        (["I", "--no-ppl"], "--no-ppl is for a model"),
+        (["I", "--in-file", "I"], "--in-file is about what is written, and nothing is"),
+        (["I", "-c", "64"], "--context is about what is written"),
+        (["I", "--force"], "--force is about what is written"),
         (["text.txt"], "no importance matrix"),
         (["none.gguf"], "no such file"),
     ],
@@ -166,7 +170,7 @@ def test_a_matrix_from_a_stranger_cannot_write_to_the_terminal(run: Run) -> None
         code, out, err = run(*words)
         assert code == 0
         assert "\x1b" not in out + err
-    write_imatrix(matrix, Path("c.gguf"))
+    write_imatrix(matrix, "c.gguf")
 
 
 def test_names_take_one_line_and_counts_their_words(run: Run) -> None:
@@ -215,6 +219,20 @@ def test_a_run_that_is_ended_says_how_to_go_on(
     assert run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "a.gguf", "--resume")[0] == 0
     run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "b.gguf")
     assert Path("a.gguf").read_bytes() == Path("b.gguf").read_bytes()
+
+
+def test_tensors_count_as_weighed_where_their_type_weighs(run: Run, tmp_path: Path) -> None:
+    source = write_slice(tmp_path / "s.gguf", "llama-mha")
+    matrices.CHANGED["sound"](Path("a.gguf"), "llama-mha")
+    for preset, some in (("Q8_0", False), ("Q4_0", True)):
+        _, out, _ = run("quantize", source, preset, "--imatrix", "a.gguf", "--dry-run")
+        assert (": 0 of " in out) != some
+        assert "tensors are weighed by it" in " ".join(out.split())
+
+
+def test_a_matrix_is_no_model(run: Run) -> None:
+    code, _, err = run("quantize", GOLDEN / "stories.gguf", "Q8_0", "--dry-run")
+    assert (code, "hint: it is an importance matrix: `ggufscope imatrix`" in err) == (2, True)
 
 
 def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) -> None:
