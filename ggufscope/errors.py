@@ -31,7 +31,8 @@
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
-    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens
+    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens,
+    │     NonFiniteActivation
     ├── TooMuchMemory         more than this machine has left
     └── WorkersLost           processes that did the work were ended from outside
 
@@ -384,6 +385,10 @@ class TokenUnknown(RunError):
 
 class TooManyTokens(RunError):
     """A text longer than the model's context."""
+
+
+class NonFiniteActivation(RunError):
+    """Numbers within a pass that are too large for float32, or no numbers."""
 
 
 class TooMuchMemory(GGUFScopeError):
