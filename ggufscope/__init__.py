@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ggufscope.blocks.codec import quantize as quantize
     from ggufscope.blocks.layouts import Layout as Layout
     from ggufscope.blocks.layouts import layout_named as layout_named
+    from ggufscope.checking.check import CheckOptions as CheckOptions
+    from ggufscope.checking.check import check as check
+    from ggufscope.checking.findings import Checked as Checked
+    from ggufscope.checking.findings import Finding as Finding
     from ggufscope.container.file import GGUFFile as GGUFFile
     from ggufscope.container.file import Tensor as Tensor
     from ggufscope.container.file import open_gguf as open_gguf
@@ -31,8 +35,10 @@ if TYPE_CHECKING:
     from ggufscope.forward.transformer import Transformer as Transformer
     from ggufscope.forward.weights import PlannedWeights as PlannedWeights
     from ggufscope.forward.weights import StoredWeights as StoredWeights
+    from ggufscope.measure.calibrating import make_imatrix as make_imatrix
     from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
@@ -40,6 +46,9 @@ if TYPE_CHECKING:
     from ggufscope.model.tokenizer.text import TextTokenizer as TextTokenizer
     from ggufscope.model.tokenizer.text import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
+    from ggufscope.recipes.imatrix_file import read_imatrix as read_imatrix
+    from ggufscope.recipes.imatrix_file import write_imatrix as write_imatrix
+    from ggufscope.recipes.importance import ImportanceMatrix as ImportanceMatrix
     from ggufscope.recipes.options import PlanOptions as PlanOptions
     from ggufscope.recipes.plan import Plan as Plan
     from ggufscope.recipes.plan import plan as plan
@@ -54,10 +63,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Calibration": "measure.gathering",
+    "CheckOptions": "checking.check",
+    "Checked": "checking.findings",
     "Comparison": "measure.comparison",
+    "Finding": "checking.findings",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
     "GGUFWriter": "container.writer",
+    "ImportanceMatrix": "recipes.importance",
     "KVCache": "forward.cache",
     "LayerWeights": "forward.held",
     "Layout": "blocks.layouts",
@@ -75,10 +89,12 @@ _HOMES = {
     "Value": "container.values",
     "ValueType": "container.value_types",
     "anatomy_of": "model.anatomy.build",
+    "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
+    "make_imatrix": "measure.calibrating",
     "memory_of": "sizing.budget",
     "open_gguf": "container.file",
     "plan": "recipes.plan",
@@ -87,10 +103,12 @@ _HOMES = {
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
+    "read_imatrix": "recipes.imatrix_file",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
     "shape_named": "sizing.names",
     "summarize": "model.summary",
+    "write_imatrix": "recipes.imatrix_file",
 }
 
 __all__ = [*_HOMES]  # a plain list of names; each is imported when it is asked for

@@ -9,7 +9,7 @@
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
     │     TensorNameTooLong, DuplicateTensor, TooManyDimensions, NegativeDimension, ShapeOverflow,
-    │     RaggedRow, MisplacedTensor, TensorOutOfFile
+    │     RaggedRow, MisplacedTensor, TensorOutOfFile, BadImportance
     ├── ShardError            the files of one model do not fit together
     │     ShardMissing, ShardMismatch
     ├── HyperparameterError   metadata that contradicts itself, or is of the wrong type
@@ -17,7 +17,7 @@
     │     UnknownTokenizer, BadVocabulary, UnreadableText, NoSuchToken
     ├── UnknownType           a type name that ggml does not have
     ├── CodecError            weights or blocks that cannot be converted
-    │     IndivisibleRow, UnmakeableType, NonFiniteWeight, MismatchedArray
+    │     IndivisibleRow, UnmakeableType, UnmakeableBlock, NonFiniteWeight, MismatchedArray
     ├── NotInModel            a key, tensor or layer was asked for that the model has not
     ├── DifferentModels       two files to be compared are not the same model
     ├── BadUsage              options that contradict each other, or make no sense
@@ -27,11 +27,12 @@
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
     │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
-    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, AlreadyQuantized, NotConvertible, NotWhole
+    │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
+    │     NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
     │     UnknownShape, NotDerivable, CacheTypeDoesNotFit
     ├── RunError              a model, or a text, cannot be run
-    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens,
+    │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens, TooFewTokens,
     │     NonFiniteActivation
     ├── TooMuchMemory         more than this machine has left
     └── WorkersLost           processes that did the work were ended from outside
@@ -171,6 +172,10 @@ class TensorOutOfFile(FormatError):
     """Tensor data that would lie beyond the end of the file."""
 
 
+class BadImportance(FormatError):
+    """An importance matrix that contradicts itself, or a file that is none."""
+
+
 class ShardError(GGUFScopeError):
     """The files of one split model do not fit together."""
 
@@ -221,6 +226,13 @@ class IndivisibleRow(CodecError):
 
 class UnmakeableType(CodecError):
     """A type that can be dequantized, but not quantized to."""
+
+
+class UnmakeableBlock(CodecError):
+    """Weights that the search of a type finds nothing for: ggml ends there."""
+
+    row: int = 0
+    """In the array that was to be quantized."""
 
 
 class NonFiniteWeight(CodecError):
@@ -335,6 +347,10 @@ class ImportanceNeeded(RecipeError):
     """Without an importance matrix this recipe makes garbage."""
 
 
+class ImportanceMismatch(RecipeError):
+    """An importance matrix made for a model of other shapes."""
+
+
 class AlreadyQuantized(RecipeError):
     """A tensor is quantized already, and quantizing it again was not asked for."""
 
@@ -385,6 +401,10 @@ class TokenUnknown(RunError):
 
 class TooManyTokens(RunError):
     """A text longer than the model's context."""
+
+
+class TooFewTokens(RunError):
+    """A text too short to be cut into chunks."""
 
 
 class NonFiniteActivation(RunError):

@@ -136,6 +136,8 @@ def in_parallel(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Mad
     ``work`` may do parts of itself in parallel, too. Of several errors that of the first item is
     raised; nothing is at work any more then.
     """
+    if len(items) == 1 and _users:
+        return [work(items[0])]
     todo: SimpleQueue[int] = SimpleQueue()
     made: dict[int, Made] = {}
     errors: dict[int, BaseException] = {}

@@ -26,6 +26,10 @@ ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
 GUIDE: Final = sorted((ROOT / "samples" / "guide").glob("*.md"))
 REPLAYED: Final = [ROOT / "README.md", *GUIDE]
+MATRIX: Final = "samples/imatrix.gguf"
+MAKE_MATRIX: Final = (
+    "ggufscope imatrix samples/stories-f16.gguf --text samples/heldout.txt -c 128 -o " + MATRIX
+)
 DOCUMENTS: Final = [
     *REPLAYED,
     ROOT / "samples" / "README.md",
@@ -75,14 +79,24 @@ def shown_in(document: Path) -> list[Shown]:
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder where ``samples/`` has the sample, and nothing else is."""
-    name, *arguments = shlex.split(command)
-    assert name == "ggufscope"
+    """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
+
+    But for an importance matrix, where a command reads the one that another makes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
-        return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
+        shutil.copy(SAMPLE.parent / "heldout.txt", samples)
+        if MATRIX in command and command != MAKE_MATRIX:
+            _run(MAKE_MATRIX, folder)
+        return _run(command, folder)
+
+
+def _run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
+    name, *arguments = shlex.split(command)
+    assert name == "ggufscope"
+    return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

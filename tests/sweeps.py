@@ -67,6 +67,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_numbers_that_are_none": 4,
     },
     "hostile/test_working_folder.py": {"test_nothing_is_imported_from_it": 2},
+    "measure/test_gathering.py": {"test_a_matrix_is_that_of_llama_imatrix": 7},
     "measure/test_making.py": {
         "test_a_fault_is_named_with_tensor_layer_and_head": 8,
         "test_a_file_quantized_twice_is_named_with_the_type_between": 3,
@@ -76,7 +77,10 @@ KEPT: dict[str, dict[str, int]] = {
         "test_every_kind_is_llama_cpps": 3,
         "test_every_way_to_cut_words_is_llama_cpps": 5,
     },
-    "recipes/test_files.py": {"test_every_preset_of_every_slice": 4},
+    "recipes/test_files.py": {
+        "test_every_preset_of_every_slice": 4,
+        "test_every_preset_of_every_slice_with_an_importance_matrix": 4,
+    },
     "recipes/test_workers.py": {
         "test_a_worker_that_is_killed_is_replaced": 1,
         "test_where_processes_are_rationed_the_others_do_it": 1,

@@ -20,6 +20,7 @@ FLOORS = [
     "container",
     "model",
     "recipes",
+    "checking",
     "sizing",
     "forward",
     "measure",
@@ -43,6 +44,9 @@ INSIDE_CALLS = {"gguf", "huggingface_hub"}
 # The one exception to "a file is described without being decoded": `numpy.asarray(tensor)`, which
 # NumPy asks of the tensor itself. The codecs are imported inside that call alone (see below).
 DECODES = {("container/file.py", "ggufscope.blocks.codec.dequantize")}
+
+LOOK_AT_WEIGHTS = {"checking/payload.py", "checking/hashes.py"}
+"""Of the checks, those that read tensors: `--quick` leaves them out."""
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -78,13 +82,17 @@ def breaches(place: str, imports: list[str]) -> list[str]:
             found.append(f"{place} decodes: {name}")
         if own in {"model", "sizing"} and floor == "blocks" and ".layouts." not in f"{name}.":
             found.append(f"{place} touches blocks: {name}")
+        looks = floor == "blocks" and ".layouts." not in f"{name}."
+        if own == "checking" and looks and place not in LOOK_AT_WEIGHTS:
+            found.append(f"{place} looks at weights: {name}")
         # A job converts and knows no writer, apply.py hands out jobs and writes: so one place
         # rewrites models, and the rest of the recipes reads headers alone.
         decodes = floor == "blocks" and not any(f".{it}." in name for it in ("layouts", "error"))
         if own == "recipes" and decodes and place != "recipes/jobs.py":
             found.append(f"{place} converts: {name}")
         writes = "container.writer" in name and own not in {None, "container"}
-        if writes and place != "recipes/apply.py":
+        # importance matrices are files of their own
+        if writes and place not in {"recipes/apply.py", "recipes/imatrix_file.py"}:
             found.append(f"{place} writes: {name}")
         top = name.split(".")[0]
         if top in DEPENDENCIES and not place.startswith(DEPENDENCIES[top]):
@@ -108,6 +116,8 @@ def test_no_file_goes_through_a_shut_door(path: Path) -> None:
         ("model/tokenizer/text.py", "tokenizers.Tokenizer"),
         ("report/tables.py", "typer"),
         ("recipes/mixes.py", "ggufscope.container.writer.GGUFWriter"),
+        ("checking/recipe.py", "ggufscope.blocks.codec.dequantize"),
+        ("checking/payload.py", "ggufscope.sizing.shapes.SHAPES"),
         ("forward/ops.py", "ctypes"),
         ("forward/ops.py", "threadpoolctl.threadpool_limits"),
         ("model/roles.py", "gguf.get_tensor_name_map"),

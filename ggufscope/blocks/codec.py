@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import prod
 from typing import Final
@@ -20,6 +20,7 @@ from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import floats, iq1, iq2, iq3, iq4, kquants, microscale, simple, ternary
 from ggufscope.blocks.kernels import Kernels, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
+from ggufscope.blocks.neighbours import squares_overflow
 from ggufscope.errors import (
     BadUsage,
     GGUFScopeError,
@@ -27,6 +28,7 @@ from ggufscope.errors import (
     MismatchedArray,
     NonFiniteWeight,
     NotConvertible,
+    UnmakeableBlock,
     UnmakeableType,
 )
 from ggufscope.machine import processors
@@ -51,6 +53,9 @@ class Codec:
     missing: str = ""
     """Why there is no ``quantize``, and what to do instead."""
 
+    needs_importance: bool = False
+    """Whether ``quantize`` weighs errors by importance alone, as ggml does: it takes no None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -62,6 +67,8 @@ class Engine:
     """Weights converted at a time, in whole rows."""
     releases_gil: bool
     """Whether it lets go of the interpreter for a chunk: threads then serve as processes do."""
+    kernels: Kernels | None = None
+    """What it was compiled to."""
 
 
 def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
@@ -73,13 +80,21 @@ def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
     return quantize
 
 
+def _by_importance(
+    dequantize: Callable[[Blocks, Floats], None], make: Callable[[Floats, Blocks, Floats], None]
+) -> Codec:
+    """Return a codec that makes nothing without an importance."""
+
+    def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
+        if importance is None:
+            raise ValueError("this type is made by importance alone")
+        make(x, out, importance)
+
+    return Codec(dequantize, quantize, needs_importance=True)
+
+
 _FOR_DOT_PRODUCTS: Final = "ggml makes it for dot products only and stores it in no file; use Q8_0"
 _NOT_WEIGHTS: Final = "it holds exact values, not weights; convert with astype()"
-_CODEBOOK: Final = "a search of its codebook would be needed; IQ4_XS, Q3_K and Q2_K need none"
-_WEIGHED: Final = (
-    "an importance matrix and a search of its codebook would be needed; Q2_K needs none"
-)
-
 CODECS: Final[dict[str, Codec]] = {
     "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
     "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
@@ -95,20 +110,20 @@ CODECS: Final[dict[str, Codec]] = {
     "Q5_K": Codec(kquants.dequantize_q5_k, kquants.quantize_q5_k),
     "Q6_K": Codec(kquants.dequantize_q6_k, kquants.quantize_q6_k),
     "Q8_K": Codec(kquants.dequantize_q8_k, missing=_FOR_DOT_PRODUCTS),
-    "IQ2_XXS": Codec(iq2.dequantize_iq2_xxs, missing=_WEIGHED),
-    "IQ2_XS": Codec(iq2.dequantize_iq2_xs, missing=_WEIGHED),
-    "IQ3_XXS": Codec(iq3.dequantize_iq3_xxs, missing=_CODEBOOK),
-    "IQ1_S": Codec(iq1.dequantize_iq1_s, missing=_WEIGHED),
+    "IQ2_XXS": _by_importance(iq2.dequantize_iq2_xxs, iq2.quantize_iq2_xxs),
+    "IQ2_XS": _by_importance(iq2.dequantize_iq2_xs, iq2.quantize_iq2_xs),
+    "IQ3_XXS": Codec(iq3.dequantize_iq3_xxs, iq3.quantize_iq3_xxs),
+    "IQ1_S": _by_importance(iq1.dequantize_iq1_s, iq1.quantize_iq1_s),
     "IQ4_NL": Codec(iq4.dequantize_iq4_nl, iq4.quantize_iq4_nl),
-    "IQ3_S": Codec(iq3.dequantize_iq3_s, missing=_CODEBOOK),
-    "IQ2_S": Codec(iq2.dequantize_iq2_s, missing=_CODEBOOK),
+    "IQ3_S": Codec(iq3.dequantize_iq3_s, iq3.quantize_iq3_s),
+    "IQ2_S": Codec(iq2.dequantize_iq2_s, iq2.quantize_iq2_s),
     "IQ4_XS": Codec(iq4.dequantize_iq4_xs, iq4.quantize_iq4_xs),
     "I8": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "I16": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "I32": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "I64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "F64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
-    "IQ1_M": Codec(iq1.dequantize_iq1_m, missing=_CODEBOOK),
+    "IQ1_M": Codec(iq1.dequantize_iq1_m, iq1.quantize_iq1_m),
     "BF16": Codec(floats.dequantize_bf16, _by_block(floats.quantize_bf16)),
     "TQ1_0": Codec(ternary.dequantize_tq1_0, _by_block(ternary.quantize_tq1_0)),
     "TQ2_0": Codec(ternary.dequantize_tq2_0, _by_block(ternary.quantize_tq2_0)),
@@ -137,13 +152,13 @@ def compiled(kernels: Kernels) -> Engine:
 
     def codec_of(layout: Layout, codec: Codec) -> Codec:
         make = partial(kernels.quantize, layout) if kernels.makes(layout) else codec.quantize
-        return Codec(partial(kernels.dequantize, layout), make, codec.missing)
+        return replace(codec, dequantize=partial(kernels.dequantize, layout), quantize=make)
 
     codecs = {
         name: codec_of(LAYOUTS[name], codec) if kernels.reads(LAYOUTS[name]) else codec
         for name, codec in CODECS.items()
     }
-    return Engine("compiled", codecs, chunk=1 << 17, releases_gil=True)
+    return Engine("compiled", codecs, chunk=1 << 17, releases_gil=True, kernels=kernels)
 
 
 @cache
@@ -165,6 +180,11 @@ def engine() -> Engine:
     return engine_named(os.environ.get(ENGINE_VARIABLE, "") or "auto")
 
 
+def kernels() -> Kernels | None:
+    """Return the kernels of the engine, for what is no codec; None where it is NumPy."""
+    return None if engine() is NUMPY else next(iter(load()[0].values()))
+
+
 def describe_engine() -> str:
     """Return what converts, in a line: the instruction set and the compiler, or why it is NumPy."""
     if engine() is NUMPY:
@@ -179,13 +199,25 @@ def missing_kernels() -> str:
 
 
 def require_makeable(
-    type: str, what: str, error: Callable[..., GGUFScopeError] = NotConvertible
+    type: str,
+    what: str,
+    error: Callable[..., GGUFScopeError] = NotConvertible,
+    *,
+    importance: bool = False,
 ) -> Make:
-    """Return what makes a type; raise the error where ``what`` would need it and nothing does."""
+    """Return what makes a type; raise the error where ``what`` would need it and nothing does.
+
+    ``importance`` says whether there is one: some types cannot be made without.
+    """
     codec = engine().codecs[type]
     if codec.quantize is None:
         message = f"{what} would become {type}, which this program cannot make yet"
         raise error(message, hint=codec.missing)
+    if codec.needs_importance and not importance:
+        raise error(
+            f"{what} would become {type}, which cannot be made without an importance matrix",
+            hint="give one, or choose a type that needs none, such as Q2_K",
+        )
     return codec.quantize
 
 
@@ -209,8 +241,9 @@ def quantize(
     NaNs other than the canonical one may then differ, as they do between builds of ggml.
 
     Raises ``UnknownType``, ``UnmakeableType``, ``IndivisibleRow``,
-    ``NonFiniteWeight`` with the index of the first one, and ``MismatchedArray`` if x does not hold
-    real numbers, or importance does not fit its columns.
+    ``NonFiniteWeight`` with the index of the first one, ``UnmakeableBlock`` with the row where ggml
+    would end, and ``MismatchedArray`` if x does not hold real numbers, or importance does not fit
+    its columns.
 
     >>> import numpy as np, ggufscope
     >>> weights = np.linspace(-1, 1, 2 * 256, dtype=np.float32).reshape(2, 256)
@@ -221,14 +254,16 @@ def quantize(
     (2, 1, 12)
     """
     layout = _layout(type)
-    make = require_makeable(layout.name, "the array", UnmakeableType)
+    make = require_makeable(
+        layout.name, "the array", UnmakeableType, importance=importance is not None
+    )
     weights = np.asarray(x)
     if weights.dtype.kind not in "fiu":
         raise MismatchedArray(
             f"cannot quantize an array of {weights.dtype}", hint="real numbers are needed"
         )
     shape = _block_shape(weights.shape, layout)
-    row = weights.shape[-1]
+    row = whole = weights.shape[-1]
     columns = None if importance is None else _columns(importance, row)
     if columns is None and row > engine().chunk:
         row = layout.block_length  # by itself no type looks beyond a block: a long row is cut too
@@ -239,7 +274,18 @@ def quantize(
         part = np.ascontiguousarray(rows[start:stop], dtype=np.float32)
         if check_finite:
             _check_finite(part, start * row, weights.shape)
-        make(part, blocks[start:stop], columns)
+        try:
+            make(part, blocks[start:stop], columns)
+        except UnmakeableBlock as error:
+            for number in range(len(part)):  # which row it was
+                try:
+                    make(part[number : number + 1], blocks[start + number :][:1], columns)
+                except UnmakeableBlock:
+                    error.row = (start + number) * row // whole
+                    break
+            found = squares_overflow(f"row {error.row} as {layout.name}")
+            found.row = error.row
+            raise found from None
 
     _run(convert, len(rows), row, threads)
     return blocks.reshape(shape)

@@ -155,3 +155,9 @@ def even_signs(packed: Words32) -> Bytes:
     """packed (n, w) -> signs (n, 4 * w): four times 7 bits of each word, the lowest first."""
     sevens = packed[:, :, None] >> np.array([0, 7, 14, 21], np.uint32) & 127
     return EVEN_SIGNS.take(sevens).reshape(len(packed), -1)
+
+
+def pack_even_signs(signs: Bytes) -> Words32:
+    """signs (n, 4 * w) -> packed (n, w): the inverse of ``even_signs``."""
+    sevens = (signs & 127).astype(np.uint32).reshape(len(signs), -1, 4)
+    return np.asarray(np.bitwise_or.reduce(sevens << np.array([0, 7, 14, 21], np.uint32), axis=2))

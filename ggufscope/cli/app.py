@@ -19,7 +19,9 @@ import typer
 from ggufscope import __version__
 from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
+from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
+from ggufscope.cli.imatrix import imatrix_command
 from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
@@ -42,8 +44,10 @@ _MAKE: Final = "Make a model"
 _RUN: Final = "Run a model"
 app.command("list", rich_help_panel=_LOOK)(list_command)
 app.command("size", rich_help_panel=_LOOK)(size_command)
+app.command("check", rich_help_panel=_LOOK)(check_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
 app.command("attention", rich_help_panel=_RUN)(attention_command)
 app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
 

@@ -94,7 +94,8 @@ def attention_command(
             runnable.long_rope,
         )
         with CommandBar(file.path.name) as bar:
-            require_finite_weights(file, bar.phase("checking weights", CHECKING))
+            checked = bar.phase("checking weights", CHECKING)
+            require_finite_weights(file, checked, tokens=len(text.ids))
             if verify:
                 _verify(runnable, subject, bar, as_json=as_json)
             else:

@@ -57,7 +57,7 @@ def read_prompt(
     said = default if text is None else text
     if not said:
         raise BadUsage("the prompt is empty: there is nothing to run", hint="give some text")
-    tokenizer = _tokenizer(metadata, needed=numbers is None)
+    tokenizer = tokenizer_of(metadata, needed=numbers is None)
     if numbers is None and tokenizer is not None:
         numbers = tuple(tokenizer.encode(said))
 
@@ -70,18 +70,19 @@ def read_prompt(
     return Prompt(said if ids is None else None, found, tuple(map(label, found)), label)
 
 
-def parse_ids(text: str) -> tuple[int, ...]:
-    """Read ``1,5,9`` or ``1 5 9``. Raises ``BadUsage``."""
+def parse_ids(text: str, given: str = "--ids") -> tuple[int, ...]:
+    """Read ``1,5,9`` or ``1 5 9``, given by an option or a file. Raises ``BadUsage``."""
     words = text.replace(",", " ").split()
     if not words:
         raise BadUsage("the prompt is empty: there is nothing to run", hint="write --ids 1,5,9")
     try:
         return tuple(int(word) for word in words)
     except ValueError:
-        raise BadUsage(f"--ids {text!r} is no list of ids", hint="write --ids 1,5,9") from None
+        said = f"{given} {text!r}" if given == "--ids" else given
+        raise BadUsage(f"{said} is no list of ids", hint="write numbers: 1,5,9") from None
 
 
-def _tokenizer(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | None:
+def tokenizer_of(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | None:
     """Read the vocabulary; a model without one is run by ids all the same."""
     from ggufscope.model.tokenizer.text import read_tokenizer
 

@@ -100,6 +100,18 @@ def quantize_command(
         list[str] | None,
         typer.Option("--override-kv", metavar="KEY=TYPE:VALUE", help="Set metadata."),
     ] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option("--imatrix", metavar="FILE", help="Weigh errors by an importance matrix."),
+    ] = None,
+    include_weights: Annotated[
+        list[str] | None,
+        typer.Option("--include-weights", metavar="NAME", help="Use it for these tensors alone."),
+    ] = None,
+    exclude_weights: Annotated[
+        list[str] | None,
+        typer.Option("--exclude-weights", metavar="NAME", help="Do not use it for these tensors."),
+    ] = None,
     threads: Threads = None,
     max_buffer_size: Annotated[
         str | None,
@@ -139,6 +151,9 @@ def quantize_command(
         split_max_size=parse_size_if(split_max_size, "--split-max-size", "a shard"),
         directory=output_dir,
         overwrite=force,
+        imatrix=imatrix,
+        include_weights=tuple(include_weights or ()),
+        exclude_weights=tuple(exclude_weights or ()),
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
     _carry_out(request, threads, buffer_bytes, dry_run=dry_run, brief=brief, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +172,9 @@ class GGUFFile:
 
     def warnings(self) -> list[str]:
         """Say what is odd about the model, though llama.cpp, or at least a lister, can go on."""
-        return [line for shard in self.shards for line in _warnings(shard)]
+        return [
+            f"{shard.source.name}: {odd.words}" for shard in self.shards for odd in oddities(shard)
+        ]
 
     def close(self) -> None:
         """Close the files. Views that were handed out stay valid; what is read after raises."""
@@ -226,20 +228,31 @@ def _check_extents(shard: Shard) -> None:
         )
 
 
-def _warnings(shard: Shard) -> list[str]:
-    header, name = shard.header, shard.source.name
+class Oddity(NamedTuple):
+    """What is odd about a file, though its header can be true."""
+
+    kind: Literal["foreign", "short", "trailing"]
+    words: str
+
+
+def oddities(shard: Shard) -> list[Oddity]:
+    """Return tensors of foreign types, missing padding, and bytes that belong to no tensor."""
+    header = shard.header
     found = []
     foreign = [t for t in header.tensors if isinstance(t.type, ForeignType)]
     if foreign:
         kinds = ", ".join(sorted({f"{t.type.name} (number {t.type.number})" for t in foreign}))
-        found.append(
-            f"{name}: {len(foreign)} tensors, the first {foreign[0].name!r}, are of a type that "
+        words = (
+            f"{len(foreign)} tensors, the first {foreign[0].name!r}, are of a type that "
             f"ggml does not define: {kinds}. llama.cpp will not load this file"
         )
+        found.append(Oddity("foreign", words))
     end, size = header.data_end, shard.source.size
     expected = header.data_offset + padded(end - header.data_offset, header.alignment)
     if header.tensors and size < expected:
-        found.append(f"{name}: {expected - size} bytes of padding are missing at the end; harmless")
+        words = f"{expected - size} bytes of padding are missing at the end; harmless"
+        found.append(Oddity("short", words))
     elif header.tensors and size > expected:
-        found.append(f"{name}: {size - expected} bytes after the last tensor belong to none")
+        words = f"{size - expected} bytes after the last tensor belong to none"
+        found.append(Oddity("trailing", words))
     return found

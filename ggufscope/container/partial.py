@@ -13,7 +13,6 @@ import errno
 import io
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,31 +44,23 @@ class UnderWay:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[int, memoryview], None]]:
-        """Open it, and yield what writes data at an offset; raises ``TargetUnwritable``.
-
-        The disk begins with what was written when this is closed, not when all is.
-        """
+        """Open it, and yield what writes data at an offset; raises ``TargetUnwritable``."""
         target = Path(self.target)
         with refusals(target):
             try:
                 file = io.FileIO(os.open(self.path, os.O_WRONLY | _SAFELY), "w")
             except FileNotFoundError:
                 raise _gone(self.path, self.target) from None
-        begin, end = sys.maxsize, 0
 
         def write(offset: int, data: memoryview) -> None:
-            nonlocal begin, end
             with refusals(target):
                 _write_at(file, offset, data)
-            begin, end = min(begin, offset), max(end, offset + len(data))
 
         try:
             status = os.fstat(file.fileno())
             if (status.st_dev, status.st_ino) != (self.device, self.inode):
                 raise _gone(self.path, self.target)
             yield write
-            if end:
-                _start_write_back(file, begin, end)
         finally:
             with refusals(target):
                 file.close()
@@ -260,17 +251,6 @@ def _write_at(file: io.FileIO, position: int, data: memoryview) -> None:
     file.seek(position)
     while data:  # a raw file may take less than it is given
         data = data[file.write(data) :]
-
-
-def _start_write_back(file: io.FileIO, begin: int, end: int) -> None:
-    """Have the disk begin with a stretch, so that ``fsync`` has less to wait for in the end.
-
-    Linux, told that a stretch is not needed, writes what is dirty, without waiting, and forgets
-    what is on the disk already: nearly nothing, so soon.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):  # some file systems cannot; the end of it all is `fsync`
-            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_directory(directory: Path) -> None:

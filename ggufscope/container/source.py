@@ -88,16 +88,6 @@ class LocalFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return memoryview(self._map)[start:stop]
 
-    def read_ahead(self, start: int, stop: int) -> None:
-        """Have the system begin to read ``[start, stop)``, where it can, without waiting for it."""
-        if hasattr(os, "posix_fadvise"):
-            # Who reads it says what is wrong with it.
-            with (
-                suppress(OSError, SourceNotFound, NotAFile, SourceUnreadable),
-                _open(self.path) as file,
-            ):
-                os.posix_fadvise(file.fileno(), start, stop - start, os.POSIX_FADV_WILLNEED)
-
     def close(self) -> None:
         """Unmap the file; where views of it are held, it stays mapped until the last is gone."""
         self.closed = True

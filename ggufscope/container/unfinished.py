@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from ggufscope.container.file import GGUFFile, Tensor
+from ggufscope.container.file import GGUFFile, Shard, Tensor
 from ggufscope.container.source import read_into
 from ggufscope.errors import UnfinishedFile
 
@@ -16,7 +17,18 @@ _ALONE: Final = 1 << 20
 
 
 def require_finished(file: GGUFFile) -> None:
-    """Raise ``UnfinishedFile`` where all tensors from one on are zero, a matrix among them.
+    """Raise ``UnfinishedFile`` where all tensors from one on are zero, a matrix among them."""
+    for shard, tail in zero_tails(file):
+        tensors = sum(tensor.nbytes > 0 for tensor in shard.header.tensors)
+        raise UnfinishedFile(
+            f"{shard.source.name}: every tensor from {tail[0].name!r} on is zero, {len(tail)} of "
+            f"{tensors}: an unfinished download?",
+            hint="download it again, or let the download go on to its end",
+        )
+
+
+def zero_tails(file: GGUFFile) -> Iterator[tuple[Shard, list[Tensor]]]:
+    """Yield each shard whose tensors are all zero from one on, and these, a matrix among them.
 
     A bias or a norm may be all zero, so vectors alone prove nothing, nor does one small matrix. Of
     a file that is sound no more than the end of the last tensor is read, or of the last few.
@@ -30,12 +42,7 @@ def require_finished(file: GGUFFile) -> None:
         tail = tensors[len(tensors) - zero :]
         proven = zero > 1 or sum(tensor.nbytes for tensor in tail) >= _ALONE
         if proven and any(len(tensor.shape) > 1 for tensor in tail):
-            first = tail[0].name
-            raise UnfinishedFile(
-                f"{shard.source.name}: every tensor from {first!r} on is zero, {zero} of "
-                f"{len(tensors)}: an unfinished download?",
-                hint="download it again, or let the download go on to its end",
-            )
+            yield shard, tail
 
 
 def _is_zero(tensor: Tensor) -> bool:

@@ -12,9 +12,13 @@ import numpy as np
 from ggufscope.arrays import Floats
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block
+from ggufscope.forward.weights import tile_rows
+from ggufscope.pool import in_parallel
 
 _LEAST_SUM: Final = np.float32(2.0**-14)
 """Weights of experts are not divided by less: the smallest normal number of a half."""
+_TOGETHER: Final = 1 << 17
+"""Features whose activation is computed together."""
 
 
 def feed_forward(block: Block, x: Floats) -> Floats:
@@ -36,8 +40,18 @@ def _hidden(block: Block, x: Floats) -> Floats:
 
 
 def _gated(block: Block, gate: Floats, up: Floats) -> Floats:
-    opened = ops.gelu(gate) if block.activation == "geglu" else ops.silu(gate)
-    return np.multiply(opened, up, out=opened)
+    """gate, up (T, F) -> (T, F): some tokens at a time, which stay in the cache."""
+    activation = ops.gelu if block.activation == "geglu" else ops.silu
+    out = np.empty_like(up)
+    step = tile_rows(max(1, up.size // max(1, len(up))), _TOGETHER)
+
+    @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
+    def some(start: int) -> None:
+        part = slice(start, start + step)
+        np.multiply(activation(gate[part]), up[part], out=out[part])
+
+    in_parallel(some, range(0, len(up), step))
+    return out
 
 
 def experts(block: Block, x: Floats, *, normalized: bool) -> Floats:
@@ -81,9 +95,12 @@ def _through_experts(
         mine = x[at[0]]
         inner = (int(expert) * width, (int(expert) + 1) * width)
         outer = (int(expert) * embedding, (int(expert) + 1) * embedding)
+        for matrix in (gates, ups):
+            block.trace.enter(matrix.name, mine, int(expert))
         gate[at] = ops.linear(mine, gates, rows=inner)
         up[at] = ops.linear(mine, ups, rows=inner)
         hidden[at] = _gated(block, gate[at], up[at])
+        block.trace.enter(downs.name, hidden[at], int(expert))
         out[at] = ops.linear(hidden[at], downs, rows=outer)
     block.tap("ffn_moe_up", up)
     block.tap("ffn_moe_gate", gate)
@@ -96,5 +113,6 @@ def shared_expert(block: Block, x: Floats) -> Floats:
     gate, up = (block.project(f"ffn_{part}_shexp", x) for part in ("gate", "up"))
     out = block.tap("ffn_shexp", block.project("ffn_down_shexp", _gated(block, gate, up)))
     row = block.vector("ffn_gate_inp_shexp")
+    block.trace.enter(block.name("ffn_gate_inp_shexp"), x)
     opening: Floats = ops.sigmoid(x @ row.reshape(-1, 1))
     return out * opening

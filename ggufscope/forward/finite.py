@@ -17,6 +17,7 @@ from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import read_into
 from ggufscope.forward.weights import StoredWeights
 from ggufscope.machine import processors
+from ggufscope.model.roles import role_of
 from ggufscope.threads import side_by_side
 
 SLAB: Final = 8 << 20
@@ -28,15 +29,29 @@ _NO_NUMBER: Final = 0xFF
 """The exponent byte of MXFP4 that means NaN."""
 
 
+FEW: Final = 64
+"""Tokens up to which a pass over a large file takes little more time than this look at it."""
+LARGE: Final = 1 << 28
+"""Bytes from which a file is large: up to there the look takes a blink."""
+
+
 def require_finite_weights(
-    file: GGUFFile, progress: Callable[[int, int], object] | None = None
+    file: GGUFFile,
+    progress: Callable[[int, int], object] | None = None,
+    *,
+    tokens: int | None = None,
 ) -> None:
     """Raise ``NonFiniteWeight``, naming tensor and row, for a NaN or an infinity in a file.
 
-    ``progress`` is told how many bytes of how many are done.
+    ``progress`` is told how many bytes of how many are done. Where a pass over few ``tokens``
+    follows, only what it may not read of a large file is looked at: it finds the rest itself.
     """
     weights = StoredWeights(file)
     tensors = [t for t in file.tensors.values() if not isinstance(t.type, ForeignType)]
+    large = sum(tensor.nbytes for tensor in tensors) >= LARGE
+    if tokens is not None and 0 < tokens <= FEW and large:
+        tied = "output.weight" not in weights
+        tensors = [t for t in tensors if not _read_whole(t.name, tied=tied)]
     total, done = sum(tensor.nbytes for tensor in tensors), 0
     suspects = side_by_side(_first_suspect, tensors, processors())
     for tensor, suspect in zip(tensors, suspects, strict=True):
@@ -48,6 +63,14 @@ def require_finite_weights(
         done += tensor.nbytes
         if progress is not None:
             progress(done, total)
+
+
+def _read_whole(name: str, *, tied: bool) -> bool:
+    """Whether a pass reads all rows of a tensor, not only those of its tokens and experts."""
+    role = role_of(name)
+    if role.layer is None:
+        return role.stem == ("token_embd" if tied else "output")
+    return role.suffix in ("weight", "bias") and not role.stem.endswith("_exps")
 
 
 def _first_suspect(tensor: Tensor) -> int | None:

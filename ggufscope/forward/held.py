@@ -7,8 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Floats
-from ggufscope.forward.weights import Matrix, View, Weights
+from ggufscope.arrays import Blocks, Floats
+from ggufscope.blocks.codec import dequantize
+from ggufscope.blocks.floats import first_not_finite
+from ggufscope.blocks.layouts import Layout
+from ggufscope.forward.weights import F32, Matrix, View, Weights
 
 BUDGET: Final = 1 << 30
 """Bytes of float32 that are kept at most: a layer of a 7B model takes 0.8 GB."""
@@ -76,19 +79,27 @@ class _HeldMatrix:
         self.name, self.shape = base.name, base.shape
         self._base = base
         self.array = room
-        self._there = np.zeros(base.shape[0], bool)
+        self._begun, self._there = np.zeros((2, base.shape[0]), bool)
         self._lock = threading.Lock()
 
     def rows(self, start: int, stop: int) -> Floats:
         if not self._there[start:stop].all():
-            weights = self._base.rows(start, stop)
-            with self._lock:  # another thread may have a part of them in use: it stays the same
-                missing = ~self._there[start:stop]
-                if missing.all():
-                    self.array[start:stop] = weights
-                else:
-                    self.array[start:stop][missing] = weights[missing]
-                self._there[start:stop] = True
+            with self._lock:  # another thread may be reading some of them, or have them in use
+                mine = not self._begun[start:stop].any()
+                self._begun[start:stop] |= mine
+            if not mine:
+                return self._base.rows(start, stop)
+            self._read(start, stop)
+            self._there[start:stop] = True
         view = self.array[start:stop]
         view.flags.writeable = False
         return view
+
+    def _read(self, start: int, stop: int) -> None:
+        blocks, layout = self._base.blocks(start, stop)
+        weights = dequantize(blocks, layout, out=self.array[start:stop], threads=1)
+        if first_not_finite(weights) is not None:
+            self._base.rows(start, stop)  # raises where it is the file that has it
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
+        return self.rows(start, stop), F32

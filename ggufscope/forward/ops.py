@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats
-from ggufscope.forward.weights import Matrix, tile_rows
-from ggufscope.pool import in_parallel
+from ggufscope.forward.products import product
+from ggufscope.forward.weights import Matrix
 
 _GELU_A: Final[np.float32] = np.float32(0.044715)
 _SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
@@ -24,23 +24,9 @@ def linear(
 ) -> Floats:
     """x (T, in), weight [out, in], bias (out,) -> x @ weight.T + bias (T, out).
 
-    The matrix is read, dequantized and multiplied a tile of rows at a time, tiles side by side; the
-    result depends on neither the number of threads nor on what the weights are stored as. ``rows``
-    takes a part of the matrix, such as one expert of a stack.
+    ``rows`` takes a part of the matrix, such as one expert of a stack. See ``products.py``.
     """
-    first, last = rows or (0, weight.shape[0])
-    step = tile_rows(weight.shape[1])
-    # Column by column of the result, so that each tile writes to memory of its own.
-    columns = np.empty((last - first, len(x)), np.float32)
-    across = np.ascontiguousarray(x.T)
-
-    @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
-    def multiply(start: int) -> None:
-        stop = min(start + step, last)
-        np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
-
-    in_parallel(multiply, range(first, last, step))
-    y = np.ascontiguousarray(columns.T)
+    y = product(x, weight, rows or (0, weight.shape[0]))
     return y if bias is None else np.add(y, bias, out=y)
 
 
@@ -87,8 +73,11 @@ def sigmoid(x: Floats) -> Floats:
 
 def silu(x: Floats) -> Floats:
     """x * sigmoid(x), number by number."""
+    y: Floats = np.negative(x)
     with np.errstate(over="ignore"):
-        return np.divide(x, np.float32(1) + np.exp(-x))
+        np.exp(y, out=y)
+    y += np.float32(1)
+    return np.divide(x, y, out=y)
 
 
 def gelu(x: Floats) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from ggufscope.arrays import Array
+from ggufscope.arrays import Array, Floats
 
 
 def key_of(name: str, layer: int | None) -> str:
@@ -24,6 +24,8 @@ class Trace(Mapping[str, Array]):
     ``sink(name, layer, array)``: is handed each array instead, which is then not kept here.
     ``rows(layer, first, shares)``: is handed ``kq_soft_max`` in stretches of rows (H, rows, S), in
     order, whether or not it is kept: of a long text the whole of it would fill the memory.
+    ``entering(tensor, x, expert)``: is handed what a stored matrix is multiplied with, (T, in), by
+    the name of its tensor; of a stack by the expert, for those that some token chose.
 
     Arrays are the pass's own; those handed out later are never written to. A pass with a cache
     keeps the last token's or tokens' quantities: an array of the same name replaces the one before.
@@ -36,6 +38,7 @@ class Trace(Mapping[str, Array]):
         layers: Collection[int] | None = None,
         sink: Callable[[str, int | None, Array], None] | None = None,
         rows: Callable[[int, int, Array], None] | None = None,
+        entering: Callable[[str, Floats, int | None], None] | None = None,
     ) -> None:
         if isinstance(keep, str):  # a name is a collection too, of its letters
             keep = (keep,)
@@ -43,6 +46,7 @@ class Trace(Mapping[str, Array]):
         self.layers = None if layers is None else frozenset(layers)
         self._sink = sink
         self.rows = rows
+        self._entering = entering
         self._arrays: dict[str, Array] = {}
 
     def wants(self, name: str, layer: int | None) -> bool:
@@ -59,6 +63,11 @@ class Trace(Mapping[str, Array]):
             self._sink(name, layer, array)
         else:
             self._arrays[key_of(name, layer)] = array
+
+    def enter(self, tensor: str, x: Floats, expert: int | None = None) -> None:
+        """Hand on what a stored matrix is about to be multiplied with, if anybody wants it."""
+        if self._entering is not None:
+            self._entering(tensor, x, expert)
 
     def __getitem__(self, key: str) -> Array:
         return self._arrays[key]

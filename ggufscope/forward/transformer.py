@@ -153,7 +153,7 @@ class Transformer:
     def _logits(self, x: Floats, trace: Trace) -> Floats:
         x = self.normed(x)
         trace.put("result_norm", None, x)
-        logits = self.projected(x)
+        logits = self.projected(x, trace=trace)
         trace.put("result_output", None, logits)
         return logits
 
@@ -165,10 +165,11 @@ class Transformer:
         bias = self._bias("output_norm")
         return ops.layer_norm(x, scale, bias, hparams.layer_norm_epsilon or 0.0)
 
-    def projected(self, x: Floats) -> Floats:
+    def projected(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
         """``result_norm`` (T, E) -> logits (T, V)."""
         tied = "output.weight" not in self.weights
         matrix = self.weights.matrix("token_embd.weight" if tied else "output.weight")
+        trace.enter(matrix.name, x)
         logits = ops.linear(x, matrix, self._bias("output"))
         return ops.soft_cap(logits, self.graph.logit_cap(self.hparams))
 

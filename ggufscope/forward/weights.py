@@ -1,9 +1,9 @@
 """The weights of a model as float32, a tile of rows at a time: as stored, or as a plan leaves them.
 
-A pass asks for ``matrix(name).rows(start, stop)`` and multiplies what it gets. Where the numbers
-come from is this file's business: ``StoredWeights`` reads and dequantizes them, ``PlannedWeights``
-quantizes another view's numbers and dequantizes them again, ``LayerWeights`` (in ``held.py``) keeps
-those of one layer for several passes that go side by side. No view holds a whole model.
+A pass asks for ``matrix(name).blocks(start, stop)`` and multiplies what it gets; ``rows`` are the
+same as float32. Where the numbers come from is this file's business: ``StoredWeights`` reads them,
+``PlannedWeights`` quantizes another view's, ``LayerWeights`` (in ``held.py``) keeps those of one
+layer for several passes that go side by side. No view holds a whole model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from ggufscope.arrays import Floats
+from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
@@ -26,11 +26,12 @@ from ggufscope.recipes.plan import Plan
 
 TILE: Final = 1 << 18
 """Weights in a tile: 1 MiB as float32, which stays in a core's cache until it is multiplied."""
+F32: Final = LAYOUTS["F32"]
 
 
-def tile_rows(row_length: int) -> int:
+def tile_rows(row_length: int, tile: int = TILE) -> int:
     """Return the rows of a tile. It depends on nothing else, so that sums have the same order."""
-    return max(1, TILE // max(1, row_length))
+    return max(1, tile // max(1, row_length))
 
 
 class Matrix(Protocol):
@@ -45,7 +46,16 @@ class Matrix(Protocol):
         """(rows, row length)."""
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows ``[start, stop)`` as float32 (stop - start, in); not to be written to."""
+        """Return rows ``[start, stop)`` as float32 (stop - start, in); not to be written to.
+
+        Raises ``NonFiniteWeight`` for a number in a file that is none.
+        """
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
+        """Return rows ``[start, stop)`` as blocks (stop - start, n), and the type of these.
+
+        They stand for what ``rows`` returns; whether it is all numbers is not looked at.
+        """
 
 
 class Weights(Protocol):
@@ -165,17 +175,19 @@ class _StoredMatrix:
         self._tensor = tensor
 
     def rows(self, start: int, stop: int) -> Floats:
+        weights = dequantize(*self.blocks(start, stop), threads=1)
+        require_finite(weights, self.name, start)
+        return weights
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
         tensor, layout = self._tensor, self._layout
-        length = self.shape[1]
-        row_bytes = layout.row_bytes(length)
+        row_bytes = layout.row_bytes(self.shape[1])
         raw = np.empty((stop - start) * row_bytes, np.uint8)
         source = tensor.shard.source
         offset = tensor.offset + start * row_bytes
         read_into(source.path, source.identity, offset, raw.data, f"tensor {self.name!r}")
-        dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
-        weights = dequantize(raw.view(dtype), layout, (stop - start, length), threads=1)
-        require_finite(weights, self.name, start)
-        return weights
+        stored = raw.view(layout.dtype.newbyteorder(tensor.shard.header.order))
+        return stored.astype(layout.dtype, copy=False).reshape(stop - start, -1), layout
 
 
 class PlannedWeights(View):
@@ -217,12 +229,14 @@ class _PlannedMatrix:
     def __init__(self, base: Matrix, type_: str) -> None:
         self.name = base.name
         self.shape = base.shape
-        self._base, self._type = base, type_
+        self._base, self._layout = base, LAYOUTS[type_]
 
     def rows(self, start: int, stop: int) -> Floats:
+        return dequantize(*self.blocks(start, stop), threads=1)
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
         weights = self._base.rows(start, stop)
-        blocks = quantize(weights, self._type, threads=1, check_finite=False)
-        return dequantize(blocks, self._type, weights.shape, threads=1)
+        return quantize(weights, self._layout, threads=1, check_finite=False), self._layout
 
 
 def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:

@@ -14,9 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Floats, Reals
+from ggufscope.arrays import Blocks, Floats, Reals
+from ggufscope.blocks.codec import dequantize
 from ggufscope.blocks.error import NO_ERROR, WeightError
-from ggufscope.blocks.layouts import LAYOUTS
+from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_memory_for
@@ -35,7 +36,7 @@ from ggufscope.measure.differences import (
 from ggufscope.measure.effect import Level
 from ggufscope.measure.inspection import Inspection
 from ggufscope.measure.metrics.distributions import perplexity
-from ggufscope.measure.metrics.tensors import weight_error
+from ggufscope.measure.metrics.tensors import stored_error
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.pool import in_parallel, one_pass
 
@@ -230,10 +231,12 @@ class _MeasuredMatrix:
         self._base, self._reference, self._errors = base, reference, errors
 
     def rows(self, start: int, stop: int) -> Floats:
-        weights = self._base.rows(start, stop)
+        return dequantize(*self.blocks(start, stop), threads=1)
+
+    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
+        blocks, layout = self._base.blocks(start, stop)
         # Several threads take different tiles; one tile twice gives the same numbers twice.
         if (self.name, start) not in self._errors:
-            self._errors[self.name, start] = weight_error(
-                self._reference.rows(start, stop), weights
-            )
-        return weights
+            reference = self._reference.rows(start, stop)
+            self._errors[self.name, start] = stored_error(reference, blocks, layout)
+        return blocks, layout

@@ -26,6 +26,7 @@ from ggufscope.errors import BadUsage, naming
 from ggufscope.machine import processors
 from ggufscope.model.roles import role_of
 from ggufscope.recipes.files import TargetFile, written_shape
+from ggufscope.recipes.importance import ImportanceMatrix
 from ggufscope.recipes.jobs import Job, Output, cut, threads_serve
 from ggufscope.recipes.jobs import run as run_job
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
@@ -84,6 +85,7 @@ def quantize_model(
     overrides: Mapping[str, Value] | None = None,
     split_max_size: int | None = None,
     overwrite: bool = False,
+    imatrix: str | os.PathLike[str] | ImportanceMatrix | None = None,
     threads: int | None = None,
     executor: Executor | None = None,
     buffer_bytes: int = DEFAULT_BUFFER,
@@ -93,7 +95,8 @@ def quantize_model(
     """Quantize a model into one or several files, reading it once.
 
     ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source; or
-    presets alone, whose files are named after the source. What is asked for is a ``Request``, how
+    presets alone, whose files are named after the source. ``imatrix``: an importance matrix, or the
+    path of one, that errors are weighed by. What is asked for is a ``Request``, how
     it is done are the arguments of ``run``. Raises what ``prepare`` and ``run`` raise.
     """
     request = Request(
@@ -103,6 +106,7 @@ def quantize_model(
         overrides=overrides or {},
         split_max_size=split_max_size,
         overwrite=overwrite,
+        imatrix=imatrix,
     )
     return run(
         prepare(request, warn),
@@ -153,7 +157,11 @@ def run(
                 wanted.setdefault(tensor.source_name, []).append((writers[file.path], tensor))
         read = [(prepared.source.tensors[name], places) for name, places in wanted.items()]
         total = sum(tensor.nbytes for tensor, _ in read)
-        tasks = (task for tensor, places in read for task in _tasks(tensor, places, buffer_bytes))
+        tasks = (
+            task
+            for tensor, places in read
+            for task in _tasks(tensor, places, buffer_bytes, prepared.imatrix)
+        )
         if executor is not None:
             done = by_executor(run_job, tasks, executor, count)
         elif count > 1 and total >= _LARGE and not threads_serve():
@@ -173,11 +181,17 @@ def _specs(file: TargetFile) -> list[TensorSpec]:
     ]
 
 
-def _tasks(tensor: Tensor, places: list[Place], buffer_bytes: int) -> Iterator[Task]:
+def _tasks(
+    tensor: Tensor, places: list[Place], buffer_bytes: int, imatrix: ImportanceMatrix | None
+) -> Iterator[Task]:
     """Cut a tensor into jobs, each of which makes its rows in every type that is wanted."""
     layout = tensor.type
     assert isinstance(layout, Layout)  # a plan with a foreign type is not runnable
     row = tensor.shape[-1] if tensor.shape else 1
+    in_slice = tensor.shape[-2] if len(tensor.shape) > 1 else 1
+    converted = [planned for _, planned in places if planned.converted]
+    weights = imatrix.of(converted[0]) if imatrix and converted else None
+    of_slice = [b""] if weights is None else [columns.tobytes() for columns in weights]
     for first, rows in cut(tensor.shape, buffer_bytes):
         job = Job(
             tensor=tensor.name,
@@ -190,9 +204,8 @@ def _tasks(tensor: Tensor, places: list[Place], buffer_bytes: int) -> Iterator[T
             rows=rows,
             row_length=row,
             outputs=_outputs(places, first, row),
+            importance=of_slice[first // in_slice % len(of_slice)],
         )
-        # Jobs are taken a few ahead of those at work: the disk reads while others are computed.
-        tensor.shard.source.read_ahead(job.offset, job.offset + job.nbytes)
         yield job, places
 
 
@@ -234,4 +247,4 @@ def _result(target: Target, costs: Costs) -> Result:
         for tensor in target.plan.tensors
         if tensor.converted
     }
-    return Result(target.plan, target.files, lost)
+    return Result(target.plan, target.files, target.imatrix, lost)

@@ -114,12 +114,14 @@ def _groups_by_size(
     return [tuple(group) for group in groups]
 
 
-def check_targets(source: GGUFFile, files: Iterable[TargetFile], *, overwrite: bool) -> None:
-    """Refuse files that would destroy something, or that do not fit.
+def check_targets(
+    source: GGUFFile, files: Iterable[TargetFile], also: Iterable[Path] = (), *, overwrite: bool
+) -> None:
+    """Refuse files that would destroy something, or that do not fit; ``also``: what else is read.
 
     Raises what ``check_target`` raises, ``TargetTwice`` or ``NoRoom``.
     """
-    sources = [shard.source.path for shard in source.shards]
+    sources = [*(shard.source.path for shard in source.shards), *also]
     seen: set[Path] = set()
     needed: dict[Path, int] = {}
     for file in files:

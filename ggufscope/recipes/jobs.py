@@ -15,14 +15,16 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Array, Floats
+from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import codec
 from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.blocks.neighbours import squares_overflow
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, reading
+from ggufscope.errors import UnmakeableBlock
 
 TILE: Final = 1 << 20
 """Weights that are read, converted and written before the next ones are, in whole rows. What is
@@ -62,6 +64,8 @@ class Job:
     rows: int
     row_length: int
     outputs: tuple[Output, ...]
+    importance: bytes = b""
+    """Float32, one number a column; empty where nothing is known of them."""
 
     @property
     def nbytes(self) -> int:
@@ -69,9 +73,9 @@ class Job:
         return self.rows * LAYOUTS[self.type].row_bytes(self.row_length)
 
 
-def require_makeable(type_: str, tensor: str) -> None:
-    """Raise ``NotConvertible`` where this program cannot quantize to a type."""
-    codec.require_makeable(type_, f"tensor {tensor!r}")
+def require_makeable(type_: str, tensor: str, *, importance: bool) -> None:
+    """Raise ``NotConvertible`` where a tensor cannot be made a type, with or without importance."""
+    codec.require_makeable(type_, f"tensor {tensor!r}", importance=importance)
 
 
 def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
@@ -91,7 +95,7 @@ def run(job: Job) -> dict[str, WeightError]:
     """Do a job, a tile of rows at a time; return what each of its types cost.
 
     Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
-    ``TargetUnwritable``.
+    ``TargetUnwritable``, or ``UnmakeableBlock`` where ggml would end.
     """
     layout = LAYOUTS[job.type]
     step = min(job.rows, max(1, TILE // job.row_length))
@@ -104,6 +108,7 @@ def run(job: Job) -> dict[str, WeightError]:
             [(stack.enter_context(file.opened()), offset) for file, offset in output.places]
             for output in job.outputs
         ]
+        importance = np.frombuffer(job.importance, np.float32) if job.importance else None
         weights = np.empty((step, job.row_length), np.float32)
         scratch = np.empty(min(weights.size, STRETCH), np.float32)
         for first in range(0, job.rows, step):
@@ -121,13 +126,22 @@ def run(job: Job) -> dict[str, WeightError]:
                 if output.type == job.type:
                     made, cost = blocks, WeightError(0.0, squared, 0.0, x.size)
                 else:
-                    made = quantize(x, output.type, threads=1, check_finite=False)
+                    made = _made(x, output.type, job, first, importance)
                     cost = _error(x, squared, made, output.type, scratch)
                 costs[output.type] += cost
                 before = first * LAYOUTS[output.type].row_bytes(job.row_length)
                 for write, offset in places:
                     write(offset + before, made.reshape(-1).view(np.uint8).data)
     return costs
+
+
+def _made(x: Floats, type_: str, job: Job, first: int, importance: Floats | None) -> Blocks:
+    """x (rows, row), of which ``first`` is the first of the job -> blocks."""
+    try:
+        return quantize(x, type_, importance=importance, threads=1, check_finite=False)
+    except UnmakeableBlock as error:
+        row = job.first_row + first + error.row
+        raise squares_overflow(f"tensor {job.tensor!r}, row {row}, as {type_}") from None
 
 
 def _blocks(raw: memoryview, layout: Layout, byte_order: str) -> Array:

@@ -84,14 +84,20 @@ def split_keys(number: int, count: int, tensors: int) -> dict[str, Value]:
     }
 
 
-def importance_keys(name: str, dataset: str, entries: int = 0, chunks: int = 0) -> dict[str, Value]:
-    """Return what a quantized file says of the importance matrix it was made with."""
-    return {
-        "quantize.imatrix.file": Value.of(ValueType.STRING, name),
-        "quantize.imatrix.dataset": Value.of(ValueType.STRING, dataset),
-        "quantize.imatrix.entries_count": _u32(entries),
-        "quantize.imatrix.chunks_count": _u32(chunks),
-    }
+def importance_keys(
+    name: str, dataset: str | None, entries: int = 0, chunks: int | None = 0
+) -> dict[str, Value]:
+    """Return what a quantized file says of the importance matrix it was made with.
+
+    What is None is not known, and left out.
+    """
+    keys = {"quantize.imatrix.file": Value.of(ValueType.STRING, name)}
+    if dataset is not None:
+        keys["quantize.imatrix.dataset"] = Value.of(ValueType.STRING, dataset)
+    keys["quantize.imatrix.entries_count"] = _u32(entries)
+    if chunks is not None:
+        keys["quantize.imatrix.chunks_count"] = _u32(chunks)
+    return keys
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:

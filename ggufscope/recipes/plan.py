@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ggufscope.blocks.layouts import NOT_CONVERTIBLE, ForeignType, Layout
 from ggufscope.errors import AlreadyQuantized, ImportanceNeeded, NotConvertible
@@ -24,6 +24,10 @@ from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.order import pruned_names, written_order
 from ggufscope.recipes.rules import Mix
 from ggufscope.recipes.traits import traits_of
+
+HOW_TO_GET_ONE: Final = (
+    "`ggufscope imatrix` makes one, `quantize --imatrix` takes it; or choose a larger preset"
+)
 
 
 class TensorLike(Protocol):
@@ -135,7 +139,7 @@ class Plan:
                 raise ImportanceNeeded(
                     f"{self.preset} makes {tensor.name!r} {tensor.target.name}: without an "
                     "importance matrix the result would be garbage",
-                    hint="give one (llama-imatrix makes it), or choose a larger preset",
+                    hint=HOW_TO_GET_ONE,
                 )
         for tensor in self.tensors:
             if isinstance(tensor.source, ForeignType):

@@ -12,21 +12,23 @@ Nothing here opens a tensor or makes a file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
-from ggufscope.errors import BadUsage, NotWhole, naming
+from ggufscope.errors import BadUsage, ImportanceNeeded, NotWhole, naming
 from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import flaws_of, in_words
 from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
+from ggufscope.recipes.imatrix_file import read_imatrix
+from ggufscope.recipes.importance import ImportanceMatrix
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import Plan, plan
+from ggufscope.recipes.plan import HOW_TO_GET_ONE, Plan, PlannedTensor, plan
 
 Warn = Callable[[str], object]
 """What is told of what is odd."""
@@ -49,6 +51,12 @@ class Request:
     directory: Path | None = None
     """Where targets go that are named after the source; None for beside it."""
     overwrite: bool = False
+    imatrix: str | os.PathLike[str] | ImportanceMatrix | None = None
+    """The importance matrix that errors are weighed by; a ``Plan`` has to count on it."""
+    include_weights: tuple[str, ...] = ()
+    """Parts of names: only what the matrix says of these tensors is used."""
+    exclude_weights: tuple[str, ...] = ()
+    """Parts of names: what the matrix says of these tensors is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class Target:
 
     plan: Plan
     files: tuple[TargetFile, ...]
+    imatrix: ImportanceMatrix | None
+    """What its errors are weighed by."""
 
     @property
     def nbytes(self) -> int:
@@ -76,6 +86,7 @@ class Prepared:
     source: GGUFFile
     targets: tuple[Target, ...]
     overwrite: bool
+    imatrix: ImportanceMatrix | None
 
     @property
     def files(self) -> list[TargetFile]:
@@ -85,15 +96,35 @@ class Prepared:
     def require_runnable(self) -> None:
         """Raise what keeps this from being run; a plan is worth reading all the same.
 
-        What ``Plan.require_runnable`` raises, ``NotConvertible`` for a type that cannot be made,
-        and a ``WriteError`` for a target that cannot be written.
+        What ``Plan.require_runnable`` raises, ``ImportanceNeeded`` and ``ImportanceMismatch`` for
+        a matrix that lacks what is needed, ``NotConvertible`` for a type that cannot be made, and a
+        ``WriteError`` for a target that cannot be written.
         """
         for target in self.targets:
             target.plan.require_runnable()
-            for tensor in target.plan.tensors:
-                if tensor.converted:
-                    require_makeable(tensor.target.name, tensor.name)
-        check_targets(self.source, self.files, overwrite=self.overwrite)
+            if target.plan.options.importance and self.imatrix is None:
+                raise BadUsage(
+                    f"the plan of {target.plan.preset} counts on an importance matrix",
+                    hint="give one, or plan without",
+                )
+            converted = [tensor for tensor in target.plan.tensors if tensor.converted]
+            weighed = [self._weighed(target.plan, tensor) for tensor in converted]
+            for tensor, importance in zip(converted, weighed, strict=True):
+                require_makeable(tensor.target.name, tensor.name, importance=importance)
+        also = [self.imatrix.path] if self.imatrix else []
+        check_targets(self.source, self.files, also, overwrite=self.overwrite)
+
+    def _weighed(self, plan: Plan, tensor: PlannedTensor) -> bool:
+        """Whether a tensor is weighed; raise ``ImportanceNeeded`` where it has to be and is not."""
+        known = self.imatrix is not None and self.imatrix.of(tensor) is not None
+        if tensor.needs_importance and not known:
+            raise ImportanceNeeded(
+                f"{plan.preset} makes {tensor.name!r} {tensor.target.name}, for which "
+                f"{self.imatrix.path if self.imatrix else 'no importance matrix'} has nothing: the "
+                "result would be garbage",
+                hint=HOW_TO_GET_ONE,
+            )
+        return known
 
 
 def prepare(request: Request, warn: Warn = lambda _: None) -> Prepared:
@@ -132,29 +163,88 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
+    matrix = _imatrix(request)
+    overrides, options = request.overrides, request.options
+    if matrix is not None:
+        own = matrix.keys()  # set after what the user sets, and so at the end
+        overrides = {key: value for key, value in overrides.items() if key not in own} | own
+        options = replace(options, importance=True)
     with naming(file.path):
         for words in file.warnings():
             warn(words)
         tensors, targets = file.tensors.values(), {}
-        metadata = overridden(file.metadata, request.overrides)
+        metadata = overridden(file.metadata, overrides)
         asked = [request.targets] if isinstance(request.targets, str) else request.targets
         pairs = asked.items() if isinstance(asked, Mapping) else ((None, each) for each in asked)
         for path, made in pairs:
             if isinstance(made, str):
-                made = plan(tensors, metadata, made, request.options)
+                made = plan(tensors, metadata, made, options)
+            elif matrix is not None and not made.options.importance:
+                raise BadUsage(
+                    f"the plan of {made.preset} counts on no importance matrix",
+                    hint="plan with PlanOptions(importance=True), or give no matrix",
+                )
             if path is None:
                 path = default_target(file.path, made.preset, request.directory)
             path = Path(path)
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")
-            written = written_metadata(
-                file.metadata, request.overrides, made, architecture_of(metadata)
-            )
+            written = written_metadata(file.metadata, overrides, made, architecture_of(metadata))
             files = target_files(file, made, path, written, request.split_max_size)
-            targets[path] = Target(made, tuple(files))
+            targets[path] = Target(made, tuple(files), matrix)
         for pattern in _unmatched(request.options, targets.values()):
             warn(f"no tensor has a name that --tensor-type {pattern!r} is found in")
-        return Prepared(file, tuple(targets.values()), request.overwrite)
+        if matrix is not None:
+            for words in _left_alone(matrix, file, targets.values()):
+                warn(words)
+        return Prepared(file, tuple(targets.values()), request.overwrite, matrix)
+
+
+def _imatrix(request: Request) -> ImportanceMatrix | None:
+    """Return the matrix that is asked for, or None where nothing is left of it."""
+    if request.imatrix is None:
+        if request.include_weights or request.exclude_weights:
+            raise BadUsage(
+                "entries are chosen, and there is no importance matrix", hint="give --imatrix FILE"
+            )
+        return None
+    if request.include_weights and request.exclude_weights:
+        raise BadUsage(
+            "--include-weights and --exclude-weights cannot be used together",
+            hint="give one of the two",
+        )
+    given = request.imatrix
+    whole = given if isinstance(given, ImportanceMatrix) else read_imatrix(given)
+    matrix = whole.selected(request.include_weights, request.exclude_weights)
+    matrix.require_usable()
+    return matrix if matrix.entries else None
+
+
+def _left_alone(
+    matrix: ImportanceMatrix, file: GGUFFile, targets: Iterable[Target]
+) -> Iterator[str]:
+    """Yield what a matrix does not do for a model that it may have been expected to do.
+
+    Of embeddings and the output projection one knows nothing, most of the time.
+    """
+    blocks = {
+        tensor.source_name: None
+        for target in targets
+        for tensor in target.plan.tensors
+        if tensor.converted and tensor.source_name.startswith("blk.")
+    }
+    missing = [name for name in blocks if name not in matrix.entries]
+    if missing:
+        yield (
+            f"{matrix.path} has nothing for {len(missing)} of {len(blocks)} tensors, the first "
+            f"{missing[0]!r}: they are quantized without it"
+        )
+    strangers = [name for name in matrix.entries if name not in file.tensors]
+    if strangers:
+        yield (
+            f"{matrix.path} has {len(strangers)} entries that name no tensor of {file.path}, the "
+            f"first {strangers[0]!r}"
+        )
 
 
 def _unmatched(options: PlanOptions, targets: Iterable[Target]) -> list[str]:

@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--made", type=int, default=1024, help=f"rows of {ROW} weights to make")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    made = [name for name, codec in CODECS.items() if codec.quantize]
+    made = [name for name, each in CODECS.items() if each.quantize and not each.needs_importance]
     names = made if options.all else list(MAIN)
     lines = [
         line

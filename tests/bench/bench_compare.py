@@ -80,8 +80,9 @@ def against(path: Path, ids: list[int], rounds: int) -> None:
 def clocked(arguments: list[str]) -> None:
     """Run the command with its functions timed; the last line on standard error is JSON."""
     start = time.perf_counter()
+    from ggufscope.blocks.kernels import Kernels
     from ggufscope.cli import app
-    from ggufscope.forward import finite, weights
+    from ggufscope.forward import finite, held, weights
     from ggufscope.measure import compare, differences
 
     spent: defaultdict[str, float] = defaultdict(float)
@@ -102,12 +103,15 @@ def clocked(arguments: list[str]) -> None:
         return lambda *_: text
 
     modules: Any = weights
-    modules.quantize = timed(lambda _, type_: f"quantize to {type_}", modules.quantize)
-    modules._StoredMatrix.rows = timed(
-        after("read and dequantize the file"), weights._StoredMatrix.rows
+    modules.quantize = timed(lambda _, type_: f"quantize to {type_.name}", modules.quantize)
+    modules._StoredMatrix.blocks = timed(after("read the file"), weights._StoredMatrix.blocks)
+    kept: Any = held
+    kept.dequantize = timed(after("dequantize the file"), kept.dequantize)
+    Kernels.multiply = timed(  # type: ignore[method-assign]  # to have a clock in it
+        lambda _, layout, *__: f"multiply {layout.name}", Kernels.multiply
     )
     measured: Any = compare
-    measured.weight_error = timed(after("measure the error of weights"), measured.weight_error)
+    measured.stored_error = timed(after("measure the error of weights"), measured.stored_error)
     measured.layer_difference = timed(
         after("compare attention and outputs"), differences.layer_difference
     )
@@ -115,14 +119,6 @@ def clocked(arguments: list[str]) -> None:
     whole.require_finite_weights = timed(
         after("look for NaN before the run"), finite.require_finite_weights
     )
-    read = modules.dequantize
-
-    def dequantize(blocks: Any, type_: Any, *positional: Any, **named: Any) -> Any:
-        if not isinstance(type_, str):  # the file's own: counted where it is read
-            return read(blocks, type_, *positional, **named)
-        return timed(after("dequantize candidates"), read)(blocks, type_, *positional, **named)
-
-    modules.dequantize = dequantize
     sys.argv = ["ggufscope", *arguments]
     try:
         app.main()

@@ -1,12 +1,14 @@
 """Running a model and keeping its attention: against `transformers`, and in a small memory.
 
     python -m tests.bench.bench_forward [--directory D] [--rounds 3] [--only small|large]
+        [--peer PATH-TO-LLAMA-BENCH]
 
 Two models with random weights are made once in the directory. *small* is a llama of 124 million
 parameters in F16, run with all attention maps kept, against `transformers` (with torch, on the CPU)
-loading the same file with `output_attentions=True`. *large* is Llama-2-7B's shape in Q4_K_M, 4 GB,
-16 tokens, and beside it the same prompt in llama.cpp, on the same cores. Whole processes: seconds,
-and peak resident memory.
+loading the same file with `output_attentions=True`. *large* is Llama-2-7B's shape in Q4_K_M, 4 GB:
+the command `ggufscope attention`, as a whole process, in turn with llama.cpp's prompt pass alone on
+as many threads (`llama-bench` where it is named, else `xllamacpp`), for 16 and for 256 tokens; for
+one token with `cat` of the file. Seconds, ratios, and peak resident memory.
 """
 
 from __future__ import annotations
@@ -261,19 +263,43 @@ def bench_small(directory: Path, rounds: int) -> None:
                 )
 
 
-def bench_large(directory: Path) -> None:
+def llama_cpp_pass(peer: str | None, path: Path, tokens: int) -> float:
+    """Seconds of llama.cpp's prompt pass, its weights in memory."""
+    if peer is None:
+        ids = [int(n) for n in np.random.default_rng(6).integers(2, 32_000, tokens)]
+        done = subprocess.run(
+            child("llama.cpp", path, ids), capture_output=True, text=True, check=True
+        )
+        return float(min(json.loads(done.stdout.splitlines()[-1]))) / 1e3
+    threads = str(len(os.sched_getaffinity(0)))
+    command = [peer, "-m", str(path), "-p", str(tokens), "-n", "0", "-t", threads, "-r", "1"]
+    done = subprocess.run([*command, "-o", "json"], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)[0]["avg_ns"]) / 1e9
+
+
+def bench_large(directory: Path, rounds: int, peer: str | None) -> None:
     path = directory / "bench-7b-q4_k_m.gguf"
     if not path.exists():
         start = time.perf_counter()
         make_model(path, LARGE, "Q4_K_M")
         print(f"made {path.name} in {time.perf_counter() - start:.0f} s")
-    print(f"\n{path.stat().st_size:,} bytes, {len(LARGE_IDS)} tokens, every attention map kept")
-    seconds, peak = measure(child("ours", path, LARGE_IDS))
-    print(f"{'ours':14}{seconds:8.2f} s {peak:8.0f} MiB, the whole process")
-    command = child("llama.cpp", path, LARGE_IDS)
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    passes = json.loads(done.stdout.splitlines()[-1])
-    print(f"{'llama.cpp':14}{min(passes) / 1e3:8.2f} s for the prompt alone, weights in memory")
+    print(f"\n{path.stat().st_size:,} bytes, `ggufscope attention` as a whole process")
+    for tokens in (1, 16, 256):
+        ids = ",".join(str(n) for n in np.random.default_rng(6).integers(2, 32_000, tokens))
+        ours = [sys.executable, "-m", "ggufscope", "attention", str(path), "--ids", ids]
+        other = "cat" if tokens == 1 else "llama.cpp's pass"
+        runs = []
+        for _ in range(rounds):
+            mine = measure(ours)
+            if tokens == 1:
+                runs.append((*mine, measure(["cat", str(path)])[0]))
+            else:
+                runs.append((*mine, llama_cpp_pass(peer, path, tokens)))
+        seconds, theirs = (statistics.median(run[n] for run in runs) for n in (0, 2))
+        print(
+            f"{tokens:4} tokens {seconds:7.2f} s {max(run[1] for run in runs):6.0f} MiB, "
+            f"{other} {theirs:.2f} s, ratio {seconds / theirs:.2f}"
+        )
 
 
 def main() -> None:
@@ -281,6 +307,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["small", "large"])
+    parser.add_argument("--peer", help="llama.cpp's llama-bench; without it xllamacpp serves")
     parser.add_argument("--run", choices=RUNNERS, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--ids", help=argparse.SUPPRESS)
@@ -293,7 +320,7 @@ def main() -> None:
     if options.only != "large":
         bench_small(options.directory, options.rounds)
     if options.only != "small":
-        bench_large(options.directory)
+        bench_large(options.directory, options.rounds, options.peer)
 
 
 if __name__ == "__main__":

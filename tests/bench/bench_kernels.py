@@ -29,8 +29,9 @@ from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import CODECS
 from ggufscope.blocks.kernels import Kernels, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
+from tests.blocks.searched import TYPES as SEARCHED
 from tests.blocks.test_importance import WEIGHED
-from tests.oracles import ggml_dequantize, ggml_quantize
+from tests.oracles import ggml, ggml_dequantize, ggml_quantize
 
 ROW = 4096
 
@@ -85,7 +86,8 @@ def weighers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[
 
 def readers(layout: Layout, rows: int, kernels: Mapping[str, Kernels]) -> dict[str, Work]:
     """Return what reads blocks of its own, by who does it."""
-    raw = ggml_quantize(weights(rows), layout)
+    needed = np.ones(ROW, np.float32) if CODECS[layout.name].needs_importance else None
+    raw = ggml_quantize(weights(rows), layout, needed)
     blocks = raw.reshape(-1).view(layout.dtype)
     out = np.empty((blocks.size, layout.block_length), np.float32)
     runs: dict[str, Work] = {"ggml": partial(ggml_dequantize, raw, layout, out.reshape(-1))}
@@ -149,9 +151,12 @@ def main() -> None:
         numbers = iter(cores)
         pool = ThreadPoolExecutor(threads, initializer=pin, initargs=(numbers,))
         for name in options.types or made:
+            ggml().ggml_quantize_init(LAYOUTS[name].number)
             kinds = {"make": makers, "weigh": weighers, "read": readers}
             for what, kind in kinds.items():
-                if kind is weighers and name not in WEIGHED:
+                if kind is weighers and name not in (*WEIGHED, *SEARCHED):
+                    continue
+                if kind is makers and CODECS[name].needs_importance:
                     continue
                 each = [kind(LAYOUTS[name], options.rows, kernels) for _ in range(threads)]
                 seconds = alternate(pool, options.rounds, each)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from ggufscope.blocks.codec import CODECS, NUMPY, quantize
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import MismatchedArray
+from tests.blocks.searched import TYPES
 from tests.blocks.weights import finite_edges, importances, other_edges, random_weights
 from tests.oracles import ggml_quantize
 
 ROW = 1024
 WEIGHED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 WEIGHED += ["IQ4_NL", "IQ4_XS"]
-UNTOUCHED = [name for name in CODECS if CODECS[name].quantize and name not in WEIGHED]
+UNTOUCHED = [name for name in CODECS if CODECS[name].quantize and name not in {*WEIGHED, *TYPES}]
 EDGES = dict(finite_edges()) | dict(other_edges())
 IMPORTANCES = dict(importances(ROW))
 

@@ -16,13 +16,18 @@ from ggufscope.blocks.kernels import INSTRUCTION_SETS, Kernels, build, load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.errors import BadUsage
 from tests.blocks.comparison import Tally
+from tests.blocks.searched import TYPES
 from tests.blocks.test_dequantize import random_blocks
 from tests.blocks.test_importance import IMPORTANCES, WEIGHED, some_of_each_edge
 from tests.blocks.test_importance import made_by_ggml as made_by_ggml_weighed
 from tests.blocks.weights import finite_edges, other_edges, random_weights
 from tests.oracles import ggml_quantize
 
-MADE = [LAYOUTS[name] for name, codec in CODECS.items() if codec.quantize and name != "F32"]
+MADE = [
+    LAYOUTS[name]
+    for name, codec in CODECS.items()
+    if codec.quantize and name not in {"F32", *TYPES}  # test_searched.py has the latter
+]
 NUMBERS = {"F32", "F64", "I8", "I16", "I32", "I64"}  # NumPy reads these as fast as memory does
 READ = [layout for name, layout in LAYOUTS.items() if name not in NUMBERS]
 EDGES = dict(finite_edges()) | dict(other_edges())

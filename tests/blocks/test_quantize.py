@@ -8,10 +8,11 @@ import pytest
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS, SUPER, Layout
 from tests.blocks.comparison import Tally
+from tests.blocks.searched import TYPES
 from tests.blocks.weights import finite_edges, other_edges, random_weights
 from tests.oracles import ggml_accepts, ggml_dequantize, ggml_quantize
 
-MADE = [LAYOUTS[name] for name, codec in CODECS.items() if codec.quantize]
+MADE = [LAYOUTS[name] for name, codec in CODECS.items() if codec.quantize and name not in TYPES]
 FINITE, OTHER = dict(finite_edges()), dict(other_edges())
 MILLION = 1_000_000
 

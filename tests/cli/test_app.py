@@ -18,9 +18,9 @@ from tests.program import run
 
 COMMANDS: dict[str, Any] = vars(get_command(app.app))["commands"]
 GROUPS = {
-    "Look into a model": ["list", "size"],
+    "Look into a model": ["list", "size", "check"],
     "Make a model": ["quantize", "dequantize"],
-    "Run a model": ["attention", "compare-attention"],
+    "Run a model": ["imatrix", "attention", "compare-attention"],
 }
 
 

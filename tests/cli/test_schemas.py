@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
+from tests.models.families import SMALL, write
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 
@@ -106,6 +107,22 @@ def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Pat
     assert experts["names"][2] == "model.layers.1.block_sparse_moe.experts.2.w3.weight"
 
 
+@pytest.mark.parametrize("kind", RECIPES)
+def test_check(kind: str, ask: Ask, make: Callable[[str], Path]) -> None:
+    (told,) = ask("check", make(kind), "--hash", "sha1", code=1 if kind == "gpt2" else 0)["models"]
+    assert told["clean"] is (kind != "gpt2")
+    assert told["hashes"][-1]["tensor"] is None
+    assert len(told["hashes"]) == told["tensors"] + 1
+
+
+def test_check_of_what_cannot_be_read(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"")
+    told = ask("check", path, sample, "--quick", code=2)["models"]
+    assert [(each["readable"], each["kind"]) for each in told] == [(False, None), (True, "model")]
+    assert told[0]["findings"][0]["llama_cpp"] == "failed to read magic"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_size_of_files(kind: str, ask: Ask, tmp_path: Path) -> None:
     source = write_kind(tmp_path / "model.gguf", kind)
@@ -142,6 +159,19 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert len(told["layers"]) == told["model"]["block_count"]
     ask("attention", sample, "--ids", "1", "--layer", "0")
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
+
+
+def test_imatrix(ask: Ask, tmp_path: Path) -> None:
+    model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
+    ids = ",".join(map(str, range(3, 67)))
+    told = ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made)
+    assert told["perplexity"]["count"] == 30
+    assert ask("imatrix", model, "--ids", ids, "-c", "32", "-o", made, "--no-ppl", "--force")
+    assert len(ask("imatrix", made)["histogram"]) == 9
+    assert ask("imatrix", made, "-o", tmp_path / "i.dat")["model"] is None
+    assert ask("imatrix", tmp_path / "i.dat")["format"] == "dat"
+    weighed = ask("quantize", model, "Q4_0", "--imatrix", made, "--dry-run")
+    assert weighed["targets"][0]["importance_matrix"]["entries"] == 24
 
 
 ASK = ("--require", "negligible")

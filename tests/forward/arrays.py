@@ -7,6 +7,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.blocks.layouts import LAYOUTS, Layout
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -20,6 +22,9 @@ class ArrayMatrix:
 
     def rows(self, start: int, stop: int) -> Floats:
         return self._rows[start:stop]
+
+    def blocks(self, start: int, stop: int) -> tuple[Floats, Layout]:
+        return np.ascontiguousarray(self.rows(start, stop)), LAYOUTS["F32"]
 
 
 class Arrays:

@@ -10,13 +10,16 @@ import pytest
 
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS
-from ggufscope.container.file import open_gguf
+from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.errors import NonFiniteWeight
 from ggufscope.forward import finite
 from ggufscope.forward.finite import require_finite_weights
+from ggufscope.forward.transformer import Transformer
+from tests.forward.running import opened
+from tests.models.families import SMALL
 
 ROWS, LENGTH = 5, 512
 MADE = [name for name, codec in CODECS.items() if codec.quantize is not None]
@@ -32,7 +35,7 @@ def _write(path: Path, type_: str, blocks: Any) -> Path:
 
 def _blocks(type_: str) -> Any:
     x = np.random.default_rng(3).standard_normal((ROWS, LENGTH)).astype(np.float32)
-    return quantize(x, type_)
+    return quantize(x, type_, importance=np.ones(LENGTH))
 
 
 @pytest.mark.parametrize("type_", MADE)
@@ -72,4 +75,50 @@ def test_a_nan_is_found_wherever_it_is(
             require_finite_weights(file)
             return
         with pytest.raises(NonFiniteWeight, match=r"'w\.weight' has a NaN or an infinity in row 3"):
+            require_finite_weights(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("blk.1.ffn_down.weight", "llama-gqa"),
+        ("output.weight", "llama-gqa"),
+        ("blk.1.attn_norm.weight", "llama-gqa"),
+        ("token_embd.weight", "llama-gqa"),
+        ("token_embd.weight", "llama-mqa"),
+        ("blk.1.ffn_down_exps.weight", "mixtral"),
+        ("blk.1.ffn_gate_inp.weight", "mixtral"),
+    ],
+)
+def test_of_a_large_file_a_short_pass_finds_what_was_not_looked_at(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finite, "LARGE", 0)
+    tensors = SMALL[kind].tensors()
+    tensors[name].reshape(-1)[-1] = np.nan
+
+    def look_and_run(file: GGUFFile) -> None:
+        require_finite_weights(file, tokens=3)
+        Transformer.of(file).run([1, 2, 3])
+
+    with (
+        opened(tmp_path, kind, tensors) as file,
+        pytest.raises(NonFiniteWeight, match=rf"'{name}' has a NaN or an infinity in row"),
+    ):
+        look_and_run(file)
+
+
+def test_of_a_large_file_what_a_short_pass_reads_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = SMALL["llama-gqa"].tensors()
+    tensors["blk.1.ffn_down.weight"][3, 4] = np.inf
+    with opened(tmp_path, "llama-gqa", tensors) as file:
+        with pytest.raises(NonFiniteWeight):
+            require_finite_weights(file, tokens=3)  # a small one is, for it costs nothing
+        monkeypatch.setattr(finite, "LARGE", 0)
+        require_finite_weights(file, tokens=3)
+        with pytest.raises(NonFiniteWeight):
+            require_finite_weights(file, tokens=finite.FEW + 1)
+        with pytest.raises(NonFiniteWeight):
             require_finite_weights(file)

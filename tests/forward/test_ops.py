@@ -149,8 +149,8 @@ def test_an_error_in_a_tile_is_raised() -> None:
         def rows(self, start: int, stop: int) -> Floats:
             raise RuntimeError(f"rows {start} to {stop}")
 
-    broken = Broken("w", np.zeros((200, 4096), np.float32))
-    with pytest.raises(RuntimeError, match="rows 0 to 64"):
+    broken = Broken("w", np.zeros((600, 4096), np.float32))
+    with pytest.raises(RuntimeError, match="rows 0 to"):
         ops.linear(np.zeros((1, 4096), np.float32), broken)
 
 

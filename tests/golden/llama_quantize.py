@@ -88,7 +88,8 @@ def _refusal(said: str) -> str:
     """Return the error, or where and why it aborted: the path without the tree's own place."""
     if found := re.search(r"failed to quantize: (.*)", said):
         return found[1]
-    found = re.search(r"((?:ggml/)?src/[\w.-]+:\d+: .*)", said)
+    found = re.search(r"^load_imatrix: (.*imatrix.*)", said, re.MULTILINE)
+    found = found or re.search(r"((?:ggml/)?src/[\w.-]+:\d+: .*)", said)
     assert found, said[-2000:]
     return found[1]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.golden import make_compare, make_forward, make_quantize
+from tests.golden import make_compare, make_forward, make_quantize, make_searched
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [make_quantize, make_forward, make_compare])
+@pytest.mark.parametrize("program", [make_quantize, make_forward, make_compare, make_searched])
 def test_what_the_wheel_can_make_is_what_lies_here(
     program: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,23 +14,13 @@ from hypothesis import strategies as st
 from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
 from ggufscope.measure import identities
+from tests.forward.arrays import ArrayMatrix
 
 Floats = npt.NDArray[np.float32]
 
 
 def numbers(*shape: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-class Whole:
-    """A matrix that is all there."""
-
-    def __init__(self, array: Floats) -> None:
-        self.name, self.array = "w", array
-        self.shape: tuple[int, int] = (array.shape[0], array.shape[1])
-
-    def rows(self, start: int, stop: int) -> Floats:
-        return self.array[start:stop]
 
 
 def attention(
@@ -74,7 +64,7 @@ def test_every_identity_holds_for_any_attention(
     assert identities.nothing_from_the_future(found.kq_soft_max) == 0
     assert identities.heads_side_by_side(found.kqv, found.out) == 0
     assert identities.groups_are_copies(q, k, v, found.out, **setting) < 1e-6
-    w_o = Whole(numbers(10, grouping[0] * sizes[1], seed=9))
+    w_o = ArrayMatrix("w", numbers(10, grouping[0] * sizes[1], seed=9))
     assert identities.heads_add_up(found.out, w_o, grouping[0]) < 1e-5
     loop = identities.scalar_attention(q, k, v, **setting)
     assert identities.relative(loop, found.out) < 1e-5
@@ -100,7 +90,7 @@ def test_a_share_of_a_later_token_is_seen() -> None:
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_heads_add_up_whatever_their_size_and_a_lost_one_is_seen(size: float) -> None:
-    out, w_o = numbers(5, 8) * np.float32(size), Whole(numbers(600, 8, seed=1))
+    out, w_o = numbers(5, 8) * np.float32(size), ArrayMatrix("w", numbers(600, 8, seed=1))
     assert identities.heads_add_up(out, w_o, 4) < 1e-5
     assert identities.heads_add_up(out, w_o, 3) > 0.1  # three heads of two leave two numbers out
     assert identities.heads_add_up(out * 0, w_o, 4) == 0

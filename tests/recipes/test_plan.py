@@ -277,4 +277,4 @@ def test_errors_carry_a_hint(sliced: Sliced) -> None:
     with pytest.raises(ImportanceNeeded) as caught:
         plan(model.tensors.values(), model.metadata, "IQ2_XXS").require_runnable()
     assert "blk.0.attn_k.weight" in caught.value.message
-    assert "llama-imatrix" in caught.value.hint
+    assert "quantize --imatrix" in caught.value.hint

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from ggufscope import errors, plan, quantize_model
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import open_gguf
 from ggufscope.container.header import Metadata
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
+from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.apply import run
 from ggufscope.recipes.metadata import overridden, parse_overrides
 from ggufscope.recipes.mixes import mix_named
@@ -111,7 +113,6 @@ def test_a_plan_that_cannot_be_run_can_be_read(sample: Path, tmp_path: Path) -> 
     (tmp_path / "out.gguf").write_bytes(b"there")
     for preset, kind in (
         ("IQ2_XS", errors.ImportanceNeeded),
-        ("IQ3_S", errors.NotConvertible),
         ("Q8_0", errors.TargetExists),
     ):
         prepared = prepare(Request(sample, {tmp_path / "out.gguf": preset}))
@@ -164,3 +165,22 @@ def test_long_values_are_not_printed_in_full(ask: Callable[[str], object]) -> No
 def test_one_preset_needs_no_list(sample: Path) -> None:
     (target,) = prepare(Request(sample, "Q8_0")).targets
     assert target.paths == (sample.with_name("stories-Q8_0.gguf"),)
+
+
+def test_weights_that_ggml_ends_at_are_named(tmp_path: Path) -> None:
+    name, x = "blk.0.ffn_up.weight", np.ones((300, 256), np.float32)
+    x[270, 5:7] = 1e30, 2e29
+    source, target = tmp_path / "huge.gguf", tmp_path / "out.gguf"
+    with GGUFWriter(
+        source,
+        {
+            "general.architecture": Value.of(ValueType.STRING, "none"),
+            "none.block_count": Value.of(ValueType.UINT32, 1),
+        },
+        [TensorSpec(name, x.shape, LAYOUTS["F32"])],
+    ) as writer:
+        writer.write(name, x)
+    options = PlanOptions(tensor_types=(TypeRule.parse("ffn_up=iq3_s"),))
+    with pytest.raises(errors.UnmakeableBlock, match=f"'{name}', row 270, as IQ3_S: squares"):
+        quantize_model(source, {target: "Q8_0"}, options=options)
+    assert not target.exists()

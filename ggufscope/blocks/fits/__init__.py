@@ -8,6 +8,8 @@ and solves for the scale that fits these levels best, by weighted least squares.
 ``affine``     scale * L + minimum     qkx2, qkx3 (which is the same search)
 ``symmetric``  scale * L, both signs   qx, q3, and qvalues (IQ4's, which has no name in ggml)
 ``positive``   scale * L, from 0       qp
+``vectors``    scale * entry           IQ2's and IQ3's: an entry of a grid for 4 or 8 weights
+``splits``     scale * -1, 0 or 1      IQ1's, which tries every split of the sorted weights
 =============  ======================  ==========================================
 
 All arrays are lanes, ``(k, lanes)``: see ``ordered``. What a weight counts in the fit is handed in

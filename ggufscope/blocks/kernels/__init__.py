@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,20 +17,35 @@ from typing import Any, Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Floats
+from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import grids
+from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.kernels import build
 from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.neighbours import codebook, squares_overflow
 
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
 """The best first. Other machines than x86-64 have the last alone."""
 
+_DONE: Final = 0
+_REFUSED: Final = 2
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "quantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER),
+    "search": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _COUNT, _POINTER, _POINTER, _POINTER),
     "dequantize": (ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER),
+    "multiply": (
+        *(ctypes.c_int, _POINTER, _COUNT, _COUNT, _POINTER),
+        *(_POINTER, _COUNT, _POINTER, _COUNT, _POINTER),
+    ),
+    "errors": (ctypes.c_int, _POINTER, _COUNT, _POINTER, _POINTER, _POINTER),
+    "chunk": (),
+    "pitch": (),
+    "tile": (),
     "block_bytes": (ctypes.c_int,),
     "makes": (ctypes.c_int,),
+    "xxh64": (_POINTER, _POINTER, _COUNT),
+    "searches": (ctypes.c_int,),
 }
 
 GRIDS: Final = {
@@ -42,6 +58,17 @@ GRIDS: Final = {
     "IQ1_M": grids.IQ1_S,
 }
 """The codebooks of the types that have one, each C-contiguous."""
+
+
+_kept = threading.local()
+
+
+def _room(size: int) -> Floats:
+    """Return (size,) to work in, the same to a thread each time."""
+    room: Floats | None = getattr(_kept, "room", None)
+    if room is None or room.size != size:
+        _kept.room = room = np.empty(size, np.float32)
+    return room
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +92,22 @@ class Kernels:
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data
+        if self._searches(layout):
+            self._search(layout, x, out, weights)
+            return
         call = self._function("quantize")
         call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights)
+
+    def _search(self, layout: Layout, x: Floats, out: Blocks, importance: int | None) -> None:
+        book = codebook(layout.name)
+        done = self._function("search")(
+            *(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, importance),
+            *(book.place.ctypes.data, book.near.ctypes.data),
+        )
+        if done == _REFUSED:
+            raise squares_overflow("a block")
+        if done != _DONE:
+            raise ValueError(f"no kernel makes {layout.name} without an importance")
 
     def dequantize(self, layout: Layout, blocks: Blocks, out: Floats) -> None:
         """blocks (n,) -> out (n, block_length)."""
@@ -79,18 +120,81 @@ class Kernels:
         call = self._function("dequantize")
         call(layout.number, *places, blocks.size, None if grid is None else grid.ctypes.data)
 
+    def cut(self, x: Floats) -> Floats:
+        """x (T, row) -> (chunks, T, pitch): as ``multiply`` reads it, filled up with zeros."""
+        chunk, pitch = (self._function(name)() for name in ("chunk", "pitch"))
+        starts = range(0, x.shape[1], chunk)
+        pieces = np.zeros((len(starts), len(x), pitch), np.float32)
+        for piece, start in zip(pieces, starts, strict=True):
+            part = x[:, start : start + chunk]
+            piece[:, : part.shape[1]] = part
+        return pieces
+
+    def multiply(self, layout: Layout, blocks: Blocks, pieces: Floats, out: Floats) -> None:
+        """blocks (rows, n), pieces ``cut`` of x (T, row) -> x @ W.T into out (T, rows)."""
+        rows, row = blocks.shape[0], blocks.shape[-1] * layout.block_length
+        chunk, pitch, tile = (self._function(name)() for name in ("chunk", "pitch", "tile"))
+        fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
+        fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
+        fits &= pieces.shape == (-(-row // chunk), len(out), pitch) and out.shape[1:] == (rows,)
+        fits &= not out.size or (out.strides[-1] == 4 and out.strides[0] % 4 == 0)
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")
+        room = _room(tile * pitch)
+        grid = GRIDS.get(layout.name)
+        self._function("multiply")(
+            *(layout.number, blocks.ctypes.data, rows, row),
+            *(None if grid is None else grid.ctypes.data, pieces.ctypes.data, len(out)),
+            *(out.ctypes.data, out.strides[0] // 4, room.ctypes.data),
+        )
+
+    def error(self, layout: Layout, blocks: Blocks, reference: Floats) -> WeightError:
+        """blocks, reference (rows, row) as float32 -> what the blocks' weights are off by."""
+        fits = reference.dtype == np.float32 and reference.flags.c_contiguous
+        fits &= blocks.dtype == layout.dtype and blocks.flags.c_contiguous
+        fits &= reference.size == blocks.size * layout.block_length
+        if not fits or not self.multiplies(layout):
+            raise ValueError(f"no kernel compares {layout.name} {blocks.shape}")
+        grid, sums = GRIDS.get(layout.name), np.zeros(3)
+        self._function("errors")(
+            *(layout.number, blocks.ctypes.data, blocks.size),
+            *(None if grid is None else grid.ctypes.data, reference.ctypes.data, sums.ctypes.data),
+        )
+        squared_error, squared_weights, largest = sums.tolist()
+        return WeightError(squared_error, squared_weights, largest, reference.size)
+
+    def multiplies(self, layout: Layout) -> bool:
+        """Whether there is a kernel that multiplies with the type, and compares it."""
+        return layout.name == "F32" or self.reads(layout)
+
     def reads(self, layout: Layout) -> bool:
         """Whether there is a kernel that dequantizes the type."""
         return bool(self._function("block_bytes")(layout.number) == layout.block_bytes)
 
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
-        return self.reads(layout) and bool(self._function("makes")(layout.number))
+        made = self._function("makes")(layout.number) or self._searches(layout)
+        return self.reads(layout) and bool(made)
+
+    def _searches(self, layout: Layout) -> bool:
+        return bool(self._function("searches")(layout.number))
+
+    def xxh64(self, lanes: Array, stripes: Array) -> None:
+        """Take the lanes (4,) uint64, changed in place, over stripes (n, 32) of data, as bytes."""
+        if not (lanes.flags.c_contiguous and stripes.flags.c_contiguous and lanes.nbytes == 32):
+            raise ValueError("lanes and stripes are contiguous, and there are four lanes")
+        call = self._function("xxh64")
+        call(lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
 
     def _function(self, name: str) -> Callable[..., int]:
-        function = getattr(self._library, f"{self.instruction_set}_{name}")
-        function.argtypes = _ARGUMENTS[name]
-        return function  # type: ignore[no-any-return]  # ctypes does not say
+        return _function(self._library, f"{self.instruction_set}_{name}", _ARGUMENTS[name])
+
+
+@cache
+def _function(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    function = getattr(library, name)
+    function.argtypes = arguments
+    return function  # type: ignore[no-any-return]  # ctypes does not say
 
 
 @cache

@@ -1,17 +1,23 @@
 // All kernels, compiled once for each instruction set: ISA is its name.
 
 #include "codebooks.h"
+#include "errors.h"
 #include "floats.h"
+#include "iq1.h"
+#include "iq3.h"
 #include "iq4.h"
 #include "kquants.h"
 #include "microscale.h"
+#include "products.h"
 #include "simple.h"
 #include "ternary.h"
 #include "weights.h"
+#include "xxh64.h"
 
 namespace {
 
-constexpr int DONE = 0, UNKNOWN = 1;
+constexpr int DONE = 0, UNKNOWN = 1, REFUSED = 2;
+constexpr int F32_NUMBER = 0;  // of no blocks: there is nothing to decode
 
 // Quantize x (count, length), `group` blocks at a time. The last ones are filled up with zeros.
 template <class Block, int group, void kernel(const float *, Block *)>
@@ -138,10 +144,61 @@ const Codec CODECS[] = {
     MADE(Q2_0, q2_0, W, 1),
 };
 
+// Quantize x (rows, row) with a search of a grid, W blocks at a time; false where ggml would end.
+template <class Block, bool kernel(const Group &, Block *)>
+bool search_grid(const float *x, void *blocks, int64_t rows, int64_t row, const float *importance,
+                 Codebook book) {
+    const int64_t in_row = row / Block::length, count = rows * in_row;
+    Group group = {{}, {}, importance != nullptr, book};
+    for (int64_t start = 0; start < count; start += W) {
+        Block made[W];
+        int64_t here = count - start < W ? count - start : W;
+        for (int64_t lane = 0; lane < W; lane++) {
+            int64_t block = start + (lane < here ? lane : 0);  // the first one fills the last lanes
+            group.x[lane] = x + block * Block::length;
+            if (importance) group.importance[lane] = importance + block % in_row * Block::length;
+        }
+        if (!kernel(group, made)) return false;
+        memcpy((Block *)blocks + start, made, sizeof(Block) * (size_t)here);
+    }
+    return true;
+}
+
+struct Searcher {
+    int number;
+    bool by_importance;  // whether it is made by nothing else
+    bool (*quantize)(const float *x, void *blocks, int64_t rows, int64_t row,
+                     const float *importance, Codebook book);
+};
+
+#define SEARCHED(Block, name, by_importance) \
+    {Block::number, by_importance, search_grid<Block, quantize_##name>}
+const Searcher SEARCHES[] = {
+    SEARCHED(IQ2_XXS, iq2_xxs, true), SEARCHED(IQ2_XS, iq2_xs, true), SEARCHED(IQ2_S, iq2_s, false),
+    SEARCHED(IQ3_XXS, iq3_xxs, false), SEARCHED(IQ3_S, iq3_s, false),
+    SEARCHED(IQ1_S, iq1_s, true), SEARCHED(IQ1_M, iq1_m, false),
+};
+
+const Searcher *search_of(int number) {
+    for (const Searcher &search : SEARCHES)
+        if (search.number == number) return &search;
+    return nullptr;
+}
+
 const Codec *codec_of(int number) {
     for (const Codec &codec : CODECS)
         if (codec.number == number) return &codec;
     return nullptr;
+}
+
+// How a type is read, F32 too.
+bool find_stored(int number, const SignedByte *grid, Stored *stored) {
+    const Codec *codec = codec_of(number);
+    if (codec)
+        *stored = {codec->dequantize, codec->length, codec->bytes, grid};
+    else
+        *stored = {copy_f32, 1, sizeof(float), grid};
+    return (codec || number == F32_NUMBER) && CHUNK % stored->length == 0;
 }
 
 }  // namespace
@@ -167,6 +224,14 @@ EXPORT int NAMED(ISA, quantize)(int type, const float *x, void *blocks, int64_t 
     return DONE;
 }
 
+// The same for the types that search a grid, with their codebook. REFUSED where ggml would end.
+EXPORT int NAMED(ISA, search)(int type, const float *x, void *blocks, int64_t rows, int64_t row,
+                              const float *importance, const int32_t *place, const uint16_t *near) {
+    const Searcher *search = search_of(type);
+    if (!search || (search->by_importance && !importance)) return UNKNOWN;
+    return search->quantize(x, blocks, rows, row, importance, {place, near}) ? DONE : REFUSED;
+}
+
 // blocks (count,) -> out (count, length); grid (entries, k) for the types that have one.
 EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int64_t count,
                                   const int8_t *grid) {
@@ -176,6 +241,36 @@ EXPORT int NAMED(ISA, dequantize)(int type, const void *blocks, float *out, int6
     return DONE;
 }
 
+// blocks (rows, row / length), x (chunks, tokens, PITCH) -> y (tokens, stride), its first `rows`.
+EXPORT int NAMED(ISA, multiply)(int type, const void *blocks, int64_t rows, int64_t row,
+                                const int8_t *grid, const float *x, int64_t tokens, float *y,
+                                int64_t stride, float *tile) {
+    Stored stored;
+    if (!find_stored(type, grid, &stored)) return UNKNOWN;
+    multiply(stored, (const Byte *)blocks, rows, row, x, tokens, y, stride, tile);
+    return DONE;
+}
+
+// blocks (count,), reference (count, length) -> sums (3,), added to: see add_errors.
+EXPORT int NAMED(ISA, errors)(int type, const void *blocks, int64_t count, const int8_t *grid,
+                              const float *reference, double *sums) {
+    Stored stored;
+    if (!find_stored(type, grid, &stored)) return UNKNOWN;
+    add_errors(stored, (const Byte *)blocks, count, reference, sums);
+    return DONE;
+}
+
+// How x is cut for, how far apart the pieces lie, and how many of those are room to work in.
+EXPORT int NAMED(ISA, chunk)() { return CHUNK; }
+EXPORT int NAMED(ISA, pitch)() { return PITCH; }
+EXPORT int NAMED(ISA, tile)() { return TILE; }
+
 // The bytes of a block, 0 for a type that is not here; whether it is made.
 EXPORT int NAMED(ISA, block_bytes)(int type) { return codec_of(type) ? codec_of(type)->bytes : 0; }
 EXPORT int NAMED(ISA, makes)(int type) { return codec_of(type) && codec_of(type)->quantize; }
+EXPORT int NAMED(ISA, searches)(int type) { return search_of(type) != nullptr; }
+
+// lanes (4,), changed in place, over stripes (n, 32) of data.
+EXPORT void NAMED(ISA, xxh64)(uint64_t *lanes, const void *data, int64_t stripes) {
+    xxh64_lanes(lanes, data, stripes);
+}

@@ -11,6 +11,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define INLINE inline __attribute__((always_inline))
@@ -107,6 +109,19 @@ template <bool bytes = false> INLINE Sixteen narrow(const I *from) {
 
 INLINE I larger(I a, I b) { return a > b ? a : b; }
 INLINE I smaller(I a, I b) { return a < b ? a : b; }
+
+// a * b + c, rounded once: for sums that no other program's bits are held to. SSE2 rounds twice.
+#if defined(__AVX512F__)
+INLINE F fused(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#elif defined(__FMA__)
+INLINE F fused(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#elif defined(__aarch64__)
+INLINE F fused(F a, F b, F c) {
+    return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+#else
+INLINE F fused(F a, F b, F c) { return a * b + c; }
+#endif
 
 INLINE F square_root(F x) {
     for (int lane = 0; lane < W; lane++) x[lane] = __builtin_sqrtf(x[lane]);

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufscope.arrays import Reals
+from ggufscope.arrays import Blocks, Floats, Reals
+from ggufscope.blocks.codec import dequantize, engine
 from ggufscope.blocks.error import WeightError
+from ggufscope.blocks.layouts import Layout
 
 _STEP = 1 << 15
 """Weights looked at in one go: in float64 they stay in the cache."""
+
+
+def stored_error(reference: Floats, blocks: Blocks, layout: Layout) -> WeightError:
+    """Weights (rows, row), blocks (rows, n) of others -> the error of what the blocks hold."""
+    kernels = engine().kernels
+    if kernels is not None and kernels.multiplies(layout):
+        return kernels.error(layout, blocks, reference)
+    return weight_error(reference, dequantize(blocks, layout, reference.shape, threads=1))
 
 
 def weight_error(reference: Reals, candidate: Reals) -> WeightError:

@@ -20,6 +20,7 @@ def targets_json(targets: Iterable[Target], *, dry_run: bool) -> dict[str, Any]:
 def _target(target: Target) -> dict[str, Any]:
     found = {
         **_plan_json(target.plan),
+        "importance_matrix": _imatrix_json(target),
         "files": [{"path": str(file.path), "nbytes": file.nbytes} for file in target.files],
         "relative_error": None,
     }
@@ -29,6 +30,18 @@ def _target(target: Target) -> dict[str, Any]:
             "roles": {name: cost.relative for name, cost in target.costs_by_role.items()},
         }
     return found
+
+
+def _imatrix_json(target: Target) -> dict[str, Any] | None:
+    matrix = target.imatrix
+    if matrix is None:
+        return None
+    return {
+        "path": str(matrix.path),
+        "entries": len(matrix.entries),
+        "chunk_count": matrix.chunk_count,
+        "datasets": list(matrix.datasets),
+    }
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

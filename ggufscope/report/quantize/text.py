@@ -118,9 +118,9 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     if free is not None:
         fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
-    if plan.needs_importance:
-        rows.append(("needs", "an importance matrix: without one this plan is refused"))
-    return rows
+    if plan.needs_importance and target.imatrix is None:
+        rows.append(("needs", "an importance matrix: --imatrix, or this plan is refused"))
+    return rows + _imatrix_facts(target)
 
 
 def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
@@ -132,11 +132,23 @@ def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
         ("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"),
         ("bits", bits_now),
         ("types", _types(plan)),
+        *_imatrix_facts(result),
     ]
     if brief and result.costs:
         name, cost = max(result.costs.items(), key=lambda item: item[1].relative)
         rows.append(("cost", f"{percent(cost.relative)} of the weights at most, in {name}"))
     return rows
+
+
+def _imatrix_facts(target: Target) -> list[tuple[str, str]]:
+    matrix = target.imatrix
+    if matrix is None:
+        return []
+    converted = [tensor for tensor in target.plan.tensors if tensor.converted]
+    weighed = sum(tensor.source_name in matrix.entries for tensor in converted)
+    chunks = f", of {matrix.chunk_count:,} chunks" if matrix.chunk_count else ""
+    made = f"{matrix.path}{chunks}: {weighed} of {len(converted)} tensors are weighed by it"
+    return [("imatrix", made)]
 
 
 def _costs(result: Result) -> RenderableType:

@@ -102,7 +102,7 @@ def _below_presets(sizes: PresetSizes, *, known: bool) -> str:
     if any(each.fallbacks for each in sizes.sizes):
         lines.append("fall back: tensors whose rows do not divide into the type's blocks.")
     if any(each.needs_importance for each in sizes.sizes):
-        lines.append("imatrix: refused without an importance matrix.")
+        lines.append("imatrix: refused without an importance matrix; ggufscope imatrix makes one.")
     if any(each.set_aside not in ("", NO_SMALLER) for each in sizes.sizes):
         lines.append(
             "older, trained so, gpt-oss: not proposed; a K-quant is better, or only models trained "

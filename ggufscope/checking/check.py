@@ -1,0 +1,148 @@
+"""Is a model sound? All checks of one model, in order, and what was found.
+
+::
+
+    checked = check("model.gguf")
+    print(checked.verdict)
+    for finding in checked.findings:
+        print(finding.grade, finding.what)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ggufscope.checking.belonging import belonging_findings
+from ggufscope.checking.findings import Checked, Finding, Grade, TensorHash
+from ggufscope.checking.hashes import (
+    FileHashes,
+    TensorHashes,
+    blob_findings,
+    in_order,
+    strongest,
+    verify_findings,
+)
+from ggufscope.checking.hyperparameters import metadata_findings
+from ggufscope.checking.payload import Progress, payload_findings
+from ggufscope.checking.recipe import fits_of, recipe_findings, recipe_in_words, type_rules
+from ggufscope.checking.structure import kind_of, refusal, structure_findings
+from ggufscope.checking.template import template_findings
+from ggufscope.checking.tensors import tensor_findings
+from ggufscope.checking.vocabulary import tokenizer_findings
+from ggufscope.container.file import GGUFFile, open_gguf
+from ggufscope.errors import FormatError, GGUFScopeError, ShardError
+
+_MODELS: Final = ("model", "vocabulary", "metadata")
+"""Kinds whose metadata are those of a model."""
+_SHARED: Final = ("structure", "metadata", "tensors", "tokenizer", "template", "recipe")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What is looked at beside the header."""
+
+    quick: bool = False
+    """The header alone."""
+    algorithm: str | None = None
+    """Of the hashes that are made: a name of ``hashes.ALGORITHMS``."""
+    layers: bool = True
+    """A hash for each tensor, not for each file alone."""
+    manifest: Sequence[TensorHash] = ()
+    """What the hashes are held against."""
+    belonging: Sequence[Path] = ()
+    """Other files, each of which is to belong to the model."""
+    threads: int | None = None
+
+
+DEFAULTS: Final = CheckOptions()
+
+
+def check(
+    model: str | os.PathLike[str],
+    options: CheckOptions = DEFAULTS,
+    progress: Progress = lambda *_: None,
+) -> Checked:
+    """Look at all that can be wrong with a model, by the path of its file or of any shard.
+
+    A file that is no GGUF, or is cut off, is an answer: ``Checked.readable`` is false. Raises
+    ``SourceError`` where the bytes cannot be had.
+    """
+    path = Path(model)
+    try:
+        file = open_gguf(path)
+    except (FormatError, ShardError) as error:
+        return unreadable(path, error)
+    with file:
+        return check_file(file, options, progress)
+
+
+def unreadable(path: Path, error: GGUFScopeError) -> Checked:
+    """Return what is said of a file that cannot be read at all."""
+    return Checked(path, "", (refusal(error),), ("structure",), readable=False)
+
+
+def check_file(
+    file: GGUFFile, options: CheckOptions = DEFAULTS, progress: Progress = lambda *_: None
+) -> Checked:
+    """Look at all that can be wrong with an open model; raises what ``check`` raises."""
+    kind = kind_of(file)
+    found = [*structure_findings(file)]
+    fits = []
+    if kind in _MODELS:
+        found += [
+            *metadata_findings(file),
+            *tensor_findings(file),
+            *tokenizer_findings(file.metadata),
+            *template_findings(file.metadata),
+        ]
+        fits = fits_of(file)
+        found += recipe_findings(file, fits)
+    looked_at = list(_SHARED if kind in _MODELS else _SHARED[:1])
+    hashes: list[TensorHash] = []
+    if not options.quick and file.no_file is None:
+        looked_at.append("weights")
+        hashes = _read_all(file, options, found, progress)
+    if options.manifest and not options.quick:
+        looked_at.append("hash")
+        found += verify_findings(hashes, options.manifest)
+    for path in options.belonging:
+        looked_at.append("with")
+        found += _with(file, path)
+    order = [*Grade]
+    found.sort(key=lambda finding: order.index(finding.grade))
+    return Checked(
+        file.path,
+        kind,
+        tuple(found),
+        tuple(dict.fromkeys(looked_at)),
+        tensors=len(file.tensors),
+        nbytes=file.nbytes,
+        recipe=recipe_in_words(file, fits),
+        type_rules=type_rules(file),
+        hashes=tuple(hashes) if options.algorithm else (),
+    )
+
+
+def _read_all(
+    file: GGUFFile, options: CheckOptions, found: list[Finding], progress: Progress
+) -> list[TensorHash]:
+    """Read every weight once, for whoever wants to see it; return the hashes."""
+    algorithm = options.algorithm or (strongest(options.manifest) if options.manifest else None)
+    wholes = [FileHashes(algorithm, file)] if algorithm else []
+    each = [TensorHashes(algorithm)] if algorithm and options.layers else []
+    found += payload_findings(file, [*wholes, *each], options.threads, progress)
+    found += blob_findings(file.path, lambda done, total: progress(done, total, "SHA-256"))
+    files = wholes[0].found if wholes else []
+    return [*in_order(file, each[0].found, files)] if each else files
+
+
+def _with(file: GGUFFile, path: Path) -> Iterator[Finding]:
+    try:
+        with open_gguf(path) as other:
+            yield from belonging_findings(file, other)
+    except (FormatError, ShardError) as error:
+        yield refusal(error)

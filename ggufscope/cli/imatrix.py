@@ -1,0 +1,253 @@
+"""``ggufscope imatrix``: an importance matrix, made of a model and a text, merged, or shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ggufscope.cli.options import AsJson, Force, Ids, warn, warn_about
+from ggufscope.cli.output import Quiet, print_views
+from ggufscope.cli.prompts import parse_ids, tokenizer_of
+from ggufscope.cli.texts import read_text
+from ggufscope.errors import BadUsage, naming
+
+if TYPE_CHECKING:
+    from ggufscope.measure.gathering import Calibration, Perplexity, Progress
+    from ggufscope.model.summary import Summary
+    from ggufscope.recipes.importance import ImportanceMatrix
+
+DEFAULT_OUTPUT: Final = Path("imatrix.gguf")
+LONGEST_TEXT: Final = 1 << 28
+"""Bytes of a text to calibrate with."""
+
+
+class Format(StrEnum):
+    """What llama-imatrix can write."""
+
+    GGUF = "gguf"
+    DAT = "dat"
+
+
+def imatrix_command(
+    file: Annotated[Path, typer.Argument(help="A model, or an importance matrix to look into.")],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option("--text", "-f", metavar="FILE", help="A text to run; may be repeated."),
+    ] = None,
+    ids: Ids = None,
+    ids_file: Annotated[
+        Path | None, typer.Option("--ids-file", metavar="FILE", help="Token numbers, from a file.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="What to write.  [default: imatrix.gguf]"
+        ),
+    ] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--output-format", help="By default dat for a name in .dat, else gguf."),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            *("--context", "-c"),
+            min=16,
+            max=1 << 24,
+            metavar="N",
+            help="Tokens of a chunk.  [default: 512]",
+        ),
+    ] = None,
+    chunks: Annotated[
+        int | None,
+        typer.Option("--chunks", min=1, metavar="N", help="Chunks of each text at the most."),
+    ] = None,
+    in_file: Annotated[
+        list[Path] | None,
+        typer.Option("--in-file", metavar="FILE", help="A matrix to add; may be repeated."),
+    ] = None,
+    process_output: Annotated[
+        bool, typer.Option("--process-output", help="The output projection, too.")
+    ] = False,
+    parse_special: Annotated[
+        bool, typer.Option("--parse-special", help="Find special tokens in the text.")
+    ] = False,
+    no_ppl: Annotated[bool, typer.Option("--no-ppl", help="No perplexity: a bit faster.")] = False,
+    output_frequency: Annotated[
+        int,
+        typer.Option("--output-frequency", min=1, metavar="N", help="Chunks from save to save."),
+    ] = 1,
+    chunks_at_once: Annotated[
+        int,
+        typer.Option("--chunks-at-once", min=1, max=256, metavar="N", help="Chunks side by side."),
+    ] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run was ended.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Of an importance matrix: a line for each entry.")
+    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an importance matrix of a model and a text, merge some, or show one.
+
+    Of a model: runs the text as llama-imatrix does, and writes what
+    `quantize --imatrix` and llama-quantize read. Of an importance matrix:
+    shows it; with --output writes it anew, those of --in-file added.
+
+    For example: ggufscope imatrix model.gguf --text calibration.txt
+    """
+    from ggufscope.container.target import check_target
+    from ggufscope.measure.calibrating import merge_imatrices
+    from ggufscope.recipes.imatrix_file import is_imatrix
+
+    shows, added = is_imatrix(file), list(in_file or ())
+    for name, given in (
+        *(("--text", text), ("--ids", ids), ("--ids-file", ids_file), ("--chunks", chunks)),
+        *(("--process-output", process_output), ("--resume", resume)),
+    ):
+        if shows and given:
+            raise BadUsage(
+                f"{name} is for a model, and {file} is an importance matrix", hint="name a model"
+            )
+    if every and (not shows or output):
+        raise BadUsage("--all is about an importance matrix that is shown", hint="leave it out")
+    if shows and output is None:
+        if added:
+            raise BadUsage("--in-file adds, and nothing is written", hint="give --output FILE")
+        _show(file, every=every, as_json=as_json)
+        return
+    target = output or DEFAULT_OUTPUT
+    legacy = output_format is Format.DAT or (output_format is None and target.suffix == ".dat")
+    sources = [file, *added, *(text or ()), *([ids_file] if ids_file else [])]
+    check_target(target, overwrite=force or resume, sources=sources)
+    if shows:
+        matrix = merge_imatrices(
+            [file, *added], target, chunk_size=context, legacy=legacy, overwrite=force
+        )
+        _report(matrix, None, None, as_json=as_json)
+        return
+    if resume and legacy:
+        raise BadUsage("a .dat does not say what run it is of", hint="write GGUF, or no --resume")
+    how = {
+        "in_files": added,
+        "legacy": legacy,
+        "perplexity": not no_ppl,
+        "save_every": output_frequency,
+        "batch": chunks_at_once,
+        "resume": resume,
+        "overwrite": force,
+    }
+
+    def calibration(metadata: Mapping[str, Any]) -> Calibration:
+        found = _texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
+        size = context or found.context
+        return replace(found, context=size, chunks=chunks, process_output=process_output)
+
+    _make(file, calibration, target, how, as_json=as_json)
+
+
+def _texts(
+    metadata: Mapping[str, Any],
+    texts: Sequence[Path],
+    ids: str | None,
+    ids_file: Path | None,
+    *,
+    parse_special: bool,
+) -> Calibration:
+    """Return what is to be run, texts first, and the token that each chunk begins with."""
+    from ggufscope.measure.gathering import Calibration
+
+    if not (texts or ids or ids_file):
+        raise BadUsage(
+            "there is no text to run", hint="give --text FILE, or token numbers with --ids-file"
+        )
+    tokenizer = tokenizer_of(metadata, needed=bool(texts))
+    found: list[tuple[str, Sequence[int]]] = []
+    for path in texts:
+        assert tokenizer is not None  # it was needed
+        said = read_text(path, LONGEST_TEXT, "a text to calibrate with").removesuffix("\n")
+        found.append((str(path), tokenizer.encode(said, parse_special=parse_special)))
+    if ids_file is not None:
+        numbers = read_text(ids_file, LONGEST_TEXT, "a list of token numbers")
+        found.append((str(ids_file), parse_ids(numbers, f"{ids_file}")))
+    if ids is not None:
+        found.append(("", parse_ids(ids)))
+    begins = tokenizer is not None and tokenizer.vocabulary.add_bos
+    return Calibration(found, bos=tokenizer.vocabulary.bos if tokenizer and begins else None)
+
+
+def _make(
+    path: Path,
+    calibration: Callable[[Mapping[str, Any]], Calibration],
+    target: Path,
+    how: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Run the texts through a model, and report."""
+    from ggufscope.container.file import open_gguf
+    from ggufscope.forward.transformer import Transformer
+    from ggufscope.measure.calibrating import make_imatrix
+    from ggufscope.model.summary import summarize
+    from ggufscope.report.progress import CommandBar
+
+    with open_gguf(path) as file, naming(file.path):
+        warn_about(file)
+        found = calibration(file.metadata)
+        model = Transformer.of(file, context=found.context)
+        trained = model.hparams.context_length
+        if trained and found.context > trained:
+            warn(f"{path} was made for {trained:,} tokens, and chunks have {found.context:,}")
+        count = len(found.cut())
+        with CommandBar(file.path.name) as bar:
+            advance = bar.phase("gathering", unit="layers")
+
+            def progress(done: Progress) -> None:
+                said = "" if math.isnan(done.perplexity) else f", perplexity {done.perplexity:.4f}"
+                chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
+                advance(done.steps, done.total, chunk + said)
+
+            matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+        file.require_unchanged()
+        _report(matrix, (file.path, summarize(file)), perplexity, as_json=as_json)
+
+
+def _report(
+    matrix: ImportanceMatrix,
+    model: tuple[Path, Summary] | None,
+    perplexity: Perplexity | None,
+    *,
+    as_json: bool,
+) -> None:
+    from ggufscope.measure.importance import coverage_of
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.imatrix.json import made_json
+    from ggufscope.report.imatrix.text import made_views
+
+    if as_json:
+        typer.echo(dumps(made_json(matrix, model, perplexity)))
+    else:
+        print_views(made_views(matrix, coverage_of(matrix), perplexity))
+
+
+def _show(path: Path, *, every: bool, as_json: bool) -> None:
+    from ggufscope.measure.importance import findings_of
+    from ggufscope.recipes.imatrix_file import read_imatrix
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.imatrix.json import findings_json
+    from ggufscope.report.imatrix.text import findings_views
+
+    matrix = read_imatrix(path)
+    matrix.require_numbers()
+    findings = findings_of(matrix)
+    if as_json:
+        typer.echo(dumps(findings_json(matrix, findings)))
+    else:
+        print_views(findings_views(matrix, findings, every=every))

@@ -1,0 +1,197 @@
+"""`ggufscope imatrix`, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ggufscope.cli import app
+from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
+from tests import matrices
+from tests.models.families import SMALL, write
+from tests.slices import write_slice
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "imatrix"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the program in this process; gives the exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        printed = capsys.readouterr()
+        text = "" if "--json" in arguments else printed.out
+        assert all(len(line) <= 80 for line in text.splitlines())
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "text.txt").write_bytes(matrices.TEXT + b"\n")
+    return write(tmp_path / "m.gguf", SMALL["mixtral"])
+
+
+def test_a_matrix_is_made_and_a_model_quantized_with_it(run: Run, model: Path) -> None:
+    code, out, err = run("imatrix", model, "--text", "text.txt", "-c", "32")
+    assert (code, err) == (0, "")
+    *facts, last = out.splitlines()
+    assert facts == [
+        "wrote       imatrix.gguf",
+        "made of     text.txt",
+        "chunks      6 of 32 tokens",
+        "entries     24 matrices",
+        "reached     all of them",
+    ]
+    said = re.fullmatch(
+        r"perplexity  ([\d.]+) ± ([\d.]+), of the second half of each of 6 chunks", last
+    )
+    assert said
+    assert float(said[1]) == pytest.approx(218.5737, rel=1e-4)
+    assert float(said[2]) == pytest.approx(34.0904, rel=1e-4)
+    assert read_imatrix("imatrix.gguf").datasets == ("text.txt",)
+    code, out, _ = run("quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--brief")
+    assert code == 0
+    assert "imatrix  imatrix.gguf, of 6 chunks: 21 of 23 tensors are weighed by it" in out
+    code, out, _ = run(
+        "quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--dry-run", "--json"
+    )
+    told = json.loads(out)["targets"][0]["importance_matrix"]
+    assert told == {
+        "path": "imatrix.gguf",
+        "entries": 24,
+        "chunk_count": 6,
+        "datasets": ["text.txt"],
+    }
+
+
+def test_a_target_is_not_overwritten_unasked(run: Run, model: Path) -> None:
+    make = ("imatrix", model, "--text", "text.txt", "-c", "32")
+    assert run(*make)[0] == 0
+    before = Path("imatrix.gguf").read_bytes()
+    code, _, err = run(*make, "--chunks", "1")
+    assert (code, "exists" in err, Path("imatrix.gguf").read_bytes()) == (2, True, before)
+    assert run(*make, "--chunks", "1", "--force")[0] == 0
+    assert read_imatrix("imatrix.gguf").chunk_count == 1
+    code, _, err = run(*make, "--resume")
+    assert (code, "nothing to resume" in err) == (2, True)
+    code, _, err = run(*make, "-o", model, "--force")
+    assert (code, "a file that is read" in err) == (2, True)
+
+
+def test_ids_are_run_as_they_are(run: Run, model: Path) -> None:
+    ids = [int(each) for each in np.random.default_rng(1).integers(3, 72, 64)]
+    Path("ids.txt").write_text(" ".join(map(str, ids)), encoding="utf-8")
+    run("imatrix", model, "--ids-file", "ids.txt", "-c", "32", "-o", "a.gguf")
+    run("imatrix", model, "--ids", ",".join(map(str, ids)), "-c", "32", "-o", "b.gguf", "--no-ppl")
+    one, other = read_imatrix("a.gguf"), read_imatrix("b.gguf")
+    assert (one.datasets, other.datasets) == (("ids.txt",), ())
+    for name, entry in one.entries.items():
+        assert entry.sums.tobytes() == other.entries[name].sums.tobytes()
+    Path("ids.txt").write_text("1 two", encoding="utf-8")
+    code, _, err = run("imatrix", model, "--ids-file", "ids.txt", "-o", "c.gguf")
+    assert (code, "ids.txt is no list of ids" in err) == (2, True)
+
+
+def test_json_of_what_was_made(run: Run, model: Path) -> None:
+    code, out, _ = run("imatrix", model, "-f", "text.txt", "-c", "32", "--chunks", "2", "--json")
+    told = json.loads(out)
+    assert (code, told["schema"]) == (0, "ggufscope.imatrix-made/1")
+    assert told["model"]["architecture"] == "llama"
+    assert len(told["perplexity"]["so_far"]) == 2
+    assert told["perplexity"]["count"] == 2 * 15
+
+
+@pytest.mark.parametrize("name", ["stories", "mixtral", "qwen2moe", "gemma2"])
+def test_a_matrix_is_shown(name: str, run: Run) -> None:
+    code, out, err = run("imatrix", GOLDEN / f"{name}.gguf", "--all")
+    assert (code, err) == (0, "")
+    assert "made of  text.txt" in out
+    assert ("Vectors that reached each expert" in out) == ("m" in name and name != "gemma2")
+    for heading in ("over the mean of their matrix", "furthest above", "Layers", "Matrices"):
+        assert heading in out
+    code, out, _ = run("imatrix", GOLDEN / f"{name}.gguf", "--json")
+    assert json.loads(out)["schema"] == "ggufscope.imatrix/1"
+
+
+def test_experts_that_were_never_reached_are_named(run: Run) -> None:
+    matrices.CHANGED["experts never reached"](Path("a.gguf"), "mixtral")
+    _, out, _ = run("imatrix", "a.gguf")
+    assert "NOT reached" in out
+    assert "0, 3, 6" in out
+
+
+def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
+    one = GOLDEN / "stories.gguf"
+    assert run("imatrix", one, "-o", "a.dat")[0] == 0
+    assert read_imatrix("a.dat").legacy
+    code, out, _ = run("imatrix", "a.dat", "--in-file", one, "-o", "b.gguf", "-c", "128", "--json")
+    told = json.loads(out)
+    assert (code, told["chunk_count"], told["model"]) == (0, 38, None)
+    code, out, _ = run("imatrix", "a.dat")
+    assert "a.dat, legacy .dat" in out
+    assert run("imatrix", "b.gguf", "-o", "c", "--output-format", "dat")[0] == 0
+    assert read_imatrix("c").legacy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["M"], "there is no text to run"),
+        (["M", "--all"], "--all is about an importance matrix"),
+        (["M", "--text", "short.txt"], "two chunks of 512 are needed"),
+        (["M", "--text", "none.txt"], "no such file"),
+        (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
+        (["M", "--text", "text.txt", "-c", "32", "--in-file", "text.txt"], "no importance matrix"),
+        (["I", "--text", "text.txt"], "--text is for a model"),
+        (["I", "--in-file", "I"], "nothing is written"),
+        (["text.txt"], "no importance matrix"),
+        (["none.gguf"], "no such file"),
+    ],
+)
+def test_what_makes_no_sense_is_said(
+    arguments: list[str], said: str, run: Run, model: Path
+) -> None:
+    Path("short.txt").write_text("!!!", encoding="utf-8")
+    names = {"M": model, "I": GOLDEN / "stories.gguf"}
+    code, out, err = run("imatrix", *(names.get(word, word) for word in arguments))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "hint: " in err
+
+
+def test_a_matrix_from_a_stranger_cannot_write_to_the_terminal(run: Run) -> None:
+    matrix = read_imatrix(GOLDEN / "stories.gguf")
+    sums = {"blk.0.\x1b[31m.weight": np.ones((1, 4), np.float32)}
+    counts = {name: np.ones((1, 1), np.float32) for name in sums}
+    matrices.write(Path("a.gguf"), sums, counts, datasets=["\x1b]0;mine\x07"])
+    for words in (("imatrix", "a.gguf", "--all"), ("imatrix", "a.gguf", "-o", "b.gguf")):
+        code, out, err = run(*words)
+        assert code == 0
+        assert "\x1b" not in out + err
+    write_imatrix(matrix, Path("c.gguf"))
+
+
+def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) -> None:
+    source = write_slice(tmp_path / "s.gguf", "llama-mha")
+    matrices.CHANGED["too long"](Path("a.gguf"), "llama-mha")
+    code, _, err = run("quantize", source, "Q6_K", "--imatrix", "a.gguf")
+    assert (code, "a.gguf has 300 numbers for 'blk.2.ffn_up.weight'" in err) == (2, True)
+    matrices.CHANGED["no layer 1"](Path("a.gguf"), "llama-mha")
+    code, _, err = run("quantize", source, "IQ2_XXS", "--imatrix", "a.gguf")
+    assert code == 2
+    code, _, err = run("quantize", source, "Q6_K", "--exclude-weights", "x")
+    assert (code, "there is no importance matrix" in err) == (2, True)
