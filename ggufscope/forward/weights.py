@@ -197,9 +197,18 @@ class PlannedWeights(View):
     within rows, so quantizing a tile gives the bits that quantizing the whole tensor gives.
     """
 
-    def __init__(self, base: Weights, types: Mapping[str, str]) -> None:
-        """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
+    def __init__(
+        self,
+        base: Weights,
+        types: Mapping[str, str],
+        importance: Mapping[str, Floats] | None = None,
+    ) -> None:
+        """Take the types, and ``importance``: tensor name -> (slices, row), to weigh errors by.
+
+        Raises ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``.
+        """
         super().__init__(base)
+        self._importance = importance or {}
         # A tensor that has the type already is copied by a quantizer, not made again.
         self._types = {
             name: layout_named(type_).name
@@ -207,12 +216,15 @@ class PlannedWeights(View):
             if base.type(name) != layout_named(type_).name
         }
         for name, type_ in self._types.items():
-            _check_makeable(name, base.shape(name), type_)
+            _check_makeable(name, base.shape(name), type_, weighed=name in self._importance)
 
     @classmethod
-    def of(cls, base: Weights, plan: Plan) -> PlannedWeights:
+    def of(
+        cls, base: Weights, plan: Plan, importance: Mapping[str, Floats] | None = None
+    ) -> PlannedWeights:
         """Return the weights as a plan leaves them; a plan that prunes layers has no such view."""
-        return cls(base, {t.source_name: t.target.name for t in plan.tensors if t.converted})
+        types = {t.source_name: t.target.name for t in plan.tensors if t.converted}
+        return cls(base, types, importance)
 
     def type(self, name: str) -> str:
         """Return the type it is left in."""
@@ -222,25 +234,32 @@ class PlannedWeights(View):
         """Return a tensor by its rows."""
         matrix = self._base.matrix(name)
         type_ = self._types.get(name)
-        return _PlannedMatrix(matrix, type_) if type_ else matrix
+        return _PlannedMatrix(matrix, type_, self._importance.get(name)) if type_ else matrix
 
 
 class _PlannedMatrix:
-    def __init__(self, base: Matrix, type_: str) -> None:
+    def __init__(self, base: Matrix, type_: str, importance: Floats | None) -> None:
         self.name = base.name
         self.shape = base.shape
-        self._base, self._layout = base, LAYOUTS[type_]
+        self._base, self._layout, self._importance = base, LAYOUTS[type_], importance
 
     def rows(self, start: int, stop: int) -> Floats:
         return dequantize(*self.blocks(start, stop), threads=1)
 
     def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
-        weights = self._base.rows(start, stop)
-        return quantize(weights, self._layout, threads=1, check_finite=False), self._layout
+        weights, layout = self._base.rows(start, stop), self._layout
+        if self._importance is None:
+            return quantize(weights, layout, threads=1, check_finite=False), layout
+        parts, each = [], self.shape[0] // len(self._importance)  # rows of a slice
+        for first in range(start - start % each, stop, each):
+            part = weights[max(first - start, 0) : first + each - start]
+            weighed = self._importance[first // each]
+            parts.append(quantize(part, layout, importance=weighed, threads=1, check_finite=False))
+        return np.concatenate(parts), layout
 
 
-def _check_makeable(name: str, shape: tuple[int, ...], type_: str) -> None:
-    require_makeable(type_, f"tensor {name!r}")
+def _check_makeable(name: str, shape: tuple[int, ...], type_: str, *, weighed: bool) -> None:
+    require_makeable(type_, f"tensor {name!r}", importance=weighed)
     if _flat(shape)[1] % LAYOUTS[type_].block_length:
         raise TypeDoesNotFit(
             f"tensor {name!r} has rows of {_flat(shape)[1]} weights, which do not divide into "
