@@ -4,9 +4,9 @@
 
     Backward(model, windows).run(tell)
 
-The loss is ``-log p(y)``, summed over the tokens of a window, with labels y that are drawn from the
-model's own softmax. Averaged over such labels, the products of its gradients are the Fisher
-information: how far the logits move, in nats, when the output of a matrix does.
+The gradient begins at the logits as one drawn at random whose products have the mean of those of
+``-log p(y)`` over labels y of the model's own softmax. So what comes back averages to the Fisher
+information: how far predictions move, in nats, when the output of a matrix does.
 
 The way there is an ordinary pass, and what enters each layer goes into a temporary file. On the way
 back a layer is made again from it. So one layer is in memory at a time, and each is read twice.
@@ -54,7 +54,7 @@ class Reached:
     expert: int | None
     """Of a stack, which."""
     draw: int
-    """Which of the labels of each token, from 0."""
+    """Which of the gradients drawn at the logits, from 0."""
 
 
 class Backward:
@@ -68,7 +68,7 @@ class Backward:
         draws: int = 1,
         seed: int = 0,
     ) -> None:
-        """``draws``: labels for each token, each with a way back of its own.
+        """``draws``: gradients at the logits, each with a way back of its own.
 
         Raises what ``Transformer.require_runnable`` does, and ``TooMuchMemory``.
         """
@@ -80,10 +80,10 @@ class Backward:
         self._model = model.with_weights(self._held)
         self._windows = [list(window) for window in windows]
         self._draws = draws
-        self._rng = np.random.default_rng(seed)
         edges = np.cumsum([0, *map(len, windows)])
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         self._tokens = int(edges[-1])
+        self._seed = seed
 
     @property
     def steps(self) -> int:
@@ -152,9 +152,14 @@ class Backward:
             x = np.array(kept[places])
             normed = model.normed(x)
             logits = model.projected(normed)
+            if not np.isfinite(logits).all():
+                raise NonFiniteActivation(
+                    "the logits overflow",
+                    hint="the numbers of this model grow too large to be scored",
+                )
+            shares = ops.softmax(logits.copy())
             for draw in range(self._draws):
-                dy = self._of_labels(logits, places, draw)
-                dy = gradients.soft_cap(dy, logits, cap)
+                dy = gradients.soft_cap(self.at_logits(shares, places, draw), logits, cap)
                 tell(Reached(matrix.name, places, normed, None, dy, None, draw))
                 inner = gradients.linear(dy, matrix)
                 if model.graph.norm == "rms":
@@ -165,22 +170,18 @@ class Backward:
                     found[draw, places] = gradients.layer_norm(inner, x, scale, epsilon)
         return found
 
-    def _of_labels(self, logits: Floats, places: Places, draw: int) -> Floats:
-        """logits (T, V) -> the gradient of -log p(y)."""
-        if not np.isfinite(logits).all():
-            raise NonFiniteActivation(
-                "the logits overflow", hint="the numbers of this model grow too large to be scored"
-            )
-        dy = ops.softmax(logits.copy())
-        dy[np.arange(len(dy)), self.labels(dy, places, draw)] -= 1
-        return dy
+    def at_logits(self, shares: Floats, places: Places, draw: int) -> Floats:
+        """shares (T, V) of the tokens at ``places`` -> a random gradient of each one's logits.
 
-    def labels(self, shares: Floats, places: Places, draw: int) -> Places:
-        """shares (T, V) of the tokens at ``places`` -> y (T,), drawn from them."""
-        sums = np.cumsum(shares, axis=1, dtype=np.float64)
-        drawn = self._rng.random((len(shares), 1)) * sums[:, -1:]
-        found: Places = np.minimum((sums < drawn).sum(axis=1), shares.shape[1] - 1)
-        return found
+        Its mean is 0, and the mean of its products diag(p) - p p^T, the Fisher information, as of
+        the gradients of ``-log p(y)`` over labels y drawn from p. But no rare label with a large
+        gradient has to be met: with z of random signs it is sqrt(p) z - p (sqrt(p) . z).
+        """
+        rng = np.random.default_rng((self._seed, draw, int(places[0])))
+        signs = rng.integers(0, 2, shares.shape, np.int8) * 2 - 1
+        dy: Floats = np.sqrt(shares) * signs
+        dy -= shares * dy.sum(axis=1, keepdims=True)
+        return dy
 
     def _layer(
         self,

@@ -1,7 +1,7 @@
 """What a type for a tensor costs, in nats, for all tensors and types in one pass there and back.
 
-With g the gradient of ``-log p(y)`` at a matrix's output, labels drawn from the model itself, and
-d the error that a type makes in that output, ``1/2 E[(g d)^2]``, summed over outputs, is the KL
+With g a gradient at a matrix's output, as ``Backward`` draws it from the model's own predictions,
+and d the error that a type makes in that output, ``1/2 E[(g d)^2]``, summed over outputs, is the KL
 divergence that this one change will cause: the Fisher information in second order, of which the
 products between outputs are left out. Costs add up while each is small.
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Places
 from ggufscope.blocks.codec import dequantize, quantize
-from ggufscope.errors import NonFiniteActivation
+from ggufscope.errors import BadUsage, NonFiniteActivation
 from ggufscope.forward.backward import Backward, Reached
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Weights, tile_rows
@@ -252,3 +252,29 @@ def of_importance(importance: Mapping[str, Floats]) -> str:
         digest.update(name.encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(importance[name]).tobytes())
     return digest.hexdigest()
+
+
+def require_fits(
+    known: Sensitivities,
+    weights: Weights,
+    windows: Sequence[Sequence[int]],
+    types: Mapping[str, Sequence[str]],
+    importance: Mapping[str, Floats],
+) -> None:
+    """Raise ``BadUsage`` where sensitivities are not of this model, this text or these types."""
+    for what, mine, its in (
+        ("another model", known.model, of_model(weights)),
+        ("another text, or one cut otherwise", known.text, of_windows(windows)),
+        ("another importance matrix, or none", known.importance, of_importance(importance)),
+    ):
+        if mine != its:
+            raise BadUsage(
+                f"the sensitivities are of {what}", hint="measure anew: name another file for them"
+            )
+    for tensor, wanted in types.items():
+        lacking = [type_ for type_ in wanted if type_ not in known.costs.get(tensor, {})]
+        if lacking:
+            raise BadUsage(
+                f"the sensitivities do not say what {lacking[0]} costs {tensor!r}",
+                hint="measure anew with all --types: name another file for them",
+            )

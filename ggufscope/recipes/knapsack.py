@@ -10,7 +10,7 @@ choice can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import gcd
 from typing import Final, NamedTuple
@@ -59,6 +59,16 @@ class Knapsack:
         self._groups = [list(group) for group in groups]
         self._useful = [_undominated(group) for group in self._groups]
         self._least = [group[ways[0]].nbytes for group, ways in self._pairs()]
+        self._unit = (
+            gcd(
+                *(
+                    group[way].nbytes - least
+                    for (group, ways), least in zip(self._pairs(), self._least, strict=True)
+                    for way in ways
+                )
+            )
+            or 1
+        )
         self.steps = self._walk()
         """The frontier: from the smallest choice on, the steps that gain most for their bytes."""
 
@@ -76,7 +86,8 @@ class Knapsack:
         walked = max((s for s in self.steps if s.nbytes <= budget), key=lambda step: step.nbytes)
         # Rounded up to a coarse unit, the table may miss more than the walk does.
         both = self._read(taken, len(best) - 1, unit), self._items_of(walked)
-        return min((self._filled(items, budget) for items in both), key=lambda found: found.cost)
+        found = min((self._filled(items, budget) for items in both), key=lambda found: found.cost)
+        return replace(found, bound=found.cost) if unit == self._unit else found
 
     def smallest(self, cost: float) -> Selection | None:
         """Return the smallest choice that costs no more; None where every one does."""
@@ -99,15 +110,15 @@ class Knapsack:
             [group[way].nbytes - least for way in ways]
             for (group, ways), least in zip(self._pairs(), self._least, strict=True)
         ]
-        unit = gcd(*(each for sizes in extra for each in sizes)) or 1
+        unit = self._unit
         room = min(room, sum(sizes[-1] for sizes in extra))
         unit *= -(-(room // unit + 1) * max(1, len(extra)) // _CELLS)
         units = room // unit + 1
-        best = np.zeros(units)
-        taken = []
+        best: Doubles = np.zeros(units)
+        taken: list[Bytes] = []
         for (group, ways), sizes in zip(self._pairs(), extra, strict=True):
-            costs = np.full(units, np.inf)
-            choice = np.zeros(units, np.uint8)
+            costs: Doubles = np.full(units, np.inf)
+            choice: Bytes = np.zeros(units, np.uint8)
             for number, (way, size) in enumerate(zip(ways, sizes, strict=True)):
                 offset = -(-size // unit)
                 if offset < units:

@@ -163,7 +163,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
-    matrix = _imatrix(request)
+    matrix = imatrix_of(request)
     overrides, options = request.overrides, request.options
     if matrix is not None:
         own = matrix.keys()  # set after what the user sets, and so at the end
@@ -200,7 +200,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
         return Prepared(file, tuple(targets.values()), request.overwrite, matrix)
 
 
-def _imatrix(request: Request) -> ImportanceMatrix | None:
+def imatrix_of(request: Request) -> ImportanceMatrix | None:
     """Return the matrix that is asked for, or None where nothing is left of it."""
     if request.imatrix is None:
         if request.include_weights or request.exclude_weights:

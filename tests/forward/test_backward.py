@@ -26,12 +26,12 @@ from tests.models.families import SMALL, Small
 
 
 class Labelled(Backward):
-    """With labels that are given, as PyTorch's were."""
+    """With the gradients of labels that are given, as PyTorch's were."""
 
-    def labels(self, shares: Floats, places: Places, draw: int) -> Places:
-        every = np.concatenate(labels())
-        found: Places = every[places]
-        return found
+    def at_logits(self, shares: Floats, places: Places, draw: int) -> Floats:
+        dy = shares.copy()
+        dy[np.arange(len(dy)), np.concatenate(labels())[places]] -= 1
+        return dy
 
 
 def gathered(model: Transformer, **options: Any) -> list[Reached]:
@@ -115,7 +115,7 @@ def test_what_enters_a_matrix_comes_with_the_gradient() -> None:
     assert found.keys() == names
 
 
-def test_labels_are_drawn_from_the_model_and_a_seed_draws_the_same() -> None:
+def test_a_seed_draws_the_same_again() -> None:
     model = of_arrays(SMALL["llama-gqa"])
 
     def drawn(seed: int, draws: int = 1) -> list[Floats]:
@@ -126,14 +126,21 @@ def test_labels_are_drawn_from_the_model_and_a_seed_draws_the_same() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(drawn(1), drawn(1), strict=True))
     assert not np.array_equal(drawn(1)[0], drawn(2)[0])
     assert len(drawn(1, draws=3)) == 3 * len(drawn(1))
-    shares = np.array([[0.2, 0.0, 0.5, 0.3]] * 20000, np.float32)
-    labels = Backward(model, windows()).labels(shares, np.arange(len(shares)), 0)
-    counts = np.bincount(labels, minlength=4) / len(labels)
-    np.testing.assert_allclose(counts, shares[0], atol=0.015)
-    assert counts[1] == 0
 
 
-def test_over_labels_of_its_own_the_mean_gradient_is_nothing() -> None:
+def test_products_at_the_logits_average_to_the_fisher_information() -> None:
+    """As those of -log p(y) do, over labels drawn from p."""
+    row = np.array([0.2, 0.0, 0.5, 0.299, 0.001], np.float32)
+    back = Backward(of_arrays(SMALL["llama-gqa"]), windows())
+    dy = back.at_logits(np.tile(row, (40_000, 1)), np.arange(40_000), 0).astype(np.float64)
+    np.testing.assert_allclose(dy.mean(axis=0), 0, atol=0.01)
+    fisher = np.diag(row) - np.outer(row, row)
+    np.testing.assert_allclose(dy.T @ dy / len(dy), fisher, atol=0.004)
+    sure = back.at_logits(np.eye(5, dtype=np.float32), np.arange(5), 0)
+    assert not sure.any()  # nothing is learnt where there is no doubt
+
+
+def test_over_many_draws_the_mean_gradient_is_nothing() -> None:
     model = of_arrays(SMALL["llama-mqa"])
     total: defaultdict[str, Any] = defaultdict(float)
     spread: defaultdict[str, Any] = defaultdict(float)
