@@ -29,6 +29,7 @@ from ggufscope.measure.windows import Halves
 from ggufscope.recipes.importance import ImportanceMatrix
 from ggufscope.recipes.knapsack import Item, Knapsack, Selection
 from ggufscope.recipes.metadata import overridden
+from ggufscope.recipes.mixes import mix_named
 from ggufscope.recipes.options import DEFAULTS, PlanOptions, TypeRule
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Request, outlook
@@ -84,8 +85,8 @@ class Tried:
     plan: Plan
     nbytes: int
     """Of the file."""
-    predicted: float | None
-    """Nats, by the sensitivities; None where a type was not measured."""
+    predicted: float
+    """Nats, by the sensitivities."""
     divergence: Divergence
 
 
@@ -96,7 +97,7 @@ class Tailored:
     wish: Wish
     choice: Tried
     preset: Tried | None
-    """The largest preset that fits as well; None where none does."""
+    """The largest preset of these types that fits as well; None where none does."""
     kept: Literal["choice", "preset"]
     selection: Selection
     ways: Mapping[str, tuple[Way, ...]]
@@ -174,6 +175,7 @@ class _Tailor:
         self._base = first.plan
         self._importance = self._weights_of(self._base)
         self._types = choices(self._base, wish.types, wish.floor, frozenset(self._importance))
+        self._rivals = [size for size in self._presets if self._allows(size.plan)]
         smallest = {name: types[0] for name, types in self._types.items()}
         self._of(smallest, first.preset).require_runnable()  # said before any work
 
@@ -206,7 +208,7 @@ class _Tailor:
             selection, choice, preset = self._within(knapsack)
         else:
             selection, choice, preset = self._no_further(knapsack, self._wish.kl)
-        beaten = preset is not None and preset.divergence.mean < choice.divergence.mean
+        beaten = preset is not None and preset.divergence.nats < choice.divergence.nats
         rest = self._overhead()
         return Tailored(
             wish=self._wish,
@@ -233,7 +235,7 @@ class _Tailor:
                 hint="ask for more, or allow smaller --types",
             )
         plan = self._plan(selection)
-        preset = next((size for size in self._presets if self._fits(size)), None)
+        preset = next((size for size in self._rivals if self._fits(size)), None)
         return selection, *self._try(plan, preset)
 
     def _no_further(self, knapsack: Knapsack, kl: float) -> tuple[Selection, Tried, Tried | None]:
@@ -245,11 +247,11 @@ class _Tailor:
                 break
             plan = self._plan(selection)
             nbytes = self._nbytes(plan)
-            preset = next((size for size in self._presets if size.weighs <= nbytes), None)
+            preset = next((size for size in self._rivals if size.weighs <= nbytes), None)
             choice, against = self._try(plan, preset)
-            if choice.divergence.mean <= kl:
+            if choice.divergence.nats <= kl:
                 return selection, choice, against
-            limit *= min(0.9, 0.95 * kl / choice.divergence.mean)
+            limit *= min(0.9, 0.95 * kl / choice.divergence.nats)
         raise BadUsage(
             f"no choice of these types diverges by {kl:g} nats or less",
             hint="ask for less, or allow larger --types",
@@ -273,12 +275,13 @@ class _Tailor:
         return tried[0], tried[1] if size else None
 
     def _plan(self, selection: Selection) -> Plan:
-        """Return the plan of a selection, in the preset that is nearest in size."""
+        """Return the plan of a selection, in the preset of one of its types nearest in size."""
         pairs = zip(self._ways.items(), selection.items, strict=True)
         types = {name: ways[at].type for (name, ways), at in pairs}
-        made = self._base
+        made, used = self._base, {LAYOUTS[type_] for type_ in types.values()}
+        named = [size for size in self._presets if mix_named(size.preset).type in used]
         for _ in range(2):
-            nearest = min(self._presets, key=lambda size: abs(size.nbytes - made.nbytes))
+            nearest = min(named or self._presets, key=lambda size: abs(size.nbytes - made.nbytes))
             made = self._of(types, nearest.preset)
         return made
 
@@ -286,6 +289,13 @@ class _Tailor:
         metadata = overridden(self._file.metadata, self._wish.overrides)
         tensors = self._file.tensors.values()
         return tailored(tensors, metadata, preset, self._options, types)
+
+    def _allows(self, plan: Plan) -> bool:
+        """Whether a plan has only types that may be chosen."""
+        types = self._types
+        return all(
+            t.target.name in types[t.source_name] for t in plan.tensors if t.source_name in types
+        )
 
     def _budget(self) -> int:
         """Return what is left for the free tensors, padded or not as they are counted."""
@@ -332,15 +342,12 @@ class _Tailor:
         n_elements = next(t.n_elements for t in self._base.tensors if t.source_name == name)
         return LAYOUTS[type_].row_bytes(n_elements)
 
-    def _predicted(self, plan: Plan) -> float | None:
-        total = 0.0
-        for tensor in plan.tensors:
-            if tensor.source_name in self._ways and tensor.converted:
-                cost = self._known.costs[tensor.source_name].get(tensor.target.name)
-                if cost is None:
-                    return None
-                total += cost
-        return total
+    def _predicted(self, plan: Plan) -> float:
+        return sum(
+            self._known.costs[t.source_name][t.target.name]
+            for t in plan.tensors
+            if t.source_name in self._ways
+        )
 
     def _weights_of(self, plan: Plan) -> dict[str, Floats]:
         if self._imatrix is None:

@@ -30,8 +30,8 @@ class Divergence:
     """(tokens,)."""
 
     @property
-    def mean(self) -> float:
-        """Over all tokens."""
+    def nats(self) -> float:
+        """The mean over all tokens."""
         return float(self.each.mean())
 
     @property

@@ -7,7 +7,7 @@ middle, what is measured are the sensitivities of another model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,12 +31,26 @@ class Halves:
 def halves(text: str, encode: Encode, *, length: int, tokens: int) -> Halves:
     """Cut a text into windows of ``length`` tokens at the most, and deal them out in turn.
 
-    Each half gets ``tokens`` at the most, so that a long text is not read to its end. Raises
-    ``TooFewTokens`` where there are not two windows.
+    Each half gets ``tokens`` at the most, so that a long text is not read to its end. The windows
+    of a short text are shorter. Raises ``TooFewTokens`` where there are not two.
     """
+    while length >= _LEAST:
+        sides = _dealt(windows(text, encode, length), tokens)
+        if all(sides):
+            return Halves(tuple(sides[0]), tuple(sides[1]))
+        length //= 2  # all of a short text may be in one window
+    raise TooFewTokens(
+        "the text is too short: one part of it is to choose by, another to verify with",
+        hint=f"give two paragraphs of {_LEAST} tokens at the least; thousands are better",
+    )
+
+
+def _dealt(
+    found: Iterable[tuple[int, ...]], tokens: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     sides: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = ([], [])
     left = [tokens, tokens]
-    for number, window in enumerate(windows(text, encode, length)):
+    for number, window in enumerate(found):
         side = number % 2
         cut = window[: left[side]]
         if len(cut) >= _LEAST:
@@ -44,12 +58,7 @@ def halves(text: str, encode: Encode, *, length: int, tokens: int) -> Halves:
             left[side] -= len(cut)
         if max(left) < _LEAST:
             break
-    if not all(sides):
-        raise TooFewTokens(
-            "the text is too short: one part of it is to choose by, another to verify with",
-            hint=f"give two paragraphs of {_LEAST} tokens at the least; thousands are better",
-        )
-    return Halves(tuple(sides[0]), tuple(sides[1]))
+    return sides
 
 
 def windows(text: str, encode: Encode, length: int) -> Iterator[tuple[int, ...]]:

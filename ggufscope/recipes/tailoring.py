@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ggufscope.blocks.codec import require_makeable
 from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.errors import BadUsage, GGUFScopeError
 from ggufscope.recipes.categories import fitting, needs_importance
+from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.options import PlanOptions, TypeRule
 from ggufscope.recipes.plan import Plan, PlannedTensor, TensorLike, plan
 

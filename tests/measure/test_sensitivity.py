@@ -141,7 +141,7 @@ def test_what_is_predicted_is_what_is_measured(
         changes = [dict([every[at]]) for at in sorted(drawn)]
         changes += [dict.fromkeys(free, type_) for type_ in types]
         views = [PlannedWeights(model.weights, change) for change in changes]
-        measured = np.array([each.mean for each in divergences(model, views, stories)])
+        measured = np.array([each.nats for each in divergences(model, views, stories)])
     predicted = np.array(
         [sum(found.costs[name][type_] for name, type_ in change.items()) for change in changes]
     )

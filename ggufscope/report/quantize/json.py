@@ -30,7 +30,7 @@ def _chosen(found: Tailored) -> dict[str, Any]:
     known = found.sensitivities
     return {
         "kept": found.kept,
-        "mix": _tried(found.choice),
+        "choice": _tried(found.choice),
         "preset": None if found.preset is None else _tried(found.preset),
         "least_possible": found.selection.bound,
         "chosen_by": pick(known, "tokens windows draws seed"),
@@ -50,7 +50,7 @@ def _tried(tried: Tried) -> dict[str, Any]:
         "nbytes": tried.nbytes,
         "bits_per_weight": tried.plan.bits_per_weight,
         "predicted": tried.predicted,
-        "kl_divergence": tried.divergence.mean,
+        "kl_divergence": tried.divergence.nats,
         "kl_divergence_error": tried.divergence.error,
         "types": {
             tensor.name: tensor.target.name for tensor in tried.plan.tensors if tensor.converted

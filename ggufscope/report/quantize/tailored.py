@@ -84,17 +84,20 @@ def _row(tried: Tried) -> tuple[str, ...]:
         tried.name,
         size(tried.nbytes),
         f"{tried.plan.bits_per_weight:.2f}",
-        "-" if tried.predicted is None else small(tried.predicted),
-        small(tried.divergence.mean),
+        small(tried.predicted),
+        small(tried.divergence.nats),
         small(tried.divergence.error),
     )
 
 
 def _verdict(found: Tailored) -> str:
     if found.preset is None:
-        return f"No preset is as small. Verified on {found.tokens:,} tokens not used to choose."
+        return (
+            "No preset of these types is as small. "
+            f"Verified on {found.tokens:,} tokens not used to choose."
+        )
     gain, error = found.choice.divergence.less_than(found.preset.divergence)
-    ratio = 1 - found.choice.divergence.mean / max(found.preset.divergence.mean, 1e-300)
+    ratio = 1 - found.choice.divergence.nats / max(found.preset.divergence.nats, 1e-300)
     said = (
         f"{percent(ratio)} less than {found.preset.name}"
         if gain >= 0
