@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ggufscope.container.writer import GGUFWriter as GGUFWriter
     from ggufscope.container.writer import TensorSpec as TensorSpec
     from ggufscope.errors import GGUFScopeError as GGUFScopeError
+    from ggufscope.forward.backward import Backward as Backward
     from ggufscope.forward.cache import KVCache as KVCache
     from ggufscope.forward.held import LayerWeights as LayerWeights
     from ggufscope.forward.trace import Trace as Trace
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from ggufscope.measure.evaluate import evaluate as evaluate
     from ggufscope.measure.explaining import explain as explain
     from ggufscope.measure.gathering import Calibration as Calibration
+    from ggufscope.measure.tailor import Wish as Wish
+    from ggufscope.measure.tailor import tailor as tailor
+    from ggufscope.measure.windows import halves as halves
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
     from ggufscope.model.roles import role_of as role_of
@@ -72,6 +76,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Backward": "forward.backward",
     "Calibration": "measure.gathering",
     "CheckOptions": "checking.check",
     "Checked": "checking.findings",
@@ -100,6 +105,7 @@ _HOMES = {
     "Transformer": "forward.transformer",
     "Value": "container.values",
     "ValueType": "container.value_types",
+    "Wish": "measure.tailor",
     "anatomy_of": "model.anatomy.build",
     "check": "checking.check",
     "compare": "measure.compare",
@@ -108,6 +114,7 @@ _HOMES = {
     "edit_model": "recipes.edits",
     "evaluate": "measure.evaluate",
     "explain": "measure.explaining",
+    "halves": "measure.windows",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "make_imatrix": "measure.calibrating",
@@ -126,6 +133,7 @@ _HOMES = {
     "run_edit": "recipes.edits",
     "shape_named": "sizing.names",
     "summarize": "model.summary",
+    "tailor": "measure.tailor",
     "write_imatrix": "recipes.imatrix_file",
 }
 

@@ -18,6 +18,7 @@ from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
     from ggufscope.blocks.layouts import Layout
+    from ggufscope.measure.tailor import Tailored
     from ggufscope.recipes.options import TypeRule
     from ggufscope.recipes.request import Request, Target
 
@@ -112,6 +113,54 @@ def quantize_command(
         list[str] | None,
         typer.Option("--exclude-weights", metavar="NAME", help="Do not use it for these tensors."),
     ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(
+            "--target-size", metavar="SIZE", help="Choose types by measurement: 4GiB at most."
+        ),
+    ] = None,
+    target_bpw: Annotated[
+        float | None,
+        typer.Option("--target-bpw", metavar="BITS", help="The same, by bits per weight."),
+    ] = None,
+    target_kl: Annotated[
+        float | None,
+        typer.Option("--target-kl", metavar="NATS", help="The smallest that diverges no more."),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", "-f", metavar="FILE", help="What to choose and to verify by."),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens",
+            min=16,
+            max=1 << 24,
+            metavar="N",
+            help="To choose by, and as many to verify.  [default: 2048]",
+        ),
+    ] = None,
+    floor: Annotated[
+        str | None,
+        typer.Option(
+            "--floor",
+            metavar="TYPE",
+            help="No tensor gets fewer bits.",
+            autocompletion=completion.types,
+        ),
+    ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        typer.Option("--sensitivities", metavar="FILE", help="Keep what was measured; reuse it."),
+    ] = None,
+    write_types: Annotated[
+        Path | None,
+        typer.Option("--write-types", metavar="FILE", help="The choice, as --tensor-type-file."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What a step up or down would cost, by tensor.")
+    ] = False,
     threads: Threads = None,
     max_buffer_size: Annotated[
         str | None,
@@ -127,8 +176,12 @@ def quantize_command(
     TARGET defaults to the source's name with the type in it. Several types in
     one run read and decode the source once.
 
+    With --target-size, --target-bpw or --target-kl the type of each tensor is
+    chosen by what it costs on a text, of --types, and tried on another text.
+
     For example: ggufscope quantize model-f16.gguf --type Q8_0 --type Q4_K_M
     """
+    from ggufscope.cli.tailor import Aim, tailor_request
     from ggufscope.recipes.metadata import parse_overrides
     from ggufscope.recipes.options import PlanOptions, parse_layers
     from ggufscope.recipes.request import Request
@@ -143,9 +196,17 @@ def quantize_command(
         prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         keep_split=keep_split,
     )
+    aim = Aim(
+        *(target_size, target_bpw, target_kl, text, sensitivities, tokens),
+        types=tuple(split_types(types)),
+        floor=floor,
+        recipe=write_types,
+        explain=explain,
+    )
+    words = target_and_type or []
     request = Request(
         source,
-        _targets(target_and_type or [], split_types(types), output_dir),
+        {} if aim.given else _targets(words, split_types(types), output_dir),
         options=options,
         overrides=parse_overrides(override_kv or []),
         split_max_size=parse_size_if(split_max_size, "--split-max-size", "a shard"),
@@ -156,7 +217,20 @@ def quantize_command(
         exclude_weights=tuple(exclude_weights or ()),
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
-    _carry_out(request, threads, buffer_bytes, dry_run=dry_run, brief=brief, as_json=as_json)
+    require_one_form(as_json=as_json, brief=brief)
+    chosen = None
+    if aim.given:
+        request, chosen = tailor_request(request, aim, words, force=force)
+    _carry_out(
+        request,
+        threads,
+        buffer_bytes,
+        dry_run=dry_run,
+        brief=brief,
+        as_json=as_json,
+        chosen=chosen,
+        explain=explain,
+    )
 
 
 def dequantize_command(
@@ -193,6 +267,8 @@ def _carry_out(
     dry_run: bool,
     brief: bool,
     as_json: bool,
+    chosen: Tailored | None = None,
+    explain: bool = False,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
     from ggufscope.model.file_types import file_type_name
@@ -201,6 +277,7 @@ def _carry_out(
     from ggufscope.report.as_json import dumps
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.quantize.json import targets_json
+    from ggufscope.report.quantize.tailored import tailored_views
     from ggufscope.report.quantize.text import target_views
 
     require_one_form(as_json=as_json, brief=brief)
@@ -218,8 +295,11 @@ def _carry_out(
                 warn=warn,
             )
     if as_json:
-        typer.echo(dumps(targets_json(targets, dry_run=dry_run)))
+        typer.echo(dumps(targets_json(targets, chosen, dry_run=dry_run)))
     else:
+        if chosen is not None:
+            print_views(tailored_views(chosen, brief=brief, explain=explain))
+            brief = True  # its tensors are told of above
         file_type = file_type_name(prepared.source.metadata.get("general.file_type"))
         print_views(target_views(targets, file_type, brief=brief))
 

@@ -15,6 +15,10 @@ def _no_cap(_: HParams) -> float | None:
     return None
 
 
+def _by_head_size(block: Block) -> tuple[float, float | None]:
+    return block.heads.size**-0.5, None
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """One architecture."""
@@ -31,3 +35,7 @@ class Graph:
     """Whether RoPE's scaling holds in windowed layers, too."""
     logit_cap: Callable[[HParams], float | None] = _no_cap
     """What the logits are soft-capped by."""
+    scores: Callable[[Block], tuple[float, float | None]] = _by_head_size
+    """What queries are scaled by before they meet the keys, and what caps the scores then."""
+    experts_normalized: bool = True
+    """Whether the weights of a token's experts are made to sum to 1."""

@@ -151,21 +151,27 @@ class Transformer:
             return self._logits(x, trace)
 
     def _logits(self, x: Floats, trace: Trace) -> Floats:
-        hparams, weights = self.hparams, self.weights
-        scale = weights.vector("output_norm.weight")
-        if self.graph.norm == "rms":
-            x = ops.rms_norm(x, scale, hparams.layer_norm_rms_epsilon or 0.0)
-        else:
-            bias = self._bias("output_norm")
-            x = ops.layer_norm(x, scale, bias, hparams.layer_norm_epsilon or 0.0)
+        x = self.normed(x)
         trace.put("result_norm", None, x)
-        tied = "output.weight" not in weights
-        matrix = weights.matrix("token_embd.weight" if tied else "output.weight")
-        trace.enter(matrix.name, x)
-        logits = ops.linear(x, matrix, self._bias("output"))
-        logits = ops.soft_cap(logits, self.graph.logit_cap(hparams))
+        logits = self.projected(x, trace=trace)
         trace.put("result_output", None, logits)
         return logits
+
+    def normed(self, x: Floats) -> Floats:
+        """x (T, E) as it leaves the last layer -> ``result_norm`` (T, E)."""
+        hparams, scale = self.hparams, self.weights.vector("output_norm.weight")
+        if self.graph.norm == "rms":
+            return ops.rms_norm(x, scale, hparams.layer_norm_rms_epsilon or 0.0)
+        bias = self._bias("output_norm")
+        return ops.layer_norm(x, scale, bias, hparams.layer_norm_epsilon or 0.0)
+
+    def projected(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
+        """``result_norm`` (T, E) -> logits (T, V)."""
+        tied = "output.weight" not in self.weights
+        matrix = self.weights.matrix("token_embd.weight" if tied else "output.weight")
+        trace.enter(matrix.name, x)
+        logits = ops.linear(x, matrix, self._bias("output"))
+        return ops.soft_cap(logits, self.graph.logit_cap(self.hparams))
 
     def block(self, layer: int, *, trace: Trace = NOTHING, cache: KVCache | None = None) -> Block:
         """Return one layer of one pass."""

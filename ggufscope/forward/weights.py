@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
@@ -204,11 +203,14 @@ class PlannedWeights(View):
         self,
         base: Weights,
         types: Mapping[str, str],
-        importance: Mapping[str, Floats] = MappingProxyType({}),
+        importance: Mapping[str, Floats] | None = None,
     ) -> None:
-        """Raise ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``."""
+        """Take the types, and ``importance``: tensor name -> (slices, row), to weigh errors by.
+
+        Raises ``NotInModel``, ``UnknownType``, ``NotConvertible`` or ``TypeDoesNotFit``.
+        """
         super().__init__(base)
-        self._importance = importance
+        self._importance = importance or {}
         # A tensor that has the type already is copied by a quantizer, not made again.
         self._types = {
             name: layout_named(type_).name
@@ -216,12 +218,15 @@ class PlannedWeights(View):
             if base.type(name) != layout_named(type_).name
         }
         for name, type_ in self._types.items():
-            _check_makeable(name, base.shape(name), type_, weighed=name in importance)
+            _check_makeable(name, base.shape(name), type_, weighed=name in self._importance)
 
     @classmethod
-    def of(cls, base: Weights, plan: Plan) -> PlannedWeights:
+    def of(
+        cls, base: Weights, plan: Plan, importance: Mapping[str, Floats] | None = None
+    ) -> PlannedWeights:
         """Return the weights as a plan leaves them; a plan that prunes layers has no such view."""
-        return cls(base, {t.source_name: t.target.name for t in plan.tensors if t.converted})
+        types = {t.source_name: t.target.name for t in plan.tensors if t.converted}
+        return cls(base, types, importance)
 
     def type(self, name: str) -> str:
         """Return the type it is left in."""

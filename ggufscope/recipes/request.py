@@ -151,7 +151,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
-    matrix = _imatrix(request, warn)
+    matrix = imatrix_of(request, warn)
     overrides, options = request.overrides, request.options
     if matrix is not None:
         own = matrix.keys()  # set after what the user sets, and so at the end
@@ -188,7 +188,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
         return Prepared(file, tuple(targets.values()), request.overwrite, matrix)
 
 
-def _imatrix(request: Request, warn: Warn) -> ImportanceMatrix | None:
+def imatrix_of(request: Request, warn: Warn = lambda _: None) -> ImportanceMatrix | None:
     """Return the matrix that is asked for, or None where nothing is left of it."""
     if request.imatrix is None:
         if request.include_weights or request.exclude_weights:

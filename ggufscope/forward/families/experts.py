@@ -23,5 +23,5 @@ def qwen2moe(block: Block, x: Floats) -> Floats:
     return block.tap("l_out", added + x)
 
 
-QWEN2MOE: Final = Graph(qwen2moe)
+QWEN2MOE: Final = Graph(qwen2moe, experts_normalized=False)
 QWEN3MOE: Final = Graph(llama.layer)

@@ -37,6 +37,13 @@ def layer(block: Block, x: Floats) -> Floats:
 
 def _attend(block: Block, x: Floats) -> Floats:
     q, k, v = llama.queries_keys_values(block, x)
+    scale, cap = _scores(block)
+    # The queries are scaled here, before the cap; llama.cpp's scale of the scores comes after it.
+    return block.attention(block.scaled(q, scale), k, v, scale=1.0, cap=cap)
+
+
+def _scores(block: Block) -> tuple[float, float | None]:
+    """Return the scale of the queries, and the cap of the scores."""
     hparams = block.hparams
     shared = block.heads.size
     if hparams.block_count == _LAYERS_OF_27B.get(hparams.architecture):
@@ -45,8 +52,7 @@ def _attend(block: Block, x: Floats) -> Floats:
     if hparams.architecture == "gemma2":
         said = hparams.attn_logit_softcapping
         cap = _SCORE_CAP if said is None else said
-    # The queries are scaled here, before the cap; llama.cpp's scale of the scores comes after it.
-    return block.attention(block.scaled(q, shared**-0.5), k, v, scale=1.0, cap=cap)
+    return shared**-0.5, cap
 
 
 def _cap2(hparams: HParams) -> float | None:
@@ -58,12 +64,13 @@ def _cap3(hparams: HParams) -> float | None:
     return hparams.final_logit_softcapping
 
 
-GEMMA: Final = Graph(layer, scaled_embedding=True)
-GEMMA2: Final = Graph(layer, scaled_embedding=True, logit_cap=_cap2)
+GEMMA: Final = Graph(layer, scaled_embedding=True, scores=_scores)
+GEMMA2: Final = Graph(layer, scaled_embedding=True, logit_cap=_cap2, scores=_scores)
 GEMMA3: Final = Graph(
     layer,
     scaled_embedding=True,
     window_base=10000.0,
     window_stretched=False,
     logit_cap=_cap3,
+    scores=_scores,
 )

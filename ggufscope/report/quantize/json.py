@@ -5,16 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ggufscope.measure.tailor import Tailored, Tried
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Target
+from ggufscope.report.as_json import pick
 
 SCHEMA: Final = "ggufscope.quantize/2"
 
 
-def targets_json(targets: Iterable[Target], *, dry_run: bool) -> dict[str, Any]:
-    """Return what was prepared, or what became of it."""
-    return {"schema": SCHEMA, "dry_run": dry_run, "targets": [_target(each) for each in targets]}
+def targets_json(
+    targets: Iterable[Target], chosen: Tailored | None = None, *, dry_run: bool
+) -> dict[str, Any]:
+    """Return what was prepared, or what became of it; and how its types were chosen."""
+    return {
+        "schema": SCHEMA,
+        "dry_run": dry_run,
+        "targets": [_target(each) for each in targets],
+        "chosen": None if chosen is None else _chosen(chosen),
+    }
+
+
+def _chosen(found: Tailored) -> dict[str, Any]:
+    known = found.sensitivities
+    return {
+        "kept": found.kept,
+        "choice": _tried(found.choice),
+        "preset": None if found.preset is None else _tried(found.preset),
+        "least_possible": found.selection.bound,
+        "chosen_by": pick(known, "tokens windows draws seed"),
+        "verified_with": {"tokens": found.tokens},
+        "unreached_experts": dict(known.unreached),
+        "tensors": {
+            name: [pick(way, "type nbytes cost") for way in ways]
+            for name, ways in found.ways.items()
+        },
+        "frontier": [{"nbytes": nbytes, "cost": cost} for nbytes, cost in found.frontier],
+    }
+
+
+def _tried(tried: Tried) -> dict[str, Any]:
+    return {
+        "name": tried.name,
+        "nbytes": tried.nbytes,
+        "bits_per_weight": tried.plan.bits_per_weight,
+        "predicted": tried.predicted,
+        "kl_divergence": tried.divergence.nats,
+        "kl_divergence_error": tried.divergence.error,
+        "types": {
+            tensor.name: tensor.target.name for tensor in tried.plan.tensors if tensor.converted
+        },
+    }
 
 
 def _target(target: Target) -> dict[str, Any]:

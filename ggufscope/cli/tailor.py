@@ -1,0 +1,206 @@
+"""``ggufscope quantize --target-size`` and the like: a mix of types chosen by measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ggufscope.cli.options import warn
+from ggufscope.cli.prompts import tokenizer_of
+from ggufscope.cli.sizes import parse_size_if
+from ggufscope.cli.texts import read_text
+from ggufscope.errors import BadUsage, naming
+
+if TYPE_CHECKING:
+    from ggufscope.container.file import GGUFFile
+    from ggufscope.measure.sensitivity import Sensitivities
+    from ggufscope.measure.tailor import Tailored, Wish
+    from ggufscope.recipes.request import Request
+
+LONGEST_TEXT: Final = 1 << 28
+"""Bytes of a text to choose by."""
+WINDOW: Final = 512
+TOKENS: Final = 2048
+MOST_BITS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What the options of a target say."""
+
+    size: str | None
+    bits: float | None
+    kl: float | None
+    text: Path | None
+    sensitivities: Path | None
+    tokens: int | None
+    types: tuple[str, ...]
+    floor: str | None
+    recipe: Path | None
+    explain: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a target at all. Raises ``BadUsage`` for options that need one."""
+        if any(each is not None for each in (self.size, self.bits, self.kl)):
+            return True
+        for name, value in (
+            *(("--text", self.text), ("--sensitivities", self.sensitivities)),
+            *(("--tokens", self.tokens), ("--floor", self.floor)),
+            *(("--write-types", self.recipe), ("--explain", self.explain or None)),
+        ):
+            if value is not None:
+                raise BadUsage(
+                    f"{name} is about a mix that is chosen by measurement",
+                    hint="say how large: --target-size, --target-bpw or --target-kl",
+                )
+        return False
+
+
+def tailor_request(
+    request: Request, aim: Aim, words: Sequence[str], *, force: bool
+) -> tuple[Request, Tailored]:
+    """Return the request with what was chosen in place of a type, and how it was chosen."""
+    from ggufscope.container.file import open_gguf
+    from ggufscope.container.target import check_target
+    from ggufscope.measure.sensitivity_file import to_json
+    from ggufscope.measure.tailor import tailor
+    from ggufscope.recipes.files import default_target
+    from ggufscope.recipes.request import imatrix_of
+    from ggufscope.recipes.tailoring import rules_text
+    from ggufscope.report.as_json import dumps
+    from ggufscope.report.progress import CommandBar
+    from ggufscope.report.saving import write_text
+
+    wish = _wish(request, aim)
+    target = _target(words, request)
+    assert isinstance(request.source, Path)
+    file = open_gguf(request.source)
+    with naming(file.path):
+        sources = [shard.source.path for shard in file.shards]
+        if aim.recipe is not None:
+            check_target(aim.recipe, overwrite=force, sources=sources)
+        known = None
+        if aim.sensitivities is not None:
+            if aim.sensitivities.exists():
+                known = _known(aim.sensitivities)
+            else:
+                check_target(aim.sensitivities, overwrite=force, sources=sources)
+        imatrix = imatrix_of(request)
+        text = _halves(file, aim)
+        with CommandBar(file.path.name) as bar:
+            phases: dict[str, Any] = {}
+
+            def progress(words: str, done: int, total: int) -> None:
+                share = 0.6 if words == "measuring" else 0.4
+                if words not in phases:
+                    phases[words] = bar.phase(words, share, unit="layers")
+                phases[words](done, total)
+
+            found = tailor(
+                file, wish, text, imatrix=imatrix, sensitivities=known, progress=progress
+            )
+        file.require_unchanged()
+    if aim.sensitivities is not None and known is None:
+        write_text(aim.sensitivities, dumps(to_json(found.sensitivities)) + "\n", overwrite=force)
+    if aim.recipe is not None:
+        write_text(aim.recipe, rules_text(found.rules), overwrite=force)
+    for stack, count in found.sensitivities.unreached.items():
+        warn(f"{stack}: {count} experts were chosen by no token of the text: their cost is unknown")
+    if aim.text is None and known is None:
+        warn("the types were chosen by the text that ships: give --text with some of your own")
+    plan = found.best.plan
+    if target is None:
+        bits = f"{plan.bits_per_weight:.2f}bpw"
+        target = default_target(file.path, bits, request.directory)
+    made = replace(
+        request,
+        source=file,
+        targets={target: plan},
+        imatrix=imatrix,
+        include_weights=(),
+        exclude_weights=(),
+    )
+    return made, found
+
+
+def _wish(request: Request, aim: Aim) -> Wish:
+    from ggufscope.measure.tailor import Wish
+    from ggufscope.recipes.tailoring import USUAL_TYPES
+
+    if sum(each is not None for each in (aim.size, aim.bits, aim.kl)) > 1:
+        raise BadUsage(
+            "--target-size, --target-bpw and --target-kl contradict each other",
+            hint="give one of them",
+        )
+    if aim.bits is not None and not 0 < aim.bits <= MOST_BITS:
+        raise BadUsage(
+            f"--target-bpw {aim.bits:g} is no number of bits",
+            hint=f"more than 0, {MOST_BITS} at most",
+        )
+    if aim.kl is not None and not aim.kl > 0:
+        raise BadUsage(
+            f"--target-kl {aim.kl:g} is no divergence", hint="a number of nats, such as 0.01"
+        )
+    if request.options.pure:
+        raise BadUsage("--pure leaves no types to choose", hint="leave it out")
+    return Wish(
+        nbytes=parse_size_if(aim.size, "--target-size", "a file"),
+        bits=aim.bits,
+        kl=aim.kl,
+        types=aim.types or USUAL_TYPES,
+        floor=aim.floor,
+        options=request.options,
+        overrides=request.overrides,
+        split_max_size=request.split_max_size,
+    )
+
+
+def _target(words: Sequence[str], request: Request) -> Path | None:
+    """Read ``[TARGET]``: the type is what is looked for."""
+    from ggufscope.recipes.mixes import ALIASES, MIXES
+
+    odd = next((word for word in words if word.upper() in {*MIXES, *ALIASES}), None)
+    if odd or len(words) > 1:
+        raise BadUsage(
+            f"{odd or words[1]!r} stands beside a target that types are chosen for",
+            hint="ggufscope quantize SOURCE [TARGET] --target-size 4GiB; --types limits the choice",
+        )
+    if words and request.directory is not None:
+        raise BadUsage(
+            "a target cannot be used together with --output-dir", hint="give one of the two"
+        )
+    return Path(words[0]) if words else None
+
+
+def _halves(file: GGUFFile, aim: Aim) -> Any:
+    from ggufscope.measure.windows import halves
+
+    tokenizer = tokenizer_of(file.metadata, needed=True)
+    assert tokenizer is not None  # it was needed
+    if aim.text is None:
+        said = resources.files("ggufscope.measure").joinpath("text.txt").read_text("utf-8")
+    else:
+        said = read_text(aim.text, LONGEST_TEXT, "a text to choose by")
+    context = _context(file.metadata)
+    return halves(
+        said,
+        tokenizer.encode,
+        length=min(WINDOW, context or WINDOW),
+        tokens=aim.tokens or TOKENS,
+    )
+
+
+def _context(metadata: Mapping[str, Any]) -> int | None:
+    from ggufscope.model.hparams import read_hparams
+
+    return read_hparams(metadata).context_length
+
+
+def _known(path: Path) -> Sensitivities:
+    from ggufscope.measure.sensitivity_file import LONGEST, from_json
+
+    return from_json(read_text(path, LONGEST, "a file of sensitivities"), str(path))

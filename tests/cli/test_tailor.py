@@ -1,0 +1,180 @@
+"""`ggufscope quantize --target-size` and the like, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from ggufscope import open_gguf
+from ggufscope.cli import app
+from ggufscope.recipes.imatrix_file import write_imatrix
+from ggufscope.recipes.importance import Entry, ImportanceMatrix
+from tests.golden.command import HELDOUT, SAMPLE
+from tests.models.families import SMALL, write
+
+Run = Callable[..., tuple[int, str, str]]
+TEXT = HELDOUT.with_suffix(".txt")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `quantize` in this process; gives the exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", "quantize", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        printed = capsys.readouterr()
+        text = "" if "--json" in arguments else printed.out
+        assert all(len(line) <= 80 for line in text.splitlines())
+        assert "Traceback" not in printed.err
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def schema(name: str) -> Draft202012Validator:
+    path = Path(app.__file__).parent.parent / "schemas" / f"{name}.json"
+    return Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_a_mix_is_chosen_written_and_its_measurement_used_again(run: Run, tmp_path: Path) -> None:
+    brief = ("--text", TEXT, "--tokens", "400", "--sensitivities", "s.json")
+    code, out, err = run(
+        *(SAMPLE, "m.gguf", "--target-size", "1800000B", *brief, "--write-types", "t.txt")
+    )
+    assert (code, err) == (0, "")
+    assert re.search(r"^chosen by  400 tokens in 5 windows, 4 gradients each$", out, re.M)
+    assert re.search(r"^choice +1\.7\d MiB +3\.9\d ", out, re.M)
+    assert re.search(r"^Q3_K_S +1\.59 MiB ", out, re.M)
+    assert "less than Q3_K_S, on 40" in " ".join(out.split())
+    nbytes = Path("m.gguf").stat().st_size
+    assert 1_790_000 < nbytes <= 1_800_000
+    known = json.loads(Path("s.json").read_text())
+    schema("sensitivity").validate(known)
+
+    label = re.search(r"^preset     (\S+), with a --tensor-type for each tensor$", out, re.M)
+    assert label
+    code, _, _ = run(SAMPLE, "again.gguf", label[1], "--tensor-type-file", "t.txt")
+    assert code == 0
+    assert Path("again.gguf").read_bytes() == Path("m.gguf").read_bytes()
+
+    code, out, err = run(SAMPLE, "--target-bpw", "5", *brief, "--dry-run", "--json")
+    told = json.loads(out)
+    schema("quantize").validate(told)
+    assert told["targets"][0]["files"][0]["path"].endswith("stories-5.00bpw.gguf")
+    chosen = told["chosen"]
+    assert chosen["choice"]["predicted"] == pytest.approx(
+        sum(known["costs"][name][type_] for name, type_ in chosen["choice"]["types"].items())
+    )
+    assert chosen["chosen_by"]["tokens"] == known["tokens"]
+    assert chosen["frontier"][0]["cost"] > chosen["frontier"][-1]["cost"]
+
+
+def test_a_dry_run_explains_each_step_and_the_frontier(run: Run) -> None:
+    arguments = ("--text", TEXT, "--tokens", "200", "--dry-run", "--explain")
+    code, out, err = run(
+        *(SAMPLE, "--target-kl", "0.001", "--type", "Q3_K,Q4_K,Q6_K", "--floor", "Q3_K"),
+        *("--tensor-type", "attn_v=q8_0", *arguments),
+    )
+    assert (code, err) == (0, "")
+    assert re.search(r"^blk\.0\.attn_q +Q\d_K +\S+ ", out, re.M)
+    assert "attn_v" not in out.split("What each tensor costs")[1].split("The least")[0]
+    assert re.search(r"Q4_K: \+[\d.]+ KiB,\s+-\S+e-\d", out)
+    assert re.search(r"^ *1\.\d\d MiB +\d\.\d+ +\S+ +█+", out, re.M)
+    assert "< about here" in out
+    assert "Q2_K" not in out
+    assert not list(Path().iterdir())
+
+
+def test_the_text_that_ships_is_said_to_be_one(run: Run) -> None:
+    code, _, err = run(SAMPLE, "--target-bpw", "4", "--tokens", "64", "--dry-run", "--brief")
+    assert code == 0
+    assert "chosen by the text that ships: give --text with some of your own" in err
+
+
+def test_an_expert_that_no_token_chose_is_warned_of(run: Run, tmp_path: Path) -> None:
+    small = SMALL["mixtral"]
+    tensors = small.tensors()
+    tensors["blk.0.ffn_gate_inp.weight"][:] = 0
+    write(tmp_path / "m.gguf", small, tensors)
+    (tmp_path / "t.txt").write_text("A CAB IS HERE.\n\nANOTHER ONE: A BAD CAB.\n")
+    code, out, err = run(
+        *("m.gguf", "--target-bpw", "12", "--text", "t.txt", "--dry-run", "--json")
+    )
+    assert code == 0, err
+    assert "blk.0.ffn_up_exps.weight: 2 experts were chosen by no token of the text" in err
+    assert json.loads(out)["chosen"]["unreached_experts"]["blk.0.ffn_up_exps.weight"] == 2
+
+
+def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
+    with open_gguf(SAMPLE) as file:
+        entries = {
+            t.name: Entry(np.full((1, t.shape[-1]), 2, np.float32), np.ones(1, np.int64))
+            for t in file.tensors.values()
+            if len(t.shape) == 2 and t.name.startswith("blk")
+        }
+    write_imatrix(ImportanceMatrix(Path("i.gguf"), entries, ("t",), 1, 512), tmp_path / "i.gguf")
+    code, out, err = run(
+        *(SAMPLE, "m.gguf", "--target-size", "1500000B", "--text", TEXT, "--tokens", "100"),
+        *("--imatrix", "i.gguf", "--json", "--exclude-weights", "attn_k"),
+    )
+    assert code == 0, err
+    told = json.loads(out)
+    schema("quantize").validate(told)
+    assert told["targets"][0]["importance_matrix"]["entries"] == 24
+    assert Path("m.gguf").stat().st_size == told["chosen"][told["chosen"]["kept"]]["nbytes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Q4_K_M", "--target-size", "2MiB"], "'Q4_K_M' stands beside a target"),
+        (["a", "b", "--target-size", "2MiB"], "'b' stands beside a target"),
+        (["a", "-o", "d", "--target-size", "2MiB"], "cannot be used together with --output-dir"),
+        (["--target-size", "2MiB", "--target-kl", "1"], "contradict each other"),
+        (["--target-size", "much"], "--target-size 'much' is no size of a file"),
+        (["--target-bpw", "0"], "--target-bpw 0 is no number of bits"),
+        (["--target-kl", "nan"], "--target-kl nan is no divergence"),
+        (["--target-bpw", "4", "--pure"], "--pure leaves no types to choose"),
+        (["--target-bpw", "4", "--type", "Q9"], "Q9"),
+        (["--target-bpw", "4", "--floor", "Q9"], "Q9"),
+        (["Q4_0", "--floor", "Q4_K"], "--floor is about a mix that is chosen by measurement"),
+        (["Q4_0", "--explain"], "--explain is about a mix"),
+        (["Q4_0", "--text", "t.txt"], "--text is about a mix"),
+        (["--target-bpw", "4", "--text", "short.txt"], "the text is too short"),
+        (["--target-bpw", "4", "--sensitivities", "short.txt"], "has no sensitivities"),
+        (["--target-bpw", "4", "--sensitivities", str(SAMPLE)], "bytes, and a file of"),
+        (["--target-size", "1MiB", "--tokens", "64"], "the smallest choice of these types has 1,2"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("ggufscope.measure.sensitivity_file.LONGEST", 1 << 20)
+    (tmp_path / "short.txt").write_text("Too short.\n")
+    code, out, err = run(SAMPLE, *arguments)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
+    assert "hint:" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"short.txt"}
+
+
+def test_nothing_is_written_over(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("mine")
+    code, _, err = run(
+        *(SAMPLE, "--target-bpw", "4", "--write-types", "t.txt", "--text", TEXT, "--dry-run")
+    )
+    assert code == 2
+    assert "t.txt" in err
+    assert (tmp_path / "t.txt").read_text() == "mine"
