@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ggufscope.measure.diff.diff import Diff as Diff
     from ggufscope.measure.diff.diff import diff as diff
     from ggufscope.measure.evaluate import evaluate as evaluate
+    from ggufscope.measure.explaining import explain as explain
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.model.anatomy.build import anatomy_of as anatomy_of
     from ggufscope.model.hparams import read_hparams as read_hparams
@@ -98,6 +99,7 @@ _HOMES = {
     "dequantize": "blocks.codec",
     "diff": "measure.diff.diff",
     "evaluate": "measure.evaluate",
+    "explain": "measure.explaining",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
     "make_imatrix": "measure.calibrating",

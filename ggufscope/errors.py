@@ -427,7 +427,7 @@ class WorkersLost(GGUFScopeError):
 
 _OF_THE_ASKER = (
     *(SourceError, UnknownType, BadUsage, BadPattern, WriteError, UnknownPreset),
-    *(BadTypeRule, BadOverride, UnknownShape, WorkersLost),
+    *(BadTypeRule, BadOverride, UnknownShape, TooFewTokens, WorkersLost),
 )
 """Errors that are about what was asked for, or that name their file anyway."""
 

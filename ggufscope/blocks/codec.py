@@ -56,6 +56,11 @@ class Codec:
     needs_importance: bool = False
     """Whether ``quantize`` weighs errors by importance alone, as ggml does: it takes no None."""
 
+    @property
+    def makes_alone(self) -> bool:
+        """Whether the type can be made without an importance."""
+        return self.quantize is not None and not self.needs_importance
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -211,7 +216,7 @@ def require_makeable(
     """
     codec = engine().codecs[type]
     if codec.quantize is None:
-        message = f"{what} would become {type}, which this program cannot make yet"
+        message = f"{what} would become {type}, which is not made"
         raise error(message, hint=codec.missing)
     if codec.needs_importance and not importance:
         raise error(

@@ -29,6 +29,7 @@ from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
+from ggufscope.cli.tokens import tokens_command
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
 
@@ -50,6 +51,7 @@ app.command("size", rich_help_panel=_LOOK)(size_command)
 app.command("check", rich_help_panel=_LOOK)(check_command)
 app.command("diff", rich_help_panel=_LOOK)(diff_command)
 app.command("inspect", rich_help_panel=_LOOK)(inspect_command)
+app.command("tokens", rich_help_panel=_LOOK)(tokens_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)

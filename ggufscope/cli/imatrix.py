@@ -20,7 +20,7 @@ from ggufscope.cli.chunks import (
     read_texts,
     warn_of_long_chunks,
 )
-from ggufscope.cli.options import AsJson, Force, Ids, warn_about
+from ggufscope.cli.options import AsJson, Force, Ids, complain, warn_about
 from ggufscope.cli.output import Quiet, print_views
 from ggufscope.errors import BadUsage, naming
 
@@ -150,7 +150,7 @@ def _make(
     """Run the texts through a model, and report."""
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.calibrating import make_imatrix
+    from ggufscope.measure.calibrating import is_checkpoint, make_imatrix
     from ggufscope.model.summary import summarize
     from ggufscope.report.progress import CommandBar
 
@@ -168,7 +168,12 @@ def _make(
                 chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
                 advance(done.steps, done.total, chunk + said)
 
-            matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            try:
+                matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            except (KeyboardInterrupt, SystemExit):
+                if not how["legacy"] and is_checkpoint(target):
+                    complain("hint", f"{target} has the chunks so far: --resume goes on from it")
+                raise
         file.require_unchanged()
         _report(matrix, (file.path, summarize(file)), perplexity, as_json=as_json)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ggufscope.errors import BadUsage
+from ggufscope.errors import BadUsage, GGUFScopeError
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.gathering import Calibration, Perplexity, Progress, fingerprint, gather
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
@@ -71,6 +71,14 @@ def make_imatrix(
         keep=keep,
         progress=progress,
     )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a run that was ended can be gone on with from a file."""
+    try:
+        return bool(read_imatrix(path).unfinished)
+    except GGUFScopeError:
+        return False
 
 
 def merge_imatrices(

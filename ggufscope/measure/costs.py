@@ -10,6 +10,7 @@ import numpy as np
 from ggufscope.blocks.codec import CODECS, engine
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, NOT_CONVERTIBLE
+from ggufscope.errors import UnmakeableBlock
 from ggufscope.machine import processors
 from ggufscope.measure.inspection import through
 from ggufscope.measure.metrics.tensors import weight_error
@@ -63,10 +64,14 @@ def costs_of(part: Part, *, threads: int | None = None) -> Costs:
         bits = layout.bits_per_weight
         if name == part.tensor.type.name:
             return Cost(name, bits, nbytes, WeightError(0.0, 1.0, 0.0, x.size))
-        if codec.quantize is None:
-            return Cost(name, bits, nbytes, None, codec.missing)
+        if not codec.makes_alone:
+            why_not = codec.missing or "it cannot be made without an importance matrix"
+            return Cost(name, bits, nbytes, None, why_not)
         with np.errstate(all="ignore"):
-            made = through(x.reshape(-1, layout.block_length), name).reshape(-1)
+            try:
+                made = through(x.reshape(-1, layout.block_length), name).reshape(-1)
+            except UnmakeableBlock as error:
+                return Cost(name, bits, nbytes, None, error.message)
             return Cost(name, bits, nbytes, weight_error(x, made) if x.size else NO_ERROR)
 
     fit = [

@@ -64,7 +64,7 @@ class Inspection:
 
     def _look_at(self, name: str, layer: int | None, reference: Matrix) -> None:
         type_, reference_type = self.candidate.type(name), self.reference.type(name)
-        if type_ != reference_type and CODECS[type_].quantize is None:
+        if type_ != reference_type and not CODECS[type_].makes_alone:
             self._unknown.add(type_)
             return
         matrix = self.candidate.matrix(name)

@@ -78,7 +78,11 @@ def read_imatrix(path: str | os.PathLike[str]) -> ImportanceMatrix:
                 return _of_gguf(file, Path(path))
         foreign = foreign_format(head)
         if foreign:
-            raise BadImportance(f"{path} is no importance matrix but {foreign[0]}", hint=foreign[1])
+            raise BadImportance(
+                f"{path} is no importance matrix: it is {foreign[0]}", hint=foreign[1]
+            )
+        if not head:
+            raise BadImportance(f"{path} is empty", hint=_AGAIN)
         return _Legacy(source).read()
 
 
@@ -89,7 +93,7 @@ def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:
     if not names:
         kind = "a model" if file.metadata.get("general.architecture") else "a GGUF file"
         raise BadImportance(
-            f"{path} is no importance matrix but {kind}",
+            f"{path} is no importance matrix: it is {kind}",
             hint="`ggufscope imatrix MODEL --text FILE` makes one of a model",
         )
     metadata = file.metadata

@@ -151,7 +151,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
-    matrix = _imatrix(request)
+    matrix = _imatrix(request, warn)
     overrides, options = request.overrides, request.options
     if matrix is not None:
         own = matrix.keys()  # set after what the user sets, and so at the end
@@ -188,7 +188,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
         return Prepared(file, tuple(targets.values()), request.overwrite, matrix)
 
 
-def _imatrix(request: Request) -> ImportanceMatrix | None:
+def _imatrix(request: Request, warn: Warn) -> ImportanceMatrix | None:
     """Return the matrix that is asked for, or None where nothing is left of it."""
     if request.imatrix is None:
         if request.include_weights or request.exclude_weights:
@@ -205,6 +205,11 @@ def _imatrix(request: Request) -> ImportanceMatrix | None:
     whole = given if isinstance(given, ImportanceMatrix) else read_imatrix(given)
     matrix = whole.selected(request.include_weights, request.exclude_weights)
     matrix.require_usable()
+    if matrix.unfinished:
+        warn(f"{matrix.path} is a checkpoint: `ggufscope imatrix --resume` goes on from it")
+    if not matrix.entries:
+        chosen = "--exclude-weights" if request.exclude_weights else "--include-weights"
+        warn(f"{chosen} leaves nothing of {matrix.path}: it weighs no error")
     return matrix if matrix.entries else None
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ggufscope.measure import gathering
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from tests import matrices
 from tests.cli.conftest import Run
@@ -131,7 +133,10 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
     [
         (["M"], "there is no text to run"),
         (["M", "--all"], "--all is about an importance matrix"),
-        (["M", "--text", "short.txt"], "two chunks of 512 are needed"),
+        (
+            ["M", "--text", "short.txt"],
+            "two chunks of 512 tokens are needed at the least, and short.txt",
+        ),
         (["M", "--text", "none.txt"], "no such file"),
         (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
         (["M", "--text", "text.txt", "-c", "32", "--in-file", "text.txt"], "no importance matrix"),
@@ -162,6 +167,54 @@ def test_a_matrix_from_a_stranger_cannot_write_to_the_terminal(run: Run) -> None
         assert code == 0
         assert "\x1b" not in out + err
     write_imatrix(matrix, Path("c.gguf"))
+
+
+def test_names_take_one_line_and_counts_their_words(run: Run) -> None:
+    columns, none = np.ones((1, 4), np.float32), np.zeros((1, 1), np.float32)
+    sums, counts = {"blk.0.attn_k.weight": columns}, {"blk.0.attn_k.weight": none}
+    matrices.write(Path("a.gguf"), sums, counts, datasets=["text\nverdict  sound\n"])
+    code, out, _ = run("imatrix", "a.gguf")
+    said = " ".join(out.split())
+    assert code == 0
+    assert r"made of text\x0averdict sound\x0a chunks" in said
+    assert "entries 1 matrix " in said
+    assert "NOT reached 1 matrix, the first blk.0.attn_k.weight: there every column" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a\0b\0", "text.txt is not text: byte 1 is zero"),
+        (b"", "and text.txt has 0"),
+        (None, "name a file of text"),
+    ],
+)
+def test_a_text_that_is_none(content: bytes | None, said: str, run: Run, model: Path) -> None:
+    Path("text.txt").unlink()
+    Path("text.txt").mkdir() if content is None else Path("text.txt").write_bytes(content)
+    code, _, err = run("imatrix", model, "--text", "text.txt", "-c", "32")
+    assert (code, said in err, "m.gguf" in err) == (2, True, False)
+
+
+def test_a_run_that_is_ended_says_how_to_go_on(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, done = gathering._finish, list[None]()
+
+    def ended(*arguments: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(finish(*arguments))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gathering, "_finish", ended)
+        code, _, err = run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "a.gguf")
+    assert (code, "hint: a.gguf has the chunks so far: --resume" in err) == (130, True)
+    code, _, err = run("quantize", model, "Q8_0", "--imatrix", "a.gguf", "--dry-run")
+    assert (code, "a.gguf is a checkpoint" in err) == (0, True)
+    assert run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "a.gguf", "--resume")[0] == 0
+    run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "b.gguf")
+    assert Path("a.gguf").read_bytes() == Path("b.gguf").read_bytes()
 
 
 def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) -> None:

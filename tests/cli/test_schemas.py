@@ -199,6 +199,35 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
 
 
+@pytest.mark.parametrize("name", ["llama-gqa", "gemma2", "phi3", "gpt2"])
+def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL[name])
+    told = ask("attention", model, "--prompt", "!!ab", "--explain", "--token", "a")
+    assert told["token"]["word"] == "a"
+    assert len(told["tokens"]) == len(told["prompt"]["ids"])
+
+
+@pytest.mark.parametrize("name", ["sample", "gemma2"])
+def test_attention_questions(name: str, ask: Ask, sample: Path, tmp_path: Path) -> None:
+    model = sample if name == "sample" else write(tmp_path / "m.gguf", SMALL[name])
+    asked = ("attention", model, "--prompt", "!a !b")
+    assert ask(*asked, "--token", "b")["token"]["word"] == "b"
+    assert ask(*asked, "--to", "a", "--token", "b")["looks"]
+    assert ask(*asked, "--to", "a")["token"] is None
+    assert ask(*asked, "--heads")["repeated_tokens"] == 24
+    assert ask(*asked, "--cached")["same"]
+    assert ask(*asked, "--token", "b", "--compare-prompt", "b")["layers"]
+    ask("attention", model, "--ids", "1", "--heads")
+
+
+def test_tokens(ask: Ask, sample: Path) -> None:
+    told = ask("tokens", sample, "The cat \U0001f680")
+    assert told["tokens"][1]["bytes"] == b"The".hex()
+    assert ask("tokens", sample, "--decode", "0")["text"] == "<|endoftext|>"
+    assert ask("tokens", sample)["schema"] == "ggufscope.tokens-vocabulary/1"
+    assert len(ask("tokens", sample, "--near", "dog", "-n", "3")["nearest"]) == 4
+
+
 def test_evaluate(ask: Ask, tmp_path: Path) -> None:
     model = write(tmp_path / "m.gguf", SMALL["mixtral"])
     words = ("evaluate", model, "--ids", ",".join(map(str, [*range(3, 70)] * 3)), "-c", "32")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
@@ -48,7 +46,7 @@ def _attend(block: Block, x: Floats) -> Floats:
         said = hparams.attn_logit_softcapping
         cap = _SCORE_CAP if said is None else said
     # The queries are scaled here, before the cap; llama.cpp's scale of the scores comes after it.
-    return block.attention(q * np.float32(shared**-0.5), k, v, scale=1.0, cap=cap)
+    return block.attention(block.scaled(q, shared**-0.5), k, v, scale=1.0, cap=cap)
 
 
 def _cap2(hparams: HParams) -> float | None:

@@ -70,7 +70,7 @@ def how_made(a: Tensor, b: Tensor, found: Agreement) -> Made | None:
     plain_a, plain_b = x.block_length == 1, y.block_length == 1
     if plain_a == plain_b:
         return Made("", exact=False, ratio=0.0)
-    if CODECS[(y if plain_a else x).name].quantize is not None:
+    if CODECS[(y if plain_a else x).name].makes_alone:
         return None  # it was tried above
     return Made("a" if plain_a else "b", exact=False, ratio=0.0)
 
@@ -80,7 +80,7 @@ def _is_source(of: Tensor, to: Tensor) -> bool:
     return (
         of.type is not to.type
         and (of.info.bits_per_weight or 0) >= (to.info.bits_per_weight or 0)
-        and CODECS[to.type.name].quantize is not None
+        and CODECS[to.type.name].makes_alone
     )
 
 
