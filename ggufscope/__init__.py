@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     from ggufscope.model.tokenizer.text import TextTokenizer as TextTokenizer
     from ggufscope.model.tokenizer.text import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
+    from ggufscope.recipes.changes import Edits as Edits
+    from ggufscope.recipes.edits import PreparedEdit as PreparedEdit
+    from ggufscope.recipes.edits import edit_model as edit_model
+    from ggufscope.recipes.edits import prepare_edit as prepare_edit
+    from ggufscope.recipes.edits import run_edit as run_edit
     from ggufscope.recipes.imatrix_file import read_imatrix as read_imatrix
     from ggufscope.recipes.imatrix_file import write_imatrix as write_imatrix
     from ggufscope.recipes.importance import ImportanceMatrix as ImportanceMatrix
@@ -72,6 +77,7 @@ _HOMES = {
     "Checked": "checking.findings",
     "Comparison": "measure.comparison",
     "Diff": "measure.diff.diff",
+    "Edits": "recipes.changes",
     "Finding": "checking.findings",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
@@ -83,6 +89,7 @@ _HOMES = {
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
     "PlannedWeights": "forward.weights",
+    "PreparedEdit": "recipes.edits",
     "Request": "recipes.request",
     "RunSettings": "sizing.settings",
     "StoredWeights": "forward.weights",
@@ -98,6 +105,7 @@ _HOMES = {
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
     "diff": "measure.diff.diff",
+    "edit_model": "recipes.edits",
     "evaluate": "measure.evaluate",
     "explain": "measure.explaining",
     "kv_cache_of": "sizing.kv_cache",
@@ -107,6 +115,7 @@ _HOMES = {
     "open_gguf": "container.file",
     "plan": "recipes.plan",
     "prepare": "recipes.request",
+    "prepare_edit": "recipes.edits",
     "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
@@ -114,6 +123,7 @@ _HOMES = {
     "read_imatrix": "recipes.imatrix_file",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
+    "run_edit": "recipes.edits",
     "shape_named": "sizing.names",
     "summarize": "model.summary",
     "write_imatrix": "recipes.imatrix_file",

@@ -4,7 +4,9 @@
 
     GGUFScopeError
     ├── SourceError           the bytes cannot be had
-    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile
+    │     SourceNotFound, NotAFile, SourceUnreadable, SourceChanged, FileClosed, UnfinishedFile,
+    │     SeveralModels, NotHere, AccessRefused, Unreachable, ServerLied, DownloadTooLarge,
+    │     HalfEdited
     ├── FormatError           the file says something that cannot be true
     │     EmptyFile, NotGGUF, UnsupportedVersion, Truncated, ImpossibleCount, EmptyKey,
     │     DuplicateKey, UnknownValueType, NestedTooDeep, BeyondLimit, BadAlignment,
@@ -28,7 +30,7 @@
     │     TargetExists, TargetIsSource, TargetTwice, TargetNotAFile, NoRoom, TargetUnwritable,
     │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
-    │     UnknownPreset, BadTypeRule, BadOverride, BadPruning, NoFallback, TypeDoesNotFit,
+    │     UnknownPreset, BadTypeRule, BadOverride, BadEdit, BadPruning, NoFallback, TypeDoesNotFit,
     │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
     │     NotConvertible, NotWhole
     ├── SizingError           what it weighs cannot be told
@@ -92,6 +94,39 @@ class FileClosed(SourceError):
 
 class UnfinishedFile(SourceError):
     """The last tensors are all zero: room was made for the file, and not all of it came."""
+
+
+class SeveralModels(SourceError):
+    """One model is needed, and a name stands for several, or for none of those that are there."""
+
+
+class NotHere(SourceError):
+    """The weights of a model are needed of which only the header was read, from elsewhere."""
+
+
+class AccessRefused(SourceError):
+    """A server wants to know who asks, or does not let them in."""
+
+
+class Unreachable(SourceError):
+    """A server did not answer, or not now; asking again later may help."""
+
+    def __init__(self, message: str, hint: str = "", wait: float | None = 0.0) -> None:
+        super().__init__(message, hint)
+        self.wait = wait
+        """Seconds until it may be asked again, as it says; None where that is no use."""
+
+
+class ServerLied(SourceError):
+    """A server's answer contradicts the question, or itself."""
+
+
+class DownloadTooLarge(SourceError):
+    """More bytes would have to travel than are allowed to."""
+
+
+class HalfEdited(SourceError):
+    """A killed run left a header with some of the old bytes and some of the new."""
 
 
 class FormatError(GGUFScopeError):
@@ -327,6 +362,10 @@ class BadTypeRule(RecipeError):
 
 class BadOverride(RecipeError):
     """Metadata given by hand that is not ``KEY=TYPE:VALUE``."""
+
+
+class BadEdit(RecipeError):
+    """A change of the metadata that makes no sense, or that would spoil the model."""
 
 
 class BadPruning(RecipeError):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests import program
+from tests.container.stored import ollama
 
 ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
@@ -83,25 +84,46 @@ def shown_in(document: Path) -> list[Shown]:
 def run(command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
 
-    But for an importance matrix, where a command reads the one that another makes.
+    But for an importance matrix, or a quantization of the sample, where a command reads one. What
+    other tools have, where it asks, is the sample: twice with Ollama, once with LM Studio.
     """
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
         shutil.copy(SAMPLE.parent / "heldout.txt", samples)
+        environment = program.environment()
+        arguments = shlex.split(command)
+        if "--local" in arguments or any(word.startswith("ollama:") for word in arguments):
+            fill_stores(Path(folder))
+            gone = {"OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_DATA_HOME"}
+            environment = {k: v for k, v in environment.items() if k not in gone}
+            environment |= {"HOME": folder, "XDG_CACHE_HOME": f"{folder}/.cache"}
         if MATRIX in command and command != MAKE_MATRIX:
-            _run(MAKE_MATRIX, folder)
-        for argument in shlex.split(command):
+            _run(MAKE_MATRIX, folder, environment)
+        for argument in arguments:
             if made := _MADE.fullmatch(argument):
                 program.run("quantize", SAMPLE, argument, made[1].upper(), cwd=Path(folder))
-        return _run(command, folder)
+        return _run(command, folder, environment)
 
 
-def _run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: str, folder: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     name, *arguments = shlex.split(command)
     assert name == "ggufscope"
-    return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
+    return program.run(*arguments, cwd=Path(folder), env=environment, stderr=subprocess.STDOUT)
+
+
+def fill_stores(home: Path) -> None:
+    """Lay the sample out as Ollama and LM Studio would have it."""
+    data = SAMPLE.read_bytes()
+    for tag in ("3m", "latest"):
+        name = f"registry.ollama.ai/library/stories/{tag}"
+        ollama(home / ".ollama" / "models", name, ("model", data))
+    folder = home / ".lmstudio" / "models" / "owner" / "stories-GGUF"
+    folder.mkdir(parents=True)
+    (folder / "stories-F16.gguf").write_bytes(data)
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

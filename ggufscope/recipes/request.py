@@ -173,7 +173,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
                     hint="plan with PlanOptions(importance=True), or give no matrix",
                 )
             if path is None:
-                path = default_target(file.path, made.preset, request.directory)
+                path = default_target(file.stem, made.preset, request.directory)
             path = Path(path)
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")

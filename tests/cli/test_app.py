@@ -19,7 +19,7 @@ from tests.program import run
 COMMANDS: dict[str, Any] = vars(get_command(app.app))["commands"]
 GROUPS = {
     "Look into a model": ["list", "size", "check", "diff", "inspect", "tokens"],
-    "Make a model": ["quantize", "dequantize"],
+    "Make a model": ["quantize", "dequantize", "edit"],
     "Run a model": ["imatrix", "attention", "compare-attention", "evaluate"],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -273,3 +274,19 @@ def test_compare_attention(ask: Ask, sample: Path, tmp_path: Path) -> None:
     assert [told["model"][key] for key in shared] == [
         ask("list", sample)["model"][key] for key in shared
     ]
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_edit(options: tuple[str, ...], sample: Path, tmp_path: Path, ask: Ask) -> None:
+    model = Path(shutil.copy(sample, tmp_path / "m.gguf"))
+    words = ["--set", "general.tags=str[]:[]", "--set", "x=float64:nan", "--remove", "general.name"]
+    words += ["--rename", "general.author=general.organization"]
+    told = ask("edit", model, *words, *options)
+    assert told["dry_run"] is bool(options)
+    assert (told["finished"], told["in_place"]) == (False, False)
+    found = {each["key"]: each for each in told["differences"]}
+    assert found["general.organization"]["was"] == "general.author"
+    assert found["general.name"]["after"] is None
+    assert found["x"]["after"] == {"type": "FLOAT64", "value": "nan"}
+    assert ask("edit", sample, tmp_path / "copy.gguf")["differences"] == []
+    assert ask("edit", model, "--set", "llama.context_length=int:300", *options)["in_place"]

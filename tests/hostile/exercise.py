@@ -35,6 +35,8 @@ COMMANDS = [
     "size {} --fits 1G --vram 1M --type Q2_K --type Q4_0 --context 300 --json",
     "quantize {} {}.out Q4_K_M --dry-run",
     "quantize {} {}.out Q4_0 --force --threads 1 --json",
+    "edit {} {}.out --set general.name=str:x --remove general.file_type --force --json",
+    "edit {} --dry-run --set llama.context_length=int:7 --special bos=a",
     "attention {} --prompt abé --layer 1",
     "attention {} --ids 0,5,1,5 --json",
     "compare-attention {} --types Q8_0 --ids 1,3,2",
@@ -42,8 +44,10 @@ COMMANDS = [
 ]
 
 
-def failures(path: Path, commands: list[str] = COMMANDS) -> Iterator[str]:
+def failures(path: Path, commands: list[str] = COMMANDS, *, refused: bool = False) -> Iterator[str]:
     """Run every command on a file; say what went otherwise than it may.
+
+    ``refused``: each command has to fail.
 
     A command may succeed, answer no (1), or fail by an error of ours with a message and a hint; of
     a file that is unreadable `check` says so as its answer (2).
@@ -56,7 +60,8 @@ def failures(path: Path, commands: list[str] = COMMANDS) -> Iterator[str]:
             with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
                 warnings.simplefilter("error")
                 code = _RUN(words, standalone_mode=False)
-            if code not in (None, 0, 1) and not (code == 2 and words[0] == "check"):
+            unreadable = code == 2 and words[0] == "check"
+            if not unreadable and (code not in (None, 0, 1) or refused):
                 yield f"{command}: code {code}"
         except GGUFScopeError as error:
             if not error.message or "\n" in error.message:
