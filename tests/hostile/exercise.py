@@ -40,6 +40,7 @@ COMMANDS = [
     "attention {} --prompt abé --layer 1",
     "attention {} --ids 0,5,1,5 --json",
     "compare-attention {} --types Q8_0 --ids 1,3,2",
+    f"evaluate {{}} --types Q8_0 --ids {','.join('0153' * 8)} -c 16 --json",
 ]
 
 
