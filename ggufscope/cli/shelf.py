@@ -61,6 +61,8 @@ def print_shelf(
         if not as_json:
             complain("error", "no name matches" if matches else "no tool has a model here")
         raise Exit(ExitCode.NO)
+    if not local and any(row.unread for row in rows):
+        raise Exit(ExitCode.FAILED)
 
 
 def _rows(models: list[str], here: Here | None) -> Iterator[Row]:

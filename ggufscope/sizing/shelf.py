@@ -58,6 +58,8 @@ class Row:
     """Of its file, or of its first shard."""
     note: str = ""
     """What is odd about it."""
+    unread: bool = False
+    """Whether it could not be opened; ``note`` says why."""
     same_as: str = ""
     """The name of a row before it that has the same content."""
     same_by: str = ""
@@ -129,7 +131,8 @@ def row_of(name: str, model: Path | str, here: Here | None, label: str = "") -> 
     except GGUFScopeError as error:
         path = Path(model)
         size = path.stat().st_size if path.is_file() else 0
-        return Row(name, size, label, path=str(model), note=error.message)
+        note = error.message.removeprefix(f"{model}: ")
+        return Row(name, size, label, path=str(model), note=note, unread=True)
 
 
 def row_of_file(name: str, file: GGUFFile, here: Here | None) -> Row:

@@ -70,7 +70,7 @@ def test_names_are_no_markup(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["list", "{}", "extra" + ESCAPES],
+        ["size", "{}", "extra" + ESCAPES],
         ["list", "{}", "--no-such" + ESCAPES],
         ["list", "{}", "--sort", ESCAPES],
         ["list", "{}", "--layer", ESCAPES],
@@ -99,7 +99,7 @@ def test_a_file_of_a_strange_name_is_listed(model: Path, tmp_path: Path) -> None
         done = run(*words)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout
-    refused(run("list", strange, strange), "unexpected extra argument")
+    refused(run("size", strange, strange), "unexpected extra argument")
     refused(run("list", tmp_path / ("n" * 300)), "File name too long")
     target = tmp_path / ("n" * 300)
     refused(run("quantize", strange, target, "Q8_0"), "File name too long")
