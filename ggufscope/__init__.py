@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from ggufscope.measure.calibrating import make_imatrix as make_imatrix
     from ggufscope.measure.compare import compare as compare
     from ggufscope.measure.comparison import Comparison as Comparison
+    from ggufscope.measure.diff.diff import Diff as Diff
+    from ggufscope.measure.diff.diff import diff as diff
+    from ggufscope.measure.evaluate import evaluate as evaluate
+    from ggufscope.measure.explaining import explain as explain
     from ggufscope.measure.gathering import Calibration as Calibration
     from ggufscope.measure.tailor import Wish as Wish
     from ggufscope.measure.tailor import tailor as tailor
@@ -50,6 +54,11 @@ if TYPE_CHECKING:
     from ggufscope.model.tokenizer.text import TextTokenizer as TextTokenizer
     from ggufscope.model.tokenizer.text import read_tokenizer as read_tokenizer
     from ggufscope.recipes.apply import quantize_model as quantize_model
+    from ggufscope.recipes.changes import Edits as Edits
+    from ggufscope.recipes.edits import PreparedEdit as PreparedEdit
+    from ggufscope.recipes.edits import edit_model as edit_model
+    from ggufscope.recipes.edits import prepare_edit as prepare_edit
+    from ggufscope.recipes.edits import run_edit as run_edit
     from ggufscope.recipes.imatrix_file import read_imatrix as read_imatrix
     from ggufscope.recipes.imatrix_file import write_imatrix as write_imatrix
     from ggufscope.recipes.importance import ImportanceMatrix as ImportanceMatrix
@@ -72,6 +81,8 @@ _HOMES = {
     "CheckOptions": "checking.check",
     "Checked": "checking.findings",
     "Comparison": "measure.comparison",
+    "Diff": "measure.diff.diff",
+    "Edits": "recipes.changes",
     "Finding": "checking.findings",
     "GGUFFile": "container.file",
     "GGUFScopeError": "errors",
@@ -83,6 +94,7 @@ _HOMES = {
     "Plan": "recipes.plan",
     "PlanOptions": "recipes.options",
     "PlannedWeights": "forward.weights",
+    "PreparedEdit": "recipes.edits",
     "Request": "recipes.request",
     "RunSettings": "sizing.settings",
     "StoredWeights": "forward.weights",
@@ -98,6 +110,10 @@ _HOMES = {
     "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
+    "diff": "measure.diff.diff",
+    "edit_model": "recipes.edits",
+    "evaluate": "measure.evaluate",
+    "explain": "measure.explaining",
     "halves": "measure.windows",
     "kv_cache_of": "sizing.kv_cache",
     "layout_named": "blocks.layouts",
@@ -106,6 +122,7 @@ _HOMES = {
     "open_gguf": "container.file",
     "plan": "recipes.plan",
     "prepare": "recipes.request",
+    "prepare_edit": "recipes.edits",
     "preset_sizes": "sizing.file_size",
     "quantize": "blocks.codec",
     "quantize_model": "recipes.apply",
@@ -113,6 +130,7 @@ _HOMES = {
     "read_imatrix": "recipes.imatrix_file",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
+    "run_edit": "recipes.edits",
     "shape_named": "sizing.names",
     "summarize": "model.summary",
     "tailor": "measure.tailor",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ import typer.main
 from tests import sweeps
 from tests.blocks.comparison import TALLY
 from tests.models import makers
+
+# No test asks anything of the network: a name that looks remote ends with a sentence.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A slow machine is no defect: examples are counted, not timed.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -3,7 +3,8 @@
 A ``console`` block has a command after ``$ `` and below it what the command prints, at 80 columns.
 A line ``...`` stands for any lines. ``$ echo $?`` shows the exit code of the command above it,
 which is 0 where it is not shown. ``python -m tests.documents`` writes what the commands print now
-into the blocks that show all of it, and names the others that no longer fit.
+into the blocks that show all of it, and names the others that no longer fit. A file such as
+``stories-q4_k_m.gguf`` that a command reads is what ``quantize`` makes of the sample.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests import program
+from tests.container.stored import ollama
 
 ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
@@ -40,6 +42,7 @@ DOCUMENTS: Final = [
 ]
 
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_MADE: Final = re.compile(r"stories-(q\w+)\.gguf")
 _EXIT_CODE: Final = "$ echo $?\n"
 
 
@@ -81,22 +84,46 @@ def shown_in(document: Path) -> list[Shown]:
 def run(command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
 
-    But for an importance matrix, where a command reads the one that another makes.
+    But for an importance matrix, or a quantization of the sample, where a command reads one. What
+    other tools have, where it asks, is the sample: twice with Ollama, once with LM Studio.
     """
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
         samples.mkdir()
         shutil.copy(SAMPLE, samples)  # some commands write beside their source
         shutil.copy(SAMPLE.parent / "heldout.txt", samples)
+        environment = program.environment()
+        arguments = shlex.split(command)
+        if "--local" in arguments or any(word.startswith("ollama:") for word in arguments):
+            fill_stores(Path(folder))
+            gone = {"OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_DATA_HOME"}
+            environment = {k: v for k, v in environment.items() if k not in gone}
+            environment |= {"HOME": folder, "XDG_CACHE_HOME": f"{folder}/.cache"}
         if MATRIX in command and command != MAKE_MATRIX:
-            _run(MAKE_MATRIX, folder)
-        return _run(command, folder)
+            _run(MAKE_MATRIX, folder, environment)
+        for argument in arguments:
+            if made := _MADE.fullmatch(argument):
+                program.run("quantize", SAMPLE, argument, made[1].upper(), cwd=Path(folder))
+        return _run(command, folder, environment)
 
 
-def _run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: str, folder: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     name, *arguments = shlex.split(command)
     assert name == "ggufscope"
-    return program.run(*arguments, cwd=Path(folder), stderr=subprocess.STDOUT)
+    return program.run(*arguments, cwd=Path(folder), env=environment, stderr=subprocess.STDOUT)
+
+
+def fill_stores(home: Path) -> None:
+    """Lay the sample out as Ollama and LM Studio would have it."""
+    data = SAMPLE.read_bytes()
+    for tag in ("3m", "latest"):
+        name = f"registry.ollama.ai/library/stories/{tag}"
+        ollama(home / ".ollama" / "models", name, ("model", data))
+    folder = home / ".lmstudio" / "models" / "owner" / "stories-GGUF"
+    folder.mkdir(parents=True)
+    (folder / "stories-F16.gguf").write_bytes(data)
 
 
 def run_all(commands: Iterable[str]) -> dict[str, subprocess.CompletedProcess[str]]:

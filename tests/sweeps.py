@@ -44,7 +44,15 @@ KEPT: dict[str, dict[str, int]] = {
         "test_what_is_long_is_cut_before_it_is_worked_on": 1,
         "test_what_no_model_has_is_refused_at_once": 4,
     },
+    "hostile/test_faults.py": {
+        "test_a_disk_that_cannot_be_read": 4,
+        "test_a_full_disk": 4,
+        "test_ended_at_any_step": 4,
+        "test_of_two_at_once_one_wins_whole": 2,
+        "test_within_a_change_in_place": 1,
+    },
     "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 4},
+    "hostile/test_lies.py": {"test_a_lie_through_every_command": 12},
     "hostile/test_targets.py": {
         "test_force_on_a_device_is_refused": 0,
         "test_the_next_run_removes_what_a_killed_one_left": 1,
@@ -102,6 +110,7 @@ LONG = re.compile(
     r"|test_millions_of_blocks_are_made_as_ggml_makes_them"
     r"|test_arm64_|test_sanitizers_find_nothing\[(avx512|baseline)\]"
     r"|test_killed_at_any_moment\[SIG(HUP-process|(HUP|INT|TERM)-group)\]"
+    r"|test_ended_at_any_step\[.*-[1-9]\]"
     r"|test_an_honest_file_is_well_made_at_any_depth\[32-.*-(log-normal|spiky)\]"
 )
 """Slow tests that CI has no time for: more than half of the time of all of them."""

@@ -53,8 +53,16 @@ class Codec:
     missing: str = ""
     """Why there is no ``quantize``, and what to do instead."""
 
+    weighs: bool = True
+    """Whether importance changes what ``quantize`` makes, as in ggml."""
+
     needs_importance: bool = False
     """Whether ``quantize`` weighs errors by importance alone, as ggml does: it takes no None."""
+
+    @property
+    def makes_alone(self) -> bool:
+        """Whether the type can be made without an importance."""
+        return self.quantize is not None and not self.needs_importance
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +79,15 @@ class Engine:
     """What it was compiled to."""
 
 
-def _by_block(make: Callable[[Floats, Blocks], None]) -> Make:
-    """Hand rows on as x (n, block_length) -> out (n,). Importance changes nothing, as in ggml."""
+def _by_block(
+    dequantize: Callable[[Blocks, Floats], None], make: Callable[[Floats, Blocks], None]
+) -> Codec:
+    """Return a codec that hands rows on as x (n, block_length) -> out (n,), without importance."""
 
     def quantize(x: Floats, out: Blocks, importance: Floats | None) -> None:
         make(x.reshape(out.size, -1), out.reshape(-1))
 
-    return quantize
+    return Codec(dequantize, quantize, weighs=False)
 
 
 def _by_importance(
@@ -96,13 +106,13 @@ def _by_importance(
 _FOR_DOT_PRODUCTS: Final = "ggml makes it for dot products only and stores it in no file; use Q8_0"
 _NOT_WEIGHTS: Final = "it holds exact values, not weights; convert with astype()"
 CODECS: Final[dict[str, Codec]] = {
-    "F32": Codec(floats.dequantize_plain, _by_block(floats.quantize_f32)),
-    "F16": Codec(floats.dequantize_f16, _by_block(floats.quantize_f16)),
+    "F32": _by_block(floats.dequantize_plain, floats.quantize_f32),
+    "F16": _by_block(floats.dequantize_f16, floats.quantize_f16),
     "Q4_0": Codec(simple.dequantize_q4_0, simple.quantize_q4_0),
     "Q4_1": Codec(simple.dequantize_q4_1, simple.quantize_q4_1),
     "Q5_0": Codec(simple.dequantize_q5_0, simple.quantize_q5_0),
     "Q5_1": Codec(simple.dequantize_q5_1, simple.quantize_q5_1),
-    "Q8_0": Codec(simple.dequantize_q8, _by_block(simple.quantize_q8_0)),
+    "Q8_0": _by_block(simple.dequantize_q8, simple.quantize_q8_0),
     "Q8_1": Codec(simple.dequantize_q8, missing=_FOR_DOT_PRODUCTS),
     "Q2_K": Codec(kquants.dequantize_q2_k, kquants.quantize_q2_k),
     "Q3_K": Codec(kquants.dequantize_q3_k, kquants.quantize_q3_k),
@@ -124,13 +134,13 @@ CODECS: Final[dict[str, Codec]] = {
     "I64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "F64": Codec(floats.dequantize_plain, missing=_NOT_WEIGHTS),
     "IQ1_M": Codec(iq1.dequantize_iq1_m, iq1.quantize_iq1_m),
-    "BF16": Codec(floats.dequantize_bf16, _by_block(floats.quantize_bf16)),
-    "TQ1_0": Codec(ternary.dequantize_tq1_0, _by_block(ternary.quantize_tq1_0)),
-    "TQ2_0": Codec(ternary.dequantize_tq2_0, _by_block(ternary.quantize_tq2_0)),
-    "MXFP4": Codec(microscale.dequantize_mxfp4, _by_block(microscale.quantize_mxfp4)),
-    "NVFP4": Codec(microscale.dequantize_nvfp4, _by_block(microscale.quantize_nvfp4)),
-    "Q1_0": Codec(simple.dequantize_q1_0, _by_block(simple.quantize_q1_0)),
-    "Q2_0": Codec(simple.dequantize_q2_0, _by_block(simple.quantize_q2_0)),
+    "BF16": _by_block(floats.dequantize_bf16, floats.quantize_bf16),
+    "TQ1_0": _by_block(ternary.dequantize_tq1_0, ternary.quantize_tq1_0),
+    "TQ2_0": _by_block(ternary.dequantize_tq2_0, ternary.quantize_tq2_0),
+    "MXFP4": _by_block(microscale.dequantize_mxfp4, microscale.quantize_mxfp4),
+    "NVFP4": _by_block(microscale.dequantize_nvfp4, microscale.quantize_nvfp4),
+    "Q1_0": _by_block(simple.dequantize_q1_0, simple.quantize_q1_0),
+    "Q2_0": _by_block(simple.dequantize_q2_0, simple.quantize_q2_0),
 }
 """Every type, in order of its number."""
 
@@ -211,7 +221,7 @@ def require_makeable(
     """
     codec = engine().codecs[type]
     if codec.quantize is None:
-        message = f"{what} would become {type}, which this program cannot make yet"
+        message = f"{what} would become {type}, which is not made"
         raise error(message, hint=codec.missing)
     if codec.needs_importance and not importance:
         raise error(

@@ -18,7 +18,15 @@ from ggufscope.blocks.fits.vectors import (
 from ggufscope.blocks.fits.weights import by_column_and_size
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.neighbours import codebook
-from ggufscope.blocks.ordered import from_half, lanes_of, per_weight, rows_of, sum_rows, to_half
+from ggufscope.blocks.ordered import (
+    from_half,
+    lanes_of,
+    largest_by_macro,
+    per_weight,
+    rows_of,
+    sum_rows,
+    to_half,
+)
 from ggufscope.blocks.packing import pack_fields, unpack_fields
 
 _ONE: Final = np.float32(1)
@@ -83,9 +91,7 @@ def _fit(
     book, n = codebook("IQ1_S"), x.shape[1]
     scale, entries = np.zeros(n, np.float32), np.zeros((length // 8, n), np.int32)
     minus = np.zeros(n, np.int32)
-    peak = np.abs(x[0])
-    for row in np.abs(x[1:]):  # C's MAX takes a NaN, and loses it again
-        peak = np.where(peak > row, peak, row)
+    peak = largest_by_macro(np.abs(x))
     live = np.flatnonzero(~(peak < np.float32(least)))
     split = best_split(x[:, live], weights[:, live], runs)
     fitted = np.flatnonzero(split.minus >= 0)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Bytes, Floats, Places
+from ggufscope.arrays import Blocks, Bytes, Floats, Ints, Places
 from ggufscope.blocks.fits.symmetric import qvalues
 from ggufscope.blocks.fits.weights import by_column_and_size, sums_of_squares
 from ggufscope.blocks.layouts import SUPER
@@ -81,15 +81,20 @@ def dequantize_iq4_nl(blocks: Blocks, out: Floats) -> None:
     out *= per_weight(from_half(blocks["d"]), out)
 
 
-def dequantize_iq4_xs(blocks: Blocks, out: Floats) -> None:
-    """IQ4_XS (n,) -> out (n, 256): d * (scale - 32) * value.
+def scales_xs(blocks: Blocks) -> Ints:
+    """IQ4_XS (n,) -> (n, 8), each under 64.
 
     Scale of sub-block j: nibble j of ``scales_l``, below the pair of bits j of ``scales_h``.
     """
     high = blocks["scales_h"].astype(np.uint16)[:, None] >> np.arange(0, 16, 2, dtype=np.uint16) & 3
-    scales = unpack_fields(blocks["scales_l"], 4, 1).astype(np.int32) | high.astype(np.int32) << 4
+    scales: Ints = unpack_fields(blocks["scales_l"], 4, 1).astype(np.int32)
+    return scales | high.astype(np.int32) << 4
+
+
+def dequantize_iq4_xs(blocks: Blocks, out: Floats) -> None:
+    """IQ4_XS (n,) -> out (n, 256): d * (scale - 32) * value."""
     np.copyto(out, VALUES[unpack_fields(blocks["qs"], 4, 16)])
-    d = from_half(blocks["d"])[:, None] * (scales - 32).astype(np.float32)
+    d = from_half(blocks["d"])[:, None] * (scales_xs(blocks) - 32).astype(np.float32)
     out *= per_weight(d, out)
 
 

@@ -22,12 +22,12 @@ _SUB: Final = 16
 """Weights of an NVFP4 block that share a scale."""
 
 
-def _half_e8m0(exponents: Bytes) -> Floats:
+def half_e8m0(exponents: Bytes) -> Floats:
     """Half of 2**(e - 127): exact, a denormal for e < 2. 255 is no NaN here, as in ggml."""
     return np.ldexp(np.float32(1), exponents.astype(np.int32) - 128)
 
 
-def _half_ue4m3(codes: Bytes) -> Floats:
+def half_ue4m3(codes: Bytes) -> Floats:
     """Half of the unsigned float with 4 bits of exponent (bias 7) and 3 of mantissa.
 
     ::
@@ -97,7 +97,7 @@ def _e8m0_for(top: Floats) -> Bytes:
 def dequantize_mxfp4(blocks: Blocks, out: Floats) -> None:
     """MXFP4 (n,) -> out (n, 32): 2**(e - 127) * value."""
     np.copyto(out, VALUES[unpack_fields(blocks["qs"], 4, 16)])
-    out *= per_weight(_half_e8m0(blocks["e"]), out)
+    out *= per_weight(half_e8m0(blocks["e"]), out)
 
 
 def quantize_mxfp4(x: Floats, out: Blocks) -> None:
@@ -106,14 +106,14 @@ def quantize_mxfp4(x: Floats, out: Blocks) -> None:
     top = peak(lanes)
     exponent = _e8m0_for(top)
     out["e"] = exponent
-    codes = _nearest_codes(lanes, _half_e8m0(exponent), top)
+    codes = _nearest_codes(lanes, half_e8m0(exponent), top)
     out["qs"] = pack_fields(rows_of(codes, len(x)), 4, 16)
 
 
 def dequantize_nvfp4(blocks: Blocks, out: Floats) -> None:
     """NVFP4 (n,) -> out (n, 64): scale * value, sub-blocks of 16."""
     np.copyto(out, VALUES[unpack_fields(blocks["qs"], 4, _SUB // 2)])
-    out *= per_weight(_half_ue4m3(blocks["d"]), out)
+    out *= per_weight(half_ue4m3(blocks["d"]), out)
 
 
 def quantize_nvfp4(x: Floats, out: Blocks) -> None:
@@ -122,5 +122,5 @@ def quantize_nvfp4(x: Floats, out: Blocks) -> None:
     top = peak(lanes)
     scales = _to_ue4m3(top / np.float32(6))
     out["d"] = scales.reshape(len(x), -1)
-    codes = _nearest_codes(lanes, _half_ue4m3(scales), top)
+    codes = _nearest_codes(lanes, half_ue4m3(scales), top)
     out["qs"] = pack_fields(rows_of(codes, len(x)), 4, _SUB // 2)

@@ -101,6 +101,17 @@ def largest(x: Floats, start: np.float32 | None = None) -> Floats:
     return -smallest(-x, None if start is None else -start)
 
 
+def largest_by_macro(x: Floats) -> Floats:
+    """x (k, lanes) -> (lanes,): ``max = MAX(max, v)`` from row 0.
+
+    C's macro takes a NaN, and loses it again.
+    """
+    found: Floats = x[0].copy()
+    for row in x[1:]:
+        np.copyto(found, row, where=~(found > row))
+    return found
+
+
 def extreme(x: Floats) -> Floats:
     """x (k, lanes) -> (lanes,): the first weight of the largest magnitude, with its sign.
 

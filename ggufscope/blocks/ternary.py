@@ -53,10 +53,15 @@ def _levels(x: Floats, out: Blocks) -> Bytes:
     return rounded.view(np.uint8) + np.uint8(1)
 
 
+def digits_tq1_0(blocks: Blocks) -> Bytes:
+    """TQ1_0 (n,) -> (n, 256), each 0, 1 or 2."""
+    digits = [_unpack_digits(blocks[field][:, a:b], count) for field, a, b, count in _PARTS]
+    return np.concatenate(digits, axis=1)
+
+
 def dequantize_tq1_0(blocks: Blocks, out: Floats) -> None:
     """TQ1_0 (n,) -> out (n, 256): d * (digit - 1)."""
-    digits = [_unpack_digits(blocks[field][:, a:b], count) for field, a, b, count in _PARTS]
-    np.concatenate(digits, axis=1, out=out)
+    np.copyto(out, digits_tq1_0(blocks))
     out -= 1
     out *= per_weight(from_half(blocks["d"]), out)
 

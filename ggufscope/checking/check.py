@@ -28,13 +28,14 @@ from ggufscope.checking.hashes import (
 )
 from ggufscope.checking.hyperparameters import metadata_findings
 from ggufscope.checking.payload import Progress, payload_findings
-from ggufscope.checking.recipe import fits_of, recipe_findings, recipe_in_words, type_rules
+from ggufscope.checking.recipe import recipe_findings, type_rules
 from ggufscope.checking.structure import kind_of, refusal, structure_findings
 from ggufscope.checking.template import template_findings
 from ggufscope.checking.tensors import tensor_findings
 from ggufscope.checking.vocabulary import tokenizer_findings
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import FormatError, GGUFScopeError, ShardError
+from ggufscope.recipes.fit import fits_of, recipe_in_words
 
 _MODELS: Final = ("model", "vocabulary", "metadata")
 """Kinds whose metadata are those of a model."""
@@ -99,7 +100,7 @@ def check_file(
             *tokenizer_findings(file.metadata),
             *template_findings(file.metadata),
         ]
-        fits = fits_of(file)
+        fits = fits_of(list(file.tensors.values()), file.metadata)
         found += recipe_findings(file, fits)
     looked_at = list(_SHARED if kind in _MODELS else _SHARED[:1])
     hashes: list[TensorHash] = []
@@ -121,7 +122,7 @@ def check_file(
         tuple(dict.fromkeys(looked_at)),
         tensors=len(file.tensors),
         nbytes=file.nbytes,
-        recipe=recipe_in_words(file, fits),
+        recipe=recipe_in_words(file.metadata, fits),
         type_rules=type_rules(file),
         hashes=tuple(hashes) if options.algorithm else (),
     )

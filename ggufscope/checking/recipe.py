@@ -6,95 +6,14 @@ The types that a recipe gives are ``recipes/``'s, which are llama-quantize's of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
 
 from ggufscope.blocks.layouts import Layout
 from ggufscope.checking.findings import Finding, note, warning
-from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.errors import GGUFScopeError
-from ggufscope.model.file_types import FILE_TYPES, GUESSED, file_type_name
+from ggufscope.container.file import GGUFFile
 from ggufscope.model.keys import architecture_of
 from ggufscope.recipes.categories import why_kept
-from ggufscope.recipes.mixes import MIXES
-from ggufscope.recipes.options import PlanOptions
-from ggufscope.recipes.plan import Planner
-
-_MANY: Final = 4096
-"""Tensors beyond which a recipe is not looked for among all: with a tensor an expert there may be
-47,000, and each preset takes its time."""
-_CLOSE: Final = 0.5
-"""The share of a model's matrices that may differ from a recipe which it is still called after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How the types of a file fit a recipe."""
-
-    preset: str
-    others: tuple[str, ...]
-    """The tensors that have another type than it gives them."""
-    matrices: int
-    """How many tensors a recipe decides."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether every tensor has its type."""
-        return not self.others
-
-
-def fits_of(file: GGUFFile) -> list[Fit]:
-    """Return how presets fit, the best first: the declared one, and all where it does not fit.
-
-    Nothing where types cannot be planned.
-    """
-    tensors = list(file.tensors.values())
-    architecture = architecture_of(file.metadata) or ""
-    decided = [t for t in tensors if not why_kept(t.name, t.shape, architecture)]
-    if not decided:
-        return []
-    try:
-        planner = Planner(tensors, file.metadata)
-    except GGUFScopeError:
-        return []
-    declared = declared_of(file.metadata)
-    found = [fit for fit in [_fit(planner, declared, decided)] if fit]
-    if (found and found[0].exact) or len(tensors) > _MANY:
-        return found
-    others = (_fit(planner, each, decided) for each in FILE_TYPES.values() if each != declared)
-    found += [fit for fit in others if fit]
-    return sorted(found, key=lambda fit: len(fit.others))
-
-
-def _fit(planner: Planner, preset: str | None, decided: list[Tensor]) -> Fit | None:
-    """Return how a preset fits, with an importance matrix or without; None where it cannot be."""
-    found = []
-    if preset is None or preset not in MIXES:
-        return None
-    for importance in (False, True):
-        try:
-            plan = planner.plan(preset, PlanOptions(importance=importance, keep_split=True))
-        except GGUFScopeError:
-            continue
-        given = {tensor.source_name: tensor.target for tensor in plan.tensors}
-        others = tuple(t.name for t in decided if given.get(t.name) != t.type)
-        found.append(Fit(preset, others, len(decided)))
-    return min(found, key=lambda fit: len(fit.others), default=None)
-
-
-def recipe_in_words(file: GGUFFile, fits: list[Fit]) -> str | None:
-    """Return what a file is by its types: ``Q4_K_M but for 14 tensors``; None where unknown."""
-    declared = declared_of(file.metadata)
-    fit = next((fit for fit in fits if fit.preset == declared), None)
-    if fit is None or (not fit.exact and fits[0].exact) or len(fit.others) > fit.matrices * _CLOSE:
-        fit = fits[0] if fits else None
-    if fit is None or len(fit.others) > fit.matrices * _CLOSE:
-        return "a mixture of its own" if fits else None
-    if fit.exact:
-        return fit.preset
-    n = len(fit.others)
-    return f"{fit.preset} but for {n} tensor{'s' if n > 1 else ''}"
+from ggufscope.recipes.fit import Fit, declared_of
 
 
 def recipe_findings(file: GGUFFile, fits: list[Fit]) -> Iterator[Finding]:
@@ -118,7 +37,7 @@ def recipe_findings(file: GGUFFile, fits: list[Fit]) -> Iterator[Finding]:
     best = fits[0]
     n, first = len(fit.others), fit.others[0]
     by = f"the first {first!r} ({file.tensors[first].type.name})"
-    if best.exact or len(fit.others) > fit.matrices * _CLOSE:
+    if best.exact or not fit.close:
         really = f"it is {best.preset}" if best.exact else "it is a mixture of its own"
         yield warning(
             "recipe",
@@ -135,13 +54,6 @@ def recipe_findings(file: GGUFFile, fits: list[Fit]) -> Iterator[Finding]:
             "nothing has to be done; --recipe-out FILE writes down the types that it has",
             key=key,
         )
-
-
-def declared_of(metadata: Mapping[str, Any]) -> str | None:
-    """Return the recipe that a file is called after; None where it says none, or it is a guess."""
-    number = metadata.get("general.file_type")
-    guessed = isinstance(number, int) and number & GUESSED
-    return None if guessed else file_type_name(number)
 
 
 def type_rules(file: GGUFFile) -> str:

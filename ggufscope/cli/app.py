@@ -21,11 +21,17 @@ from ggufscope.cli import signals
 from ggufscope.cli.attention import attention_command
 from ggufscope.cli.check import check_command
 from ggufscope.cli.compare_attention import compare_attention_command
+from ggufscope.cli.diff import diff_command
+from ggufscope.cli.edit import edit_command
+from ggufscope.cli.evaluate import evaluate_command
 from ggufscope.cli.imatrix import imatrix_command
+from ggufscope.cli.inspect import inspect_command
 from ggufscope.cli.list import list_command
 from ggufscope.cli.options import ExitCode, failure, interrupted
 from ggufscope.cli.quantize import dequantize_command, quantize_command
 from ggufscope.cli.size import size_command
+from ggufscope.cli.sizes import parse_size
+from ggufscope.cli.tokens import tokens_command
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
 
@@ -45,11 +51,16 @@ _RUN: Final = "Run a model"
 app.command("list", rich_help_panel=_LOOK)(list_command)
 app.command("size", rich_help_panel=_LOOK)(size_command)
 app.command("check", rich_help_panel=_LOOK)(check_command)
+app.command("diff", rich_help_panel=_LOOK)(diff_command)
+app.command("inspect", rich_help_panel=_LOOK)(inspect_command)
+app.command("tokens", rich_help_panel=_LOOK)(tokens_command)
 app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
 app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
+app.command("edit", rich_help_panel=_MAKE)(edit_command)
 app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
 app.command("attention", rich_help_panel=_RUN)(attention_command)
 app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
+app.command("evaluate", rich_help_panel=_RUN)(evaluate_command)
 
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 
@@ -71,12 +82,23 @@ def _options(
     ] = False,
     engine: Annotated[
         EngineName | None,
-        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  [default: auto]"),
+        typer.Option(help="What converts weights; or GGUFSCOPE_ENGINE.  \\[default: auto]"),
+    ] = None,
+    max_download: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most that may travel of a file elsewhere; or GGUFSCOPE_MAX_DOWNLOAD.  "
+            "[default: 256MiB]",
+        ),
     ] = None,
 ) -> None:
     """Do what the options ask for that come before a command."""
     if engine is not None:
         os.environ["GGUFSCOPE_ENGINE"] = engine.value  # for this process, and those it starts
+    if max_download is not None:
+        most = parse_size(max_download, "--max-download", "a download")
+        os.environ["GGUFSCOPE_MAX_DOWNLOAD"] = str(most)
     if version:
         typer.echo(f"ggufscope {__version__}")
         if verbose:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,11 +27,11 @@ from ggufscope.cli.output import Quiet
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
-    from ggufscope.arrays import Floats
-    from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.watching import Spotlight
-    from ggufscope.report.progress import CommandBar
-    from ggufscope.report.subject import Subject
+    from ggufscope.cli.attention_modes import Answer, Mode
+    from ggufscope.cli.prompts import Prompt
+
+_QUESTION: Final = "A question"
+_RESULT: Final = "What is written"
 
 
 def attention_command(
@@ -42,14 +42,94 @@ def attention_command(
     context: Context = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
     head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="One token in one head, every step in numbers.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="WORD",
+            help="What one token attends to; or the token of another question.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(
+            "--position",
+            metavar="N",
+            help="The token by its number, from 0.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="WORD", help="Who looks at it; with --token.", rich_help_panel=_QUESTION
+        ),
+    ] = None,
+    compare_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--compare-prompt",
+            metavar="TEXT",
+            help="The same --token in another prompt.",
+            rich_help_panel=_QUESTION,
+        ),
+    ] = None,
+    heads: Annotated[
+        bool,
+        typer.Option(
+            "--heads", help="All heads: W_O's share of each, patterns.", rich_help_panel=_QUESTION
+        ),
+    ] = False,
+    cached: Annotated[
+        bool,
+        typer.Option(
+            "--cached", help="Token by token with the KV cache.", rich_help_panel=_QUESTION
+        ),
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Cut no vector and no table.", rich_help_panel=_QUESTION),
+    ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check what must hold; exit 1 where it does not.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check what must hold; exit 1 where it does not.",
+            rich_help_panel=_QUESTION,
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page of all heads.")
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page of all heads.",
+            rich_help_panel=_RESULT,
+        ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="FILE.npz", help="Write all matrices.", rich_help_panel=_RESULT
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            metavar="NAME",
+            help="What --save writes: Qcur, Kcur, ...; or all.",
+            rich_help_panel=_RESULT,
+        ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -62,124 +142,137 @@ def attention_command(
 
     For example: ggufscope attention model.gguf --prompt "Hello" --layer 3
     """
+    from ggufscope.cli import attention_modes as modes
+    from ggufscope.cli import attention_questions as others
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.maps import TERMINAL_TOKENS
-    from ggufscope.measure.watching import Spotlight
     from ggufscope.model.summary import summarize
+    from ggufscope.model.tokenizer.places import place_of
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.subject import Subject
 
-    if verify and (html or save or layer is not None or head is not None):
+    one_head = layer is not None or head is not None
+    if verify and (html or save or one_head):
         raise BadUsage(
             "--verify checks all layers and heads, and shows no picture",
             hint="leave out --layer, --head, --html and --save",
         )
+    of_token = token is not None or position is not None
+    questions = {
+        "--explain": explain,
+        "--verify": verify,
+        "--to": to is not None,
+        "--compare-prompt": compare_prompt is not None,
+        "--heads": heads,
+        "--cached": cached,
+    }
+    asked_for = [name for name, wanted in questions.items() if wanted]
+    asked_for += ["--token"] if of_token and not asked_for else []
+    _require_one_question(asked_for, written=bool(html or save), full=full, of_token=of_token)
+    if compare_prompt is not None and token is None:
+        raise BadUsage("--compare-prompt needs --token", hint="name a word that both texts have")
+    if one_head and asked_for and asked_for not in (["--explain"], ["--token"]):
+        raise BadUsage(f"{asked_for[0]} is about all heads", hint="leave out --layer and --head")
+    if asked_for == ["--token"] and head is not None:
+        raise BadUsage("--token shows all heads", hint="leave out --head, or add --explain")
     if html is not None and save is not None and html.absolute() == save.absolute():
         raise BadUsage("--html and --save name one file", hint="name two files")
+    if keep and save is None:
+        raise BadUsage("--keep names what --save writes", hint="name a file with --save")
+    mode: Mode
+    if verify:
+        mode = modes.Verify()
+    elif explain:
+        mode = modes.Explain(layer or 0, head or 0, full)
+    elif to is not None:
+        mode = others.To(of_token, full)
+    elif compare_prompt is not None:
+        mode = others.Pair(full)
+    elif heads:
+        mode = others.Heads()
+    elif cached:
+        mode = others.Cached()
+    elif of_token:
+        mode = others.Token(layer)
+    else:
+        names, most = modes.split_names(keep), None if as_json else TERMINAL_TOKENS
+        mode = modes.Show(layer, head, html, save, names, force, most)
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
         runnable = Transformer.of(file, context=context)
-        spotlight = Spotlight(runnable, layer, head, most=None if as_json else TERMINAL_TOKENS)
-        text = read_prompt(
-            file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
-        )
+        mode.check(file, runnable)
+
+        def read(prompt: str | None, path: Path | None = None, ids: str | None = None) -> Prompt:
+            vocabulary = runnable.n_vocab
+            return read_prompt(file.metadata, prompt, path, ids, DEFAULT_PROMPT, vocabulary)
+
+        text = read(prompt, prompt_file, ids)
         runnable.require_runnable(text.ids)
+        place = place_of(text.pieces, text.tokens, token, position)
         warn_of_a_long_job([file])
         subject = Subject(
             *(file.path, summarize(file), text.text, text.ids, text.tokens, text.label),
             runnable.long_rope,
         )
+        to_place = other = None
+        if to is not None:
+            before = place.position if of_token else None
+            to_place = place_of(text.pieces, text.tokens, to, None, before=before)
+        if compare_prompt is not None:
+            second = read(compare_prompt)
+            runnable.require_runnable(second.ids)
+            there = replace(subject, text=second.text, ids=second.ids, tokens=second.tokens)
+            other = there, place_of(second.pieces, second.tokens, token, None)
         with CommandBar(file.path.name) as bar:
             checked = bar.phase("checking weights", CHECKING)
             require_finite_weights(file, checked, tokens=len(text.ids))
-            if verify:
-                _verify(runnable, subject, bar, as_json=as_json)
-            else:
-                _show(runnable, subject, spotlight, html, save, bar, force=force, as_json=as_json)
+            advance = bar.phase("running", 1 - CHECKING, "layers")
+            steps = runnable.n_layers + 1
+            asked = modes.Asked(
+                *(runnable, subject, place, to_place, other),
+                progress=lambda done: advance(done, steps),
+            )
+            answer = mode.answer(asked)
+            bar.end()
+            _print(answer, as_json=as_json)
         file.require_unchanged()
-
-
-def _verify(model: Transformer, subject: Subject, bar: CommandBar, *, as_json: bool) -> None:
-    from ggufscope.measure.verify import verify
-    from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention.json import verify_json
-    from ggufscope.report.attention.text import head_views, verify_views
-    from ggufscope.report.console import make_console, show
-
-    advance = bar.phase("running", 1 - CHECKING, "layers")
-    findings = verify(model, subject.ids, lambda done: advance(done, model.n_layers + 1))
-    bar.end()
-    if as_json:
-        typer.echo(dumps(verify_json(findings, subject)))
-    else:
-        show(make_console(), head_views(subject))
-        show(make_console(), verify_views(findings))
-    if not all(each.holds for each in findings):
+    if not answer.holds:
         raise typer.Exit(ExitCode.NO)
 
 
-def _show(
-    model: Transformer,
-    subject: Subject,
-    spotlight: Spotlight,
-    html: Path | None,
-    save: Path | None,
-    bar: CommandBar,
-    *,
-    force: bool,
-    as_json: bool,
+def _require_one_question(
+    asked_for: list[str], *, written: bool, full: bool, of_token: bool
 ) -> None:
-    import numpy as np
+    """Raise ``BadUsage`` for two questions, or for what a question has no use for."""
+    if len(asked_for) > 1:
+        raise BadUsage(
+            f"{asked_for[0]} and {asked_for[1]} are two questions", hint="ask one of them"
+        )
+    if asked_for and written:
+        raise BadUsage(
+            f"{asked_for[0]} writes no file", hint=f"--json has all; or leave out {asked_for[0]}"
+        )
+    if full and asked_for not in (["--explain"], ["--to"], ["--compare-prompt"]):
+        raise BadUsage("--full needs a question that is cut", hint="add, say, --explain")
+    if of_token and asked_for in (["--verify"], ["--heads"], ["--cached"]):
+        raise BadUsage(
+            f"{asked_for[0]} is about all tokens", hint="leave out --token and --position"
+        )
 
-    from ggufscope.measure.maps import tokens_shown
-    from ggufscope.measure.watching import LastMaps, watch
+
+def _print(answer: Answer, *, as_json: bool) -> None:
     from ggufscope.report.as_json import dumps
-    from ggufscope.report.attention import text as report
-    from ggufscope.report.attention.json import result_json
-    from ggufscope.report.attention.page import attention_page
     from ggufscope.report.console import make_console, show
-    from ggufscope.report.heatmap import map_width, shades_for
-    from ggufscope.report.html import page_html
-    from ggufscope.report.saving import ArraysFile, write_text
     from ggufscope.report.units import printable
 
-    heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
-    maps = LastMaps(tokens_shown(len(subject.ids), heads, 1))
-    with ExitStack() as stack:
-        keep = None
-        if save is not None:
-            arrays = stack.enter_context(ArraysFile(save, overwrite=force))
-            arrays.add("ids", np.array(subject.ids, np.int32))
-
-            def keep(layer: int, weights: Floats) -> None:
-                arrays.add(f"kq_soft_max-{layer}", weights)
-
-        advance = bar.phase("running", 1 - CHECKING, "layers")
-        steps = model.n_layers + 1
-        watched = watch(
-            model,
-            subject.ids,
-            watchers=[spotlight, maps] if html else [spotlight],
-            keep=keep,
-            progress=lambda done: advance(done, steps),
-        )
-        if save is not None:
-            arrays.add("result_output", watched.logits)
-    if html is not None:
-        page = attention_page(watched, spotlight, subject, maps.maps)
-        write_text(html, page_html(page), overwrite=force)
-    bar.end()
     if as_json:
-        typer.echo(dumps(result_json(watched, spotlight, subject)))
+        typer.echo(dumps(answer.data()))
         return
     console = make_console()
-    show(console, report.head_views(subject))
-    width, shades = map_width(console), shades_for(console)
-    show(console, report.views(watched, spotlight, subject, width=width, shades=shades))
-    for what, path in (("page", html), ("arrays", save)):
-        if path is not None:
-            typer.echo(f"{what:<10} {printable(str(path))}")
+    show(console, answer.views(console))
+    for what, path in answer.files:
+        typer.echo(f"{what:<10} {printable(str(path))}")

@@ -69,7 +69,7 @@ def compare_attention_command(
             "--type",
             "--types",
             metavar="T1,T2,...",
-            help="Every matrix in these types.  [default: Q8_0,Q4_K,Q2_K]",
+            help="Every matrix in these types.  \\[default: Q8_0,Q4_K,Q2_K]",
             autocompletion=completion.types,
         ),
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.options import AsJson, Force, Ids, warn, warn_about
+from ggufscope.cli.chunks import (
+    Chunks,
+    ChunkTokens,
+    IdsFile,
+    ParseSpecial,
+    Texts,
+    read_texts,
+    warn_of_long_chunks,
+)
+from ggufscope.cli.options import AsJson, Force, Ids, complain, warn_about
 from ggufscope.cli.output import Quiet, print_views
-from ggufscope.cli.prompts import parse_ids, tokenizer_of
-from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
     from ggufscope.recipes.importance import ImportanceMatrix
 
 DEFAULT_OUTPUT: Final = Path("imatrix.gguf")
-LONGEST_TEXT: Final = 1 << 28
-"""Bytes of a text to calibrate with."""
 
 
 class Format(StrEnum):
@@ -36,38 +41,21 @@ class Format(StrEnum):
 
 def imatrix_command(
     file: Annotated[Path, typer.Argument(help="A model, or an importance matrix to look into.")],
-    text: Annotated[
-        list[Path] | None,
-        typer.Option("--text", "-f", metavar="FILE", help="A text to run; may be repeated."),
-    ] = None,
+    text: Texts = None,
     ids: Ids = None,
-    ids_file: Annotated[
-        Path | None, typer.Option("--ids-file", metavar="FILE", help="Token numbers, from a file.")
-    ] = None,
+    ids_file: IdsFile = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="What to write.  [default: imatrix.gguf]"
+            "--output", "-o", metavar="FILE", help="What to write.  \\[default: imatrix.gguf]"
         ),
     ] = None,
     output_format: Annotated[
         Format | None,
         typer.Option("--output-format", help="By default dat for a name in .dat, else gguf."),
     ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            *("--context", "-c"),
-            min=16,
-            max=1 << 24,
-            metavar="N",
-            help="Tokens of a chunk.  [default: 512]",
-        ),
-    ] = None,
-    chunks: Annotated[
-        int | None,
-        typer.Option("--chunks", min=1, metavar="N", help="Chunks of each text at the most."),
-    ] = None,
+    context: ChunkTokens = None,
+    chunks: Chunks = None,
     in_file: Annotated[
         list[Path] | None,
         typer.Option("--in-file", metavar="FILE", help="A matrix to add; may be repeated."),
@@ -75,9 +63,7 @@ def imatrix_command(
     process_output: Annotated[
         bool, typer.Option("--process-output", help="The output projection, too.")
     ] = False,
-    parse_special: Annotated[
-        bool, typer.Option("--parse-special", help="Find special tokens in the text.")
-    ] = False,
+    parse_special: ParseSpecial = False,
     no_ppl: Annotated[bool, typer.Option("--no-ppl", help="No perplexity: a bit faster.")] = False,
     output_frequency: Annotated[
         int,
@@ -111,6 +97,7 @@ def imatrix_command(
     for name, given in (
         *(("--text", text), ("--ids", ids), ("--ids-file", ids_file), ("--chunks", chunks)),
         *(("--process-output", process_output), ("--resume", resume)),
+        *(("--no-ppl", no_ppl), ("--parse-special", parse_special)),
     ):
         if shows and given:
             raise BadUsage(
@@ -119,8 +106,14 @@ def imatrix_command(
     if every and (not shows or output):
         raise BadUsage("--all is about an importance matrix that is shown", hint="leave it out")
     if shows and output is None:
-        if added:
-            raise BadUsage("--in-file adds, and nothing is written", hint="give --output FILE")
+        for name, of_file in (
+            *(("--in-file", added), ("--context", context)),
+            *(("--output-format", output_format), ("--force", force)),
+        ):
+            if of_file:
+                raise BadUsage(
+                    f"{name} is about what is written, and nothing is", hint="give --output FILE"
+                )
         _show(file, every=every, as_json=as_json)
         return
     target = output or DEFAULT_OUTPUT
@@ -146,41 +139,11 @@ def imatrix_command(
     }
 
     def calibration(metadata: Mapping[str, Any]) -> Calibration:
-        found = _texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
+        found = read_texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
         size = context or found.context
         return replace(found, context=size, chunks=chunks, process_output=process_output)
 
     _make(file, calibration, target, how, as_json=as_json)
-
-
-def _texts(
-    metadata: Mapping[str, Any],
-    texts: Sequence[Path],
-    ids: str | None,
-    ids_file: Path | None,
-    *,
-    parse_special: bool,
-) -> Calibration:
-    """Return what is to be run, texts first, and the token that each chunk begins with."""
-    from ggufscope.measure.gathering import Calibration
-
-    if not (texts or ids or ids_file):
-        raise BadUsage(
-            "there is no text to run", hint="give --text FILE, or token numbers with --ids-file"
-        )
-    tokenizer = tokenizer_of(metadata, needed=bool(texts))
-    found: list[tuple[str, Sequence[int]]] = []
-    for path in texts:
-        assert tokenizer is not None  # it was needed
-        said = read_text(path, LONGEST_TEXT, "a text to calibrate with").removesuffix("\n")
-        found.append((str(path), tokenizer.encode(said, parse_special=parse_special)))
-    if ids_file is not None:
-        numbers = read_text(ids_file, LONGEST_TEXT, "a list of token numbers")
-        found.append((str(ids_file), parse_ids(numbers, f"{ids_file}")))
-    if ids is not None:
-        found.append(("", parse_ids(ids)))
-    begins = tokenizer is not None and tokenizer.vocabulary.add_bos
-    return Calibration(found, bos=tokenizer.vocabulary.bos if tokenizer and begins else None)
 
 
 def _make(
@@ -194,7 +157,7 @@ def _make(
     """Run the texts through a model, and report."""
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.transformer import Transformer
-    from ggufscope.measure.calibrating import make_imatrix
+    from ggufscope.measure.calibrating import is_checkpoint, make_imatrix
     from ggufscope.model.summary import summarize
     from ggufscope.report.progress import CommandBar
 
@@ -202,19 +165,22 @@ def _make(
         warn_about(file)
         found = calibration(file.metadata)
         model = Transformer.of(file, context=found.context)
-        trained = model.hparams.context_length
-        if trained and found.context > trained:
-            warn(f"{path} was made for {trained:,} tokens, and chunks have {found.context:,}")
+        warn_of_long_chunks(path, found.context, model.hparams.context_length)
         count = len(found.cut())
         with CommandBar(file.path.name) as bar:
             advance = bar.phase("gathering", unit="layers")
 
             def progress(done: Progress) -> None:
-                said = "" if math.isnan(done.perplexity) else f", perplexity {done.perplexity:.4f}"
+                said = "" if math.isnan(done.perplexity) else f", PPL {done.perplexity:.4f}"
                 chunk = f"chunk {min(done.chunks + 1, count):,} of {count:,}"
                 advance(done.steps, done.total, chunk + said)
 
-            matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            try:
+                matrix, perplexity = make_imatrix(model, found, target, progress=progress, **how)
+            except (KeyboardInterrupt, SystemExit):
+                if not how["legacy"] and is_checkpoint(target):
+                    complain("hint", f"{target} has the chunks so far: --resume goes on from it")
+                raise
         file.require_unchanged()
         _report(matrix, (file.path, summarize(file)), perplexity, as_json=as_json)
 

@@ -13,6 +13,7 @@ from typer import Argument, Exit, Option
 
 from ggufscope.cli.options import AsJson, ExitCode, complain, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
+from ggufscope.cli.shelf import print_shelf, several_in
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -23,18 +24,27 @@ DEFAULT_TOKENS: Final = 128
 
 
 class Sort(StrEnum):
-    """What stored tensors can be sorted by."""
+    """What stored tensors, or several models, can be sorted by."""
 
     FILE = "file"
     NAME = "name"
     SIZE = "size"
     TYPE = "type"
+    BITS = "bits"
 
 
 def list_command(
-    model: Annotated[
-        Path, Argument(help="A GGUF file, any shard of a split model, or a known shape.")
-    ],
+    models: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="MODEL...",
+            help="A GGUF file, any shard of a split model, or a known shape; a name on the Hub or "
+            "a URL; several, or a folder.",
+        ),
+    ] = None,
+    local: Annotated[
+        bool, Option("--local", help="What Ollama, LM Studio and others have on this machine.")
+    ] = False,
     stored: Annotated[bool, Option("--stored", help="Only what is in the file.")] = False,
     computed: Annotated[bool, Option("--computed", help="Only what is made at run time.")] = False,
     metadata: Annotated[
@@ -51,7 +61,9 @@ def list_command(
         str | None,
         Option("--filter", metavar="PATTERN", help="Only these names: a glob, or a /regex/."),
     ] = None,
-    sort: Annotated[Sort | None, Option("--sort", help="One line a tensor, in this order.")] = None,
+    sort: Annotated[
+        Sort | None, Option("--sort", help="One line a tensor, or a model, in this order.")
+    ] = None,
     tokens: Annotated[
         int, Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
     ] = DEFAULT_TOKENS,
@@ -71,7 +83,8 @@ def list_command(
     The file holds W_q, W_k, W_v and W_o. Attention weights (kq_soft_max) are
     not in it: they are computed anew for each text, and so in the second table.
 
-    A known name (llama-3.1-8b) shows what its file would have.
+    A known name (llama-3.1-8b) shows what its file would have. Of several
+    models, a folder, or a repository (owner/repo), a line each.
 
     For example: ggufscope list model.gguf --layer 0 --explain
     """
@@ -90,6 +103,25 @@ def list_command(
             hint="it shows the model and its types; leave out --brief for more",
         )
     matches = matcher(filter_) if filter_ is not None else None
+    names = models or []
+    if local or len(names) != 1 or several_in(names[0]):
+        of_one = {
+            "--stored": stored,
+            "--computed": computed,
+            "--metadata": metadata,
+            "--key": key is not None,
+            "--layer": layer is not None,
+            "--explain": explain,
+            "--hf-names": hf_names,
+            "--brief": brief,
+        }
+        given = [option for option, is_given in of_one.items() if is_given]
+        if given:
+            raise BadUsage(f"{given[0]} is for one model", hint="name one of them")
+        order = None if sort in (None, Sort.FILE) else sort.value
+        print_shelf(names, order, matches, local=local, as_json=as_json, markdown=markdown)
+        return
+    (model,) = names
     with _opened(model) as file, naming(file.path):
         for words in warnings_of(file):
             warn(words)
@@ -102,11 +134,11 @@ def list_command(
         if sort is not None:
             entries.sort(key=_ORDERS[sort])
         summary = summarize(file)
-        names = None
+        hf = None
         if hf_names:
             from ggufscope.model.hf_names import hf_names as names_of
 
-            names = names_of(summary.architecture, shapes)
+            hf = names_of(summary.architecture, shapes)
         unmatched = filter_ is not None and not entries
         if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
             complain("error", f"{file.path}: no name matches {filter_!r}")
@@ -119,7 +151,7 @@ def list_command(
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
-            write_json(listing_json(file, summary, entries, anatomy, names), sys.stdout)
+            write_json(listing_json(file, summary, entries, anatomy, hf), sys.stdout)
             if unmatched:
                 raise Exit(ExitCode.NO)
             return
@@ -131,7 +163,7 @@ def list_command(
             metadata=metadata,
             explain=explain,
             one_a_line=sort is not None or layer is not None or matches is not None,
-            hf_names=names,
+            hf_names=hf,
             brief=brief,
         )
         print_views(views(file, summary, entries, anatomy, sections), markdown=markdown)
@@ -142,23 +174,24 @@ _ORDERS: Final[dict[Sort, Callable[[Entry], Any]]] = {
     Sort.NAME: lambda entry: entry.tensor.name,
     Sort.SIZE: lambda entry: -entry.tensor.nbytes,
     Sort.TYPE: lambda entry: (entry.tensor.type.name, entry.tensor.name),
+    Sort.BITS: lambda entry: -(entry.tensor.info.bits_per_weight or 0),
 }
 
 
-def _opened(model: Path) -> GGUFFile:
+def _opened(model: str) -> GGUFFile:
     from ggufscope.container.file import open_gguf
 
     if os.path.lexists(model):
         return open_gguf(model)
     from ggufscope.sizing.overview import named
 
-    found = named(str(model))
+    found = named(model)
     if isinstance(found, int):
         raise BadUsage(
             f"{model} says how many weights, and nothing of tensors",
             hint="give a GGUF file, or a name such as llama-3.1-8b",
         )
-    return open_gguf(found) if isinstance(found, Path) else found.as_file()
+    return open_gguf(model) if isinstance(found, Path) else found.as_file()
 
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:

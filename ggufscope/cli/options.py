@@ -26,7 +26,12 @@ DEFAULT_PROMPT: Final = "The cat sat on the mat"
 CHECKING: Final = 0.05
 """The share of a run that a look through all weights takes, about."""
 
-Model = Annotated[Path, Argument(help="A GGUF file, or any shard of a split model.")]
+Model = Annotated[
+    Path,
+    Argument(
+        help="A GGUF file, any shard of a split model, or a name: owner/repo:Q4_K_M, ollama:NAME."
+    ),
+]
 Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
 AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
 TypeK = Annotated[
@@ -48,7 +53,7 @@ TypeV = Annotated[
     ),
 ]
 Text = Annotated[
-    str | None, Option("--prompt", help=f"The text to run.  [default: {DEFAULT_PROMPT}]")
+    str | None, Option("--prompt", help=f"The text to run.  \\[default: {DEFAULT_PROMPT}]")
 ]
 TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]

@@ -26,6 +26,8 @@ class Prompt:
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
     """A printable label of each token."""
+    pieces: tuple[bytes, ...]
+    """The bytes of each token; those of its number where the file has no text for it."""
     label: Callable[[int], str]
     """The label of any token: its text, or its number where the file has no text for it."""
 
@@ -66,8 +68,14 @@ def read_prompt(
             return str(id_)
         return tokenizer.piece(id_)
 
+    def piece(id_: int) -> bytes:
+        if tokenizer is None or not 0 <= id_ < tokenizer.vocab_size:
+            return str(id_).encode()
+        return tokenizer.token_bytes(id_)
+
     found = numbers or ()
-    return Prompt(said if ids is None else None, found, tuple(map(label, found)), label)
+    words = said if ids is None else None
+    return Prompt(words, found, tuple(map(label, found)), tuple(map(piece, found)), label)
 
 
 def parse_ids(text: str, given: str = "--ids") -> tuple[int, ...]:

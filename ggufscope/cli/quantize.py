@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, max=256, help="Workers side by side.  [default: all cores]"),
+    typer.Option("--threads", min=1, max=256, help="Workers side by side.  \\[default: all cores]"),
 ]
 
 LONGEST_RULES: Final = 1 << 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ggufscope.errors import BadUsage, SourceUnreadable
+from ggufscope.errors import BadUsage, NotAFile, SourceUnreadable
 
 
 def read_text(path: Path, most: int, of: str) -> str:
@@ -15,14 +15,25 @@ def read_text(path: Path, most: int, of: str) -> str:
     """
     from ggufscope.container.source import LocalFile
 
-    source = LocalFile(path)
+    try:
+        source = LocalFile(path)
+    except NotAFile as error:
+        if path.is_dir():
+            error.hint = "name a file of text"
+        raise
     if source.size > most:
         raise BadUsage(
             f"{path} has {source.size:,} bytes, and {of} has {most:,} at the most",
             hint="write a part of it to a file, and name that",
         )
+    data = source.read(0, source.size)
+    if b"\0" in data:
+        raise SourceUnreadable(
+            f"{path} is not text: byte {data.index(0):,} is zero",
+            hint="convert it to UTF-8 if it is UTF-16, or name another file",
+        )
     try:
-        return source.read(0, source.size).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise SourceUnreadable(
             f"{path} is not UTF-8: {error}", hint="convert it, or name another file"

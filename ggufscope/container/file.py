@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.header import Header, Metadata, read_header
-from ggufscope.container.shards import check_shards, shard_count, sibling_paths
+from ggufscope.container.journal import require_settled
+from ggufscope.container.places import name_of, place_of
+from ggufscope.container.shards import check_shards, shard_count, sibling_names, sibling_paths
 from ggufscope.container.source import LocalFile, NoFile
 from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
+from ggufscope.spelling import did_you_mean
+from ggufscope.threads import side_by_side
+
+if TYPE_CHECKING:
+    from ggufscope.container.remote.source import RemoteFile
+
+_CONNECTIONS: Final = 8
+"""Shards of one model that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +122,10 @@ class GGUFFile:
     Once it is closed it has a path and nothing more: all else raises ``FileClosed``.
     """
 
-    def __init__(self, shards: tuple[Shard, ...]) -> None:
-        """Take checked shards, in order."""
+    def __init__(self, shards: tuple[Shard, ...], stem: Path | None = None) -> None:
+        """Take checked shards, in order; ``stem`` where the path is not to name what is made."""
         self._shards = shards
+        self._stem = stem
         self._tensors = {
             info.name: Tensor(info, shard) for shard in shards for info in shard.header.tensors
         }
@@ -146,6 +158,14 @@ class GGUFFile:
         return self._shards[0].source.path
 
     @property
+    def stem(self) -> Path:
+        """What files made of it are named after: its path.
+
+        Of a model in another tool's store, or elsewhere, a name in the working folder.
+        """
+        return self._stem or self.path
+
+    @property
     def no_file(self) -> NoFile | None:
         """What stands for the file where there is none: the model is a known shape."""
         source = self._shards[0].source
@@ -161,7 +181,8 @@ class GGUFFile:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise NotInModel(
-                f"{self.path} has no tensor {name!r}", hint="`ggufscope list` shows their names"
+                f"{self.path} has no tensor {name!r:.100}",
+                hint=did_you_mean(name, self.tensors, "`ggufscope list` shows their names"),
             )
         return tensor
 
@@ -172,9 +193,7 @@ class GGUFFile:
 
     def warnings(self) -> list[str]:
         """Say what is odd about the model, though llama.cpp, or at least a lister, can go on."""
-        return [
-            f"{shard.source.name}: {odd.words}" for shard in self.shards for odd in oddities(shard)
-        ]
+        return [line for shard in self.shards for line in _warnings(shard)]
 
     def close(self) -> None:
         """Close the files. Views that were handed out stay valid; what is read after raises."""
@@ -195,20 +214,54 @@ class GGUFFile:
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     """Open a model by the path of its file, or of any of its shards. Reads headers only.
 
-    Raises a ``SourceError``, ``FormatError`` or ``ShardError``.
+    ``path`` may be elsewhere, too: ``owner/repo:Q4_K_M``, ``hf:owner/repo/FILE``, ``https://...``
+    (see ``remote/addresses.py``); a path that is here comes first. Raises a ``SourceError``,
+    ``FormatError`` or ``ShardError``.
     """
-    first = _open_shard(Path(path))
+    place = place_of(path)
+    if not isinstance(place, Path):
+        return _open_remote(place)
+    stem = None if place == Path(path) else name_of(path, place)
+    first = _open_here(place)
     count = shard_count(first.header.metadata)
     if count == 1:
-        return GGUFFile((first,))
-    paths = sibling_paths(Path(path), count)
-    shards = tuple(first if p == Path(path) else _open_shard(p) for p in paths)
+        return GGUFFile((first,), stem)
+    paths = sibling_paths(place, count)
+    shards = tuple(first if p == place else _open_here(p) for p in paths)
     check_shards(paths, [shard.header for shard in shards])
-    return GGUFFile(shards)
+    return GGUFFile(shards, stem)
 
 
-def _open_shard(path: Path) -> Shard:
+def _open_remote(source: RemoteFile) -> GGUFFile:
+    """Open a model elsewhere by one of its files; its other shards are read side by side."""
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        given = _open_shard(source)
+        count = shard_count(given.header.metadata)
+        shards: tuple[Shard, ...] = (given,)
+        if count > 1:
+            names = sibling_names(source.path, count)
+
+            def opened(name: str) -> Shard:
+                if name == source.path.name:
+                    return given
+                sibling = source.sibling(name)
+                stack.callback(sibling.close)
+                return _open_shard(sibling)
+
+            shards = tuple(side_by_side(opened, names, _CONNECTIONS))
+            check_shards([shard.source.path for shard in shards], [s.header for s in shards])
+        stack.pop_all()  # whoever opens a model closes it
+        return GGUFFile(shards)
+
+
+def _open_here(path: Path) -> Shard:
     source = LocalFile(path)
+    require_settled(path)
+    return _open_shard(source)
+
+
+def _open_shard(source: LocalFile) -> Shard:
     shard = Shard(source, read_header(source))
     _check_extents(shard)
     return shard
@@ -256,3 +309,8 @@ def oddities(shard: Shard) -> list[Oddity]:
         words = f"{size - expected} bytes after the last tensor belong to none"
         found.append(Oddity("trailing", words))
     return found
+
+
+def _warnings(shard: Shard) -> list[str]:
+    odd = [f"{shard.source.name}: {odd.words}" for odd in oddities(shard)]
+    return [*shard.source.notes(), *odd]

@@ -61,6 +61,7 @@ makes 47,000), and few enough that a small file full of them cannot fill the mem
 
 _SMALLEST_PAIR: Final = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR: Final = 8 + 4 + 4 + 8
+_USUAL_TENSOR: Final = 8 + 24 + 4 + 2 * 8 + 4 + 8
 
 
 Extent = tuple[ValueType, int, int]
@@ -127,6 +128,7 @@ def _read(source: Source) -> Header:
     version = _begin(walk, source.size)
     n_tensors = _count(walk, "tensors", _SMALLEST_TENSOR, MAX_TENSORS, source.size)
     n_pairs = _count(walk, "metadata pairs", _SMALLEST_PAIR, MAX_PAIRS, source.size)
+    walk.expect(n_tensors * _USUAL_TENSOR)
     extents = _read_pairs(walk, n_pairs)
     alignment = _alignment(walk, extents)
     tensors = _read_tensors(walk, n_tensors)

@@ -32,6 +32,26 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.partial")
 
 
+def journal_name(target: Path) -> Path:
+    """Return the name of the journal of a change in place (see journal.py)."""
+    return target.with_name(f"{_prefix(target)}journal")
+
+
+@contextmanager
+def held(file: io.FileIO, path: Path) -> Iterator[None]:
+    """Be the only one that changes a file that is open; raises ``TargetBusy``."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TargetBusy(
+                f"{path} is being changed by another process", hint="wait for it to end"
+            ) from None
+        except OSError:  # where a file system knows no locks, nobody waits for one
+            pass
+    yield  # closing the file lets it go
+
+
 def lock(file: io.FileIO) -> None:
     """Mark a file as one that this process is writing."""
     if fcntl is not None:
@@ -62,7 +82,7 @@ def remove_leftovers(target: Path) -> None:
         except OSError:  # a link, somebody else's, or gone
             continue
         try:
-            if _is_ours(os.fstat(descriptor), target):
+            if is_ours(os.fstat(descriptor), target):
                 _remove(path, descriptor, target)
         finally:
             os.close(descriptor)
@@ -85,7 +105,7 @@ def _remove(path: Path, descriptor: int, target: Path) -> None:
         pass
 
 
-def _is_ours(status: os.stat_result, target: Path) -> bool:
+def is_ours(status: os.stat_result, target: Path) -> bool:
     """Whether a file is such as this program leaves: regular, this user's, under one name.
 
     Under two if a run was killed just when it had given the target its name.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from ggufscope.container.journal import settle, write_at
 from ggufscope.container.leftovers import directory_held, lock, remove_leftovers, temporary_name
 from ggufscope.container.target import check_target, make_folders, refusals
 from ggufscope.errors import TargetExists, TargetUnwritable
@@ -54,7 +55,7 @@ class UnderWay:
 
         def write(offset: int, data: memoryview) -> None:
             with refusals(target):
-                _write_at(file, offset, data)
+                write_at(file, offset, data)
 
         try:
             status = os.fstat(file.fileno())
@@ -92,6 +93,7 @@ class PartialFile:
                 self._made.append(folder)
             with directory_held(self.target.parent):
                 remove_leftovers(self.target)
+                settle(self.target)
                 self._file = _create(self.path, self.target)
                 # The full length at once: what is not written, the padding, reads as zeros.
                 self._file.truncate(nbytes)
@@ -105,7 +107,13 @@ class PartialFile:
     def write_at(self, position: int, data: memoryview) -> None:
         """Write ``data`` at a position; raises ``TargetUnwritable``, and nothing is left then."""
         with self._refusals():
-            _write_at(self._open_file(), position, data)
+            write_at(self._open_file(), position, data)
+
+    @contextmanager
+    def writing(self) -> Iterator[io.FileIO]:
+        """Yield it as an open file; what the system refuses is raised as ``TargetUnwritable``."""
+        with self._refusals():
+            yield self._open_file()
 
     def commit(self) -> None:
         """Make it durable and give it its name.
@@ -193,8 +201,8 @@ def replacing(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """
     partial = PartialFile(target, overwrite=overwrite)
     try:
-        with partial._refusals():
-            stream = io.BufferedRandom(partial._open_file())
+        with partial.writing() as file:
+            stream = io.BufferedRandom(file)
             yield stream
             stream.flush()
             stream.detach()
@@ -245,12 +253,6 @@ def _create(path: Path, target: Path) -> io.FileIO:
         file.close()
         raise
     return file
-
-
-def _write_at(file: io.FileIO, position: int, data: memoryview) -> None:
-    file.seek(position)
-    while data:  # a raw file may take less than it is given
-        data = data[file.write(data) :]
 
 
 def _sync_directory(directory: Path) -> None:

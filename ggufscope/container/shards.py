@@ -10,7 +10,7 @@ Follows ``llama_split_path`` and the loader in llama.cpp's ``src/llama.cpp``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,19 +41,42 @@ def shard_name(name: str, number: int, count: int) -> str:
     return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
 
 
+def shard_of(name: str) -> tuple[str, int, int] | None:
+    """Return the stem, the number (from 0) and the count that a shard's name has, or None."""
+    match = _NAME.fullmatch(name)
+    return (match["stem"], int(match["number"]) - 1, int(match["count"])) if match else None
+
+
+def first_shards(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths in order, of the shards of one model the first alone."""
+    first: dict[str, Path] = {}
+    for path in sorted(paths):
+        shard = shard_of(str(path))
+        first.setdefault(f"{shard[0]}/{shard[2]}" if shard else str(path), path)
+    return list(first.values())
+
+
+def sibling_names(path: Path, count: int) -> list[str]:
+    """Return the names of all ``count`` shards, in order, from the path of any of them.
+
+    Raises ``ShardMismatch`` where ``path`` is not named as a shard.
+    """
+    shard = shard_of(path.name)
+    if shard is None or shard[2] != count:
+        raise ShardMismatch(
+            f"{path} says that it is one of {count} shards, and is not named so",
+            hint=f"give the shards their names back: NAME-00001-of-{count:05}.gguf and so on",
+        )
+    return [shard_name(shard[0], number, count) for number in range(count)]
+
+
 def sibling_paths(path: Path, count: int) -> list[Path]:
     """Return the paths of all ``count`` shards, in order, from the path of any of them.
 
     Raises ``ShardMismatch`` where ``path`` is not named as a shard, ``ShardMissing`` where a
     sibling is not there.
     """
-    match = _NAME.fullmatch(path.name)
-    if match is None or int(match["count"]) != count:
-        raise ShardMismatch(
-            f"{path} says that it is one of {count} shards, and is not named so",
-            hint=f"give the shards their names back: NAME-00001-of-{count:05}.gguf and so on",
-        )
-    paths = [path.with_name(shard_name(match["stem"], number, count)) for number in range(count)]
+    paths = [path.with_name(name) for name in sibling_names(path, count)]
     missing = [sibling.name for sibling in paths if not sibling.exists()]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

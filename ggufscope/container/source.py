@@ -101,6 +101,10 @@ class LocalFile:
         if self.closed:
             raise FileClosed(f"{self.path} is closed", hint="use it inside its `with` block")
 
+    def notes(self) -> list[str]:
+        """Return what is to be said of how it is read; nothing here."""
+        return []
+
     def __repr__(self) -> str:
         return f"LocalFile({self.name!r})"
 

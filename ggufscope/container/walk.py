@@ -29,6 +29,11 @@ ARRAY_HEAD: Final = struct.calcsize("<IQ")
 
 _FIRST_READ: Final = 1 << 18
 _LARGEST_READ: Final = 1 << 24
+_SHARE: Final = 6
+"""What is read beyond what is known to come: one part in so many of what was read."""
+_OF_A_TOKEN: Final = 8
+"""The first long list of strings is the vocabulary; a score and a type of each token may follow,
+and then, of a part of all vocabularies, merges."""
 CUT_SHORT: Final = "the file is cut short or damaged: download it again"
 
 
@@ -62,6 +67,13 @@ class Walk:
         self._size = len(data) if source is None else source.size
         self._strings = 0
         self._arrays = 0
+        self._after = 0
+        self._expected = 0
+        """Where the header will end, as far as can be told: what is read at once goes to there."""
+
+    def expect(self, nbytes: int) -> None:
+        """Count on so many bytes, more or less, after all pairs."""
+        self._after = nbytes
 
     def reach(self, end: int, where: str) -> None:
         """Have all bytes before ``end``; raises ``Truncated``."""
@@ -72,7 +84,8 @@ class Walk:
                 f"{where} reaches to byte {end}, and the file ends at {self._size}",
                 hint=CUT_SHORT,
             )
-        stop = min(max(end, len(self.data) + max(len(self.data), _FIRST_READ)), self._size)
+        step = max(len(self.data) // _SHARE, _FIRST_READ)
+        stop = min(max(end, self._expected, len(self.data) + step), self._size)
         while len(self.data) < end:  # a little at a time, so that nothing large is held twice
             so_far = len(self.data)
             self.data += self._source.read(so_far, min(stop, so_far + _LARGEST_READ))
@@ -160,7 +173,7 @@ class Walk:
     def _skip_strings(self, count: int, where: str) -> None:
         length_at = struct.Struct(self.order + "Q").unpack_from
         data, position = self.data, self.position
-        done = at = 0
+        start, done, at = position, 0, 0
         while done < count:
             try:
                 for at in range(done, count):  # noqa: B007  # which one it stopped at
@@ -169,9 +182,18 @@ class Walk:
             except (struct.error, OverflowError):  # no length there: more is to be read
                 done = at
                 last = at - 1 if position > self._size else at
+                self._expect_strings(start, position, done, count)
                 self.reach(position + 8, f"string {last} of {count} in {where}")
         self.reach(position, f"string {count - 1} of {count} in {where}")
         self.position = position
+
+    def _expect_strings(self, start: int, position: int, done: int, count: int) -> None:
+        """Work out where the header will end from ``done`` of ``count`` strings, of like length."""
+        of_each = (position - start) / done if done else 0
+        end = position + (count - done) * of_each + self._after
+        if 10 * count > 9 * self._strings:  # a few tags and languages may come before
+            end += count * _OF_A_TOKEN
+        self._expected = int(end * (1 + 1 / _SHARE))
 
 
 def _beyond(said: str, limit: int) -> BeyondLimit:

@@ -103,7 +103,7 @@ class GGUFWriter:
             end += padded(spec.nbytes, alignment)
         head = header_nbytes(metadata, [(spec.name, len(spec.shape)) for spec in tensors])
         data_offset = padded(head, alignment) if tensors else head
-        self._encode = partial(_encode_header, metadata, tensors, offsets, version, order)
+        self._encode = partial(encode_header, metadata, tensors, offsets, version, order)
         self._starts = {name: data_offset + offset for name, offset in offsets.items()}
         self._written = dict.fromkeys(offsets, 0)
         self.nbytes = data_offset + end
@@ -222,13 +222,15 @@ def _check_names(metadata: Mapping[str, Value], tensors: Sequence[TensorSpec]) -
         seen.add(spec.name)
 
 
-def _encode_header(
+def encode_header(
     metadata: Mapping[str, Value],
     tensors: Sequence[TensorSpec],
     offsets: Mapping[str, int],
     version: int,
     order: Order,
 ) -> bytes:
+    """Return the header of a file, without the padding behind it."""
+
     def number(type_: ValueType, data: int) -> bytes:
         return Value.of(type_, data).encode(order)
 

@@ -119,6 +119,10 @@ class Block:
         pairs = self.rotation.pairs
         return rotate(q, pairs, *angles), rotate(k, pairs, *angles)
 
+    def scaled(self, q: Floats, factor: float) -> Floats:
+        """q (T, H, D) -> q times a factor: families that scale queries, not their scores."""
+        return q * np.float32(factor)
+
     @property
     def start(self) -> int:
         """The position of the first token of this pass."""

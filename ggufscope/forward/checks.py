@@ -122,7 +122,7 @@ def require_ids(ids: Sequence[int], past: int, vocabulary: int, context: int | N
     if context is not None and past + len(ids) > context:
         raise TooManyTokens(
             f"{past + len(ids)} tokens are more than the model's context of {context}",
-            hint="give a shorter text",
+            hint="give a shorter text; `ggufscope evaluate` takes one of any length, in chunks",
         )
 
 

@@ -193,8 +193,10 @@ class _StoredMatrix:
 class PlannedWeights(View):
     """The weights of another view as a file would have them once they are quantized.
 
-    ``types``: tensor name -> the type it becomes; those not named stay as they are. Blocks lie
-    within rows, so quantizing a tile gives the bits that quantizing the whole tensor gives.
+    ``types``: tensor name -> the type it becomes; those not named stay as they are. ``importance``:
+    tensor name -> how much an error in each column counts, (slices, row), a row for each matrix of
+    a stack. Blocks lie within rows, so quantizing a tile gives the bits that quantizing the whole
+    tensor gives.
     """
 
     def __init__(
@@ -250,12 +252,13 @@ class _PlannedMatrix:
         weights, layout = self._base.rows(start, stop), self._layout
         if self._importance is None:
             return quantize(weights, layout, threads=1, check_finite=False), layout
-        parts, each = [], self.shape[0] // len(self._importance)  # rows of a slice
-        for first in range(start - start % each, stop, each):
-            part = weights[max(first - start, 0) : first + each - start]
-            weighed = self._importance[first // each]
-            parts.append(quantize(part, layout, importance=weighed, threads=1, check_finite=False))
-        return np.concatenate(parts), layout
+        in_slice = self.shape[0] // len(self._importance)
+        parts = []
+        for at in range(start // in_slice, -(-stop // in_slice)):
+            first, last = max(start, at * in_slice), min(stop, (at + 1) * in_slice)
+            x, importance = weights[first - start : last - start], self._importance[at]
+            parts.append(quantize(x, layout, importance=importance, threads=1, check_finite=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts), layout
 
 
 def _check_makeable(name: str, shape: tuple[int, ...], type_: str, *, weighed: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ggufscope.errors import BadUsage
+from ggufscope.errors import BadUsage, GGUFScopeError
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.gathering import Calibration, Perplexity, Progress, fingerprint, gather
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
@@ -16,9 +17,9 @@ from ggufscope.recipes.importance import USUAL_CHUNK, ImportanceMatrix, merged
 def make_imatrix(
     model: Transformer,
     calibration: Calibration,
-    target: Path,
+    target: str | os.PathLike[str],
     *,
-    in_files: Sequence[Path] = (),
+    in_files: Sequence[str | os.PathLike[str]] = (),
     legacy: bool = False,
     perplexity: bool = True,
     save_every: int = 1,
@@ -36,6 +37,7 @@ def make_imatrix(
     Raises what ``gather`` and ``write_imatrix`` raise, ``BadUsage`` for a file to resume from that
     is not of this run.
     """
+    target = Path(target)
     before = merged(map(read_imatrix, in_files), calibration.context, target) if in_files else None
     run = fingerprint(model, calibration, before)
     count, skip = len(calibration.cut()), 0
@@ -71,6 +73,14 @@ def make_imatrix(
         keep=keep,
         progress=progress,
     )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a run that was ended can be gone on with from a file."""
+    try:
+        return bool(read_imatrix(path).unfinished)
+    except GGUFScopeError:
+        return False
 
 
 def merge_imatrices(

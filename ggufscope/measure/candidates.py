@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal, NoReturn
 
+from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import require_makeable
 from ggufscope.blocks.layouts import Layout, layout_named
 from ggufscope.container.file import GGUFFile
@@ -23,6 +24,7 @@ from ggufscope.errors import (
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
+from ggufscope.recipes.importance import ImportanceMatrix, importance_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule
 from ggufscope.recipes.plan import Plan, plan
@@ -47,25 +49,39 @@ class Candidate:
     file: GGUFFile | None = None
     cache_types: tuple[str, str] | None = None
     """Types of the K and V cache; float32 where None."""
+    importance: Mapping[str, Floats] = field(default_factory=dict, compare=False, repr=False)
+    """Tensor -> what errors in it are weighed by, (slices, row)."""
 
 
-def of_types(file: GGUFFile, types: Iterable[str], part: Part = "all") -> list[Candidate]:
+def of_types(
+    file: GGUFFile,
+    types: Iterable[str],
+    part: Part = "all",
+    imatrix: ImportanceMatrix | None = None,
+) -> list[Candidate]:
     """Return a candidate for each type: every eligible matrix of that type, as ``--pure`` makes it.
 
     Rows that do not divide fall back as in llama-quantize. What is quantized already is quantized
     again, from the numbers it stands for.
     Raises ``UnknownType``, ``ImportanceNeeded``, ``NotConvertible``, ``NoFallback``.
     """
-    return [_candidate(file, _type_named(type_).name, *_pure(type_), part) for type_ in types]
+    return [
+        _candidate(file, _type_named(type_).name, *_pure(type_), part, imatrix) for type_ in types
+    ]
 
 
-def of_recipes(file: GGUFFile, recipes: Iterable[str], part: Part = "all") -> list[Candidate]:
+def of_recipes(
+    file: GGUFFile,
+    recipes: Iterable[str],
+    part: Part = "all",
+    imatrix: ImportanceMatrix | None = None,
+) -> list[Candidate]:
     """Return a candidate for each of llama-quantize's presets, with its mixture of types.
 
     Raises ``UnknownPreset``, ``ImportanceNeeded``, ``NotConvertible``, ``NoFallback``.
     """
     options = PlanOptions(allow_requantize=True)
-    return [_candidate(file, recipe.upper(), recipe, options, part) for recipe in recipes]
+    return [_candidate(file, recipe.upper(), recipe, options, part, imatrix) for recipe in recipes]
 
 
 def of_name(file: GGUFFile, name: str) -> Candidate:
@@ -105,7 +121,7 @@ def with_cache(candidate: Candidate, keys: str, values: str) -> Candidate:
     """Return a candidate that runs with a quantized cache as well."""
     cache = (_cache_type(keys), _cache_type(values))
     said = cache[0] if cache[0] == cache[1] else "/".join(cache)
-    return Candidate(f"{candidate.name}, KV {said}", candidate.types, candidate.file, cache)
+    return replace(candidate, name=f"{candidate.name}, KV {said}", cache_types=cache)
 
 
 def choose(
@@ -135,10 +151,15 @@ def choose(
     found += [of_file(file, other) for other in others]
     if cache is not None:
         found = [with_cache(each, *cache) for each in found]
-    names = Counter(each.name for each in found)
+    return with_own_names(found)
+
+
+def with_own_names(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return files of one name by their paths. Raises ``BadUsage`` where names are equal still."""
+    names = Counter(each.name for each in candidates)
     found = [
         replace(each, name=str(each.file.path)) if each.file and names[each.name] > 1 else each
-        for each in found
+        for each in candidates
     ]
     if len({each.name for each in found}) < len(found):
         raise BadUsage("a candidate is named twice", hint="name each type, recipe and file once")
@@ -152,10 +173,10 @@ def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
     converters left out of the metadata, and what has no part in a pass, may differ.
     """
     ours, theirs = read_hparams(file.metadata), read_hparams(other.metadata)
-    for field in fields(ours):
-        mine, its = getattr(ours, field.name), getattr(theirs, field.name)
+    for each in fields(ours):
+        mine, its = getattr(ours, each.name), getattr(theirs, each.name)
         if mine != its and None not in (mine, its):
-            _refuse(file, other, field.name.replace("_", " "), _said(mine), _said(its))
+            _refuse(file, other, each.name.replace("_", " "), _said(mine), _said(its))
     tokens = [model.metadata.get("tokenizer.ggml.tokens") for model in (file, other)]
     if tokens[0] != tokens[1]:
         said = ["none" if each is None else f"{len(each)} tokens" for each in tokens]
@@ -194,14 +215,27 @@ def require_layer(layers: int, heads: Sequence[int], layer: int | None, head: in
 
 
 def _candidate(
-    file: GGUFFile, name: str, preset: str, options: PlanOptions, part: Part
+    file: GGUFFile,
+    name: str,
+    preset: str,
+    options: PlanOptions,
+    part: Part,
+    imatrix: ImportanceMatrix | None,
 ) -> Candidate:
+    options = replace(options, importance=imatrix is not None)
     planned = plan(file.tensors.values(), file.metadata, preset, options)
     planned.require_runnable()
     types = _types(planned, part)
-    for tensor, type_ in types.items():
-        require_makeable(type_, f"tensor {tensor!r}")
-    return Candidate(name if part == "all" else f"{name} ({part})", types)
+    importance = {}
+    for tensor in planned.tensors:
+        if tensor.source_name in types:
+            weighed = importance_of(planned, tensor, imatrix)
+            if weighed is not None:
+                importance[tensor.source_name] = weighed
+            require_makeable(
+                tensor.target.name, f"tensor {tensor.name!r}", importance=weighed is not None
+            )
+    return Candidate(name if part == "all" else f"{name} ({part})", types, importance=importance)
 
 
 def _types(planned: Plan, part: Part) -> dict[str, str]:

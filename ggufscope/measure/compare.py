@@ -137,7 +137,9 @@ class _Run:
             weights = MeasuredWeights(StoredWeights(candidate.file), held)
             model = Transformer(candidate.file.metadata, weights, context=context)
         else:
-            weights = MeasuredWeights(PlannedWeights(held, candidate.types), held)
+            weights = MeasuredWeights(
+                PlannedWeights(held, candidate.types, candidate.importance), held
+            )
             model = reference.with_weights(weights)
         cache = KVCache(*candidate.cache_types) if candidate.cache_types else None
         return cls(candidate, model, weights, cache)

@@ -53,8 +53,8 @@ class Calibration:
         for name, ids in self.texts:
             if len(ids) < 2 * self.context:
                 raise TooFewTokens(
-                    f"{name or 'the text'} has {len(ids):,} tokens, and two chunks of "
-                    f"{self.context:,} are needed at the least",
+                    f"two chunks of {self.context:,} tokens are needed at the least, and "
+                    f"{name or 'the text'} has {len(ids):,}",
                     hint="give a longer text, or a smaller --context",
                 )
             count = min(len(ids) // self.context, self.chunks or len(ids))

@@ -11,7 +11,7 @@ weights of the file, that is how it was made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -64,7 +64,7 @@ class Inspection:
 
     def _look_at(self, name: str, layer: int | None, reference: Matrix) -> None:
         type_, reference_type = self.candidate.type(name), self.reference.type(name)
-        if type_ != reference_type and CODECS[type_].quantize is None:
+        if type_ != reference_type and not CODECS[type_].makes_alone:
             self._unknown.add(type_)
             return
         matrix = self.candidate.matrix(name)
@@ -114,7 +114,7 @@ def _tile(
     """Rows from ``start`` on -> sums of rows (n, 5), rows that are plain (n,), sums of columns."""
     stop = min(start + step, reference.shape[0])
     r, c = reference.rows(start, stop), candidate.rows(start, stop)
-    q = _through(r, type_) if type_ else r
+    q = through(r, type_) if type_ else r
     x, e, p = (part.astype(np.float64) for part in (r, c - r, q - r))
     pairs = ((x, x), (e, e), (p, p), (x, c.astype(np.float64)), (x, q.astype(np.float64)))
     rows = np.stack([np.einsum("ij,ij->i", a, b) for a, b in pairs], axis=-1)
@@ -123,7 +123,8 @@ def _tile(
     return rows, (c == q).all(axis=1), np.array(cut)
 
 
-def _through(weights: Floats, type_: str) -> Floats:
+def through(weights: Floats, type_: str) -> Floats:
+    """Return weights (..., row) as quantizing them to a type leaves them."""
     blocks = quantize(weights, type_, threads=1, check_finite=False)
     return dequantize(blocks, type_, weights.shape, threads=1)
 
@@ -138,12 +139,16 @@ def _middle(
     at = sorted({int(other[0]), int(other[-1])})
     r = np.concatenate([reference.rows(row, row + 1) for row in at])
     c = np.concatenate([candidate.rows(row, row + 1) for row in at])
+    return next(ways_between(r, c, type_), ())
+
+
+def ways_between(r: Floats, c: Floats, type_: str) -> Iterator[tuple[str, ...]]:
+    """r, c (n, row) -> each way on which quantizing r to a type gives c: the types in between."""
     for middle in _MIDDLES:
         if r.shape[1] % LAYOUTS[middle].block_length:
             continue
-        once = _through(r, middle)
+        once = through(r, middle)
         # A file between the two may have been made F16 again.
-        for steps, weights in (((), once), (("F16",), _through(once, "F16"))):
-            if np.array_equal(c, _through(weights, type_)):
-                return (middle, *steps)
-    return ()
+        for steps, weights in (((), once), (("F16",), through(once, "F16"))):
+            if np.array_equal(c, through(weights, type_)):
+                yield (middle, *steps)

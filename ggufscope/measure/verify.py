@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +12,12 @@ import numpy as np
 from ggufscope.arrays import Floats
 from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
-from ggufscope.forward.block import Block
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
+from ggufscope.forward.watched import WatchedBlock
 from ggufscope.forward.weights import Weights
 from ggufscope.measure import identities
 from ggufscope.measure.identities import relative
@@ -58,30 +58,6 @@ class Identity:
             self.residual, self.layer = residual, layer
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What one layer's attention was called with, and what it gave."""
-
-    q: Floats
-    k: Floats
-    v: Floats
-    scale: float
-    cap: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _WatchedBlock(Block):
-    """A layer that writes down what its attention is called with."""
-
-    calls: list[_Call] = field(default_factory=list)
-
-    def attention(
-        self, q: Floats, k: Floats, v: Floats, *, scale: float, cap: float | None = None
-    ) -> Floats:
-        self.calls.append(_Call(q, k, v, scale, cap))
-        return Block.attention(self, q, k, v, scale=scale, cap=cap)
-
-
 def verify(
     model: Transformer, ids: Sequence[int], progress: Callable[[int], Any] | None = None
 ) -> list[Identity]:
@@ -109,7 +85,7 @@ def _verify(
         found.documents.take(_documents_residual(held, whole), 0)
     for layer in range(model.n_layers):
         trace = Trace({"kq_soft_max", "kqv", "kqv_out"})
-        block = _watched(model.block(layer, trace=trace))
+        block = WatchedBlock.of(model.block(layer, trace=trace))
         whole = model.graph.layer(block, whole)
         found.take(block, trace)
         steps = [model.layer(layer, single[t : t + 1], cache=cache) for t in range(len(single))]
@@ -123,10 +99,6 @@ def _verify(
     if progress is not None:
         progress(model.n_layers + 1)
     return found.all
-
-
-def _watched(block: Block) -> _WatchedBlock:
-    return _WatchedBlock(**{each.name: getattr(block, each.name) for each in fields(block)})
 
 
 class _Identities:
@@ -159,8 +131,8 @@ class _Identities:
             self.documents = Identity("toy", "16 dimensions, 4 heads: lists = arrays", SUMS)
             self.all.append(self.documents)
 
-    def take(self, block: _WatchedBlock, trace: Trace) -> None:
-        layer, (call,) = block.layer, block.calls
+    def take(self, block: WatchedBlock, trace: Trace) -> None:
+        layer, call = block.layer, block.seen
         weights = trace[f"kq_soft_max-{layer}"]
         kqv, out = trace[f"kqv-{layer}"], trace[f"kqv_out-{layer}"]
         self.rows.take(identities.rows_sum_to_one(weights), layer)

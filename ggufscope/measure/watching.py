@@ -6,13 +6,13 @@ it is measured and handed to whoever wants it as the pass computes it, and then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from ggufscope.arrays import Floats
+from ggufscope.arrays import Array, Floats
 from ggufscope.errors import NotInModel
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
@@ -57,18 +57,20 @@ def watch(
     ids: Sequence[int],
     *,
     watchers: Sequence[Watcher] = (),
-    keep: Callable[[int, Floats], object] | None = None,
+    keep: Collection[str] = (),
+    sink: Callable[[str, int | None, Array], None] | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Watched:
     """Run a prompt and measure every head.
 
-    ``keep`` is handed each layer's whole ``kq_soft_max`` (H, T, T), and the logits of all tokens
-    are computed for it. Raises what ``Transformer.run`` raises, and ``TooMuchMemory`` before it
-    starts.
+    ``sink`` is handed each quantity that ``keep`` names (without the layer), as a trace's is; for
+    ``result_output`` and ``result_norm`` the logits of all tokens are computed. Raises what
+    ``Transformer.run`` raises, and ``TooMuchMemory`` before it starts.
     """
     model.require_runnable(ids)
-    whole = keep is not None
-    require_memory_for(model.hparams, len(ids), matrices=int(whole), logits=whole)
+    whole = not {"result_norm", "result_output"}.isdisjoint(keep)
+    matrices = len({"kq", "kq_soft_max"}.intersection(keep))
+    require_memory_for(model.hparams, len(ids), matrices=matrices, logits=whole)
     seen = Watched(tuple(ids))
     sums = PatternSums(0, ids)
 
@@ -81,18 +83,16 @@ def watch(
             watcher.rows(layer, first, shares)
 
     with one_pass(), np.errstate(all="ignore"):
-        x = model.embed(ids)
+        trace = Trace(keep, sink=sink, rows=rows)
+        x = model.embed(ids, trace=trace)
         for layer in range(model.n_layers):
-            trace = Trace({"kq_soft_max"} if whole else (), rows=rows)
             x = model.layer(layer, x, trace=trace)
             seen.patterns[layer] = sums.means()
             for watcher in watchers:
                 watcher.done(layer, seen.patterns[layer])
-            if keep is not None:
-                keep(layer, trace[f"kq_soft_max-{layer}"])
             if progress is not None:
                 progress(layer + 1)
-        seen.logits = model.logits(x if whole else x[-1:])
+        seen.logits = model.logits(x if whole else x[-1:], trace=trace)
     if progress is not None:
         progress(model.n_layers + 1)
     return seen
@@ -116,10 +116,8 @@ class Spotlight:
         most: int | None = None,
     ) -> None:
         """Raise ``NotInModel`` for a layer or a head that the model does not have."""
-        _require_there("layer", layer, model.n_layers, "the model")
         first = layer or 0
-        heads = model.block(first).heads.count
-        _require_there("head", head, heads, f"layer {first}")
+        require_head(model, layer, head)
         self._chosen = layer is not None or head is not None
         self.layer = first
         self.head: int | None = head if self._chosen else 0
@@ -186,6 +184,15 @@ def take_last_rows(kept: Floats, first: int, shares: Floats, most: int | None) -
     if skipped < count:
         kept[:, start + skipped : start + count] = shares[:, skipped:]
     return kept
+
+
+def require_head(model: Transformer, layer: int | None, head: int | None) -> None:
+    """Raise ``NotInModel`` for a layer or a head that the model does not have.
+
+    None is nothing in particular; a head without a layer is one of layer 0.
+    """
+    _require_there("layer", layer, model.n_layers, "the model")
+    _require_there("head", head, model.block(layer or 0).heads.count, f"layer {layer or 0}")
 
 
 def _require_there(what: str, number: int | None, count: int, whose: str) -> None:

@@ -119,7 +119,9 @@ def read_hparams(metadata: Mapping[str, Any]) -> HParams:
     if architecture is None:
         raise HyperparameterError(
             "key 'general.architecture' is missing or not a string",
-            hint="the file does not say what kind of model it is: it may be an adapter or data",
+            hint="it is an importance matrix: `ggufscope imatrix` shows it"
+            if metadata.get("general.type") == "imatrix"
+            else "the file does not say what kind of model it is: it may be an adapter or data",
         )
     read = KeyReader(metadata, architecture)
     layers = read.number("block_count")

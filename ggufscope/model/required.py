@@ -143,7 +143,26 @@ def warnings_of(file: GGUFFile) -> list[str]:
     """Return what is odd about a file, and that its model is not whole where it is not."""
     flaws = flaws_of({t.name: t.shape for t in file.tensors.values()}, file.metadata)
     said = [f"{file.path}: {in_words(flaws)}. llama.cpp will not load this file"] if flaws else []
+    if vision := packed_vision(file):
+        said.append(f"{file.path}: {vision}")
     return [*file.warnings(), *said]
+
+
+def packed_vision(file: GGUFFile) -> str:
+    """Say that a model has its vision part in its own file, as Ollama's do; empty where not.
+
+    llama.cpp has that part in a file of architecture ``clip`` (``mmproj-...``), and counts tensors.
+    """
+    if architecture_of(file.metadata) in (None, "clip"):
+        return ""
+    count = sum(name.startswith(("v.", "mm.")) for name in file.tensors)
+    if not count:
+        return ""
+    return (
+        f"{count} of its {len(file.tensors)} tensors are a vision part in the same file, as Ollama "
+        "packs it. llama.cpp wants that in a file of its own, and ends with 'wrong number of "
+        "tensors'"
+    )
 
 
 def find_flaws(shapes: Mapping[str, Shape], hparams: HParams) -> Iterator[Flaw]:

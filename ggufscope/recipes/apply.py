@@ -96,8 +96,8 @@ def quantize_model(
 
     ``targets``: path (str or ``Path``) -> preset (``"Q4_K_M"``), or a ``Plan`` of this source; or
     presets alone, whose files are named after the source. ``imatrix``: an importance matrix, or the
-    path of one, that errors are weighed by. What is asked for is a ``Request``, how
-    it is done are the arguments of ``run``. Raises what ``prepare`` and ``run`` raise.
+    path of one, that errors are weighed by. What is asked for is a ``Request``, how it is done are
+    the arguments of ``run``. Raises what ``prepare`` and ``run`` raise.
     """
     request = Request(
         source,

@@ -78,7 +78,11 @@ def read_imatrix(path: str | os.PathLike[str]) -> ImportanceMatrix:
                 return _of_gguf(file, Path(path))
         foreign = foreign_format(head)
         if foreign:
-            raise BadImportance(f"{path} is no importance matrix but {foreign[0]}", hint=foreign[1])
+            raise BadImportance(
+                f"{path} is no importance matrix: it is {foreign[0]}", hint=foreign[1]
+            )
+        if not head:
+            raise BadImportance(f"{path} is empty", hint=_AGAIN)
         return _Legacy(source).read()
 
 
@@ -89,7 +93,7 @@ def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:
     if not names:
         kind = "a model" if file.metadata.get("general.architecture") else "a GGUF file"
         raise BadImportance(
-            f"{path} is no importance matrix but {kind}",
+            f"{path} is no importance matrix: it is {kind}",
             hint="`ggufscope imatrix MODEL --text FILE` makes one of a model",
         )
     metadata = file.metadata
@@ -209,7 +213,7 @@ def _text(data: bytes) -> str:
 
 def write_imatrix(
     matrix: ImportanceMatrix,
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     legacy: bool = False,
     overwrite: bool = False,
@@ -218,6 +222,7 @@ def write_imatrix(
 
     Raises what ``GGUFWriter`` raises.
     """
+    path = Path(path)
     if legacy:
         with replacing(path, overwrite=overwrite) as file:
             file.writelines(_legacy_parts(matrix))

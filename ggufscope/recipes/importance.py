@@ -19,10 +19,10 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Integers
 from ggufscope.container.values import Value
-from ggufscope.errors import BadImportance, ImportanceMismatch
+from ggufscope.errors import BadImportance, ImportanceMismatch, ImportanceNeeded
 from ggufscope.recipes.categories import Category, category_of
 from ggufscope.recipes.metadata import importance_keys
-from ggufscope.recipes.plan import PlannedTensor
+from ggufscope.recipes.plan import HOW_TO_GET_ONE, Plan, PlannedTensor
 
 USUAL_CHUNK: Final = 512
 """Tokens of a chunk where nothing else is said."""
@@ -154,6 +154,25 @@ class ImportanceMatrix:
             if self.legacy:
                 return entry.sums / counts if counts[0, 0] > 0 else entry.sums
             return np.where(counts > 0, entry.sums / counts, np.float32(1))
+
+
+def importance_of(
+    plan: Plan, tensor: PlannedTensor, imatrix: ImportanceMatrix | None
+) -> Floats | None:
+    """Return what a plan's tensor is weighed by, (slices, row), or None.
+
+    Raises ``ImportanceNeeded`` where it has to be weighed and nothing is known of it, and
+    ``ImportanceMismatch``.
+    """
+    found = imatrix.of(tensor) if imatrix is not None else None
+    if tensor.needs_importance and found is None:
+        raise ImportanceNeeded(
+            f"{plan.preset} makes {tensor.name!r} {tensor.target.name}, for which "
+            f"{imatrix.path if imatrix else 'no importance matrix'} has nothing: the result would "
+            "be garbage",
+            hint=HOW_TO_GET_ONE,
+        )
+    return found
 
 
 def merged(parts: Iterable[ImportanceMatrix], chunk_size: int, path: Path) -> ImportanceMatrix:

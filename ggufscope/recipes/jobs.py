@@ -78,6 +78,11 @@ def require_makeable(type_: str, tensor: str, *, importance: bool) -> None:
     codec.require_makeable(type_, f"tensor {tensor!r}", importance=importance)
 
 
+def weighs(type_: str) -> bool:
+    """Whether errors in a type are weighed, where there is an importance."""
+    return codec.engine().codecs[type_].weighs
+
+
 def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
     """Cut a tensor (..., rows, row) into jobs: the first row and the rows of each.
 

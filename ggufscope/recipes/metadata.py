@@ -8,7 +8,8 @@ appends it anew, and of overrides in its ``llama-model-loader.cpp``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from ggufscope.container.header import Metadata
@@ -107,16 +108,25 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Value]:
     """
     found: dict[str, Value] = {}
     for text in texts:
-        key, _, typed = text.partition("=")
-        kind, _, data = typed.partition(":")
-        try:
+        with split_override(text) as (key, kind, data):
             _set(found, key, _OVERRIDES[kind](data))
-        except (ValueError, KeyError):
-            raise BadOverride(
-                f"{text!r:.60} overrides no key",
-                hint="write KEY=TYPE:VALUE with int, float, bool (true, false) or str",
-            ) from None
     return found
+
+
+@contextmanager
+def split_override(
+    text: str, hint: str = "write KEY=TYPE:VALUE with int, float, bool (true, false) or str"
+) -> Iterator[tuple[str, str, str]]:
+    """Yield key, type and value of ``KEY=TYPE:VALUE``, which are read inside.
+
+    Raises ``BadOverride`` for a ``ValueError`` or ``KeyError`` there.
+    """
+    key, _, typed = text.partition("=")
+    kind, _, data = typed.partition(":")
+    try:
+        yield key, kind, data
+    except (ValueError, KeyError):
+        raise BadOverride(f"{text!r:.60} overrides no key", hint=hint) from None
 
 
 def _set(values: dict[str, Value], key: str, value: Value) -> None:

@@ -19,16 +19,16 @@ from typing import Any
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.values import Value
-from ggufscope.errors import BadUsage, ImportanceNeeded, NotWhole, naming
+from ggufscope.errors import BadUsage, NotWhole, naming
 from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import flaws_of, in_words
 from ggufscope.recipes.files import TargetFile, check_targets, default_target, target_files
 from ggufscope.recipes.imatrix_file import read_imatrix
-from ggufscope.recipes.importance import ImportanceMatrix
+from ggufscope.recipes.importance import ImportanceMatrix, importance_of
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import HOW_TO_GET_ONE, Plan, PlannedTensor, plan
+from ggufscope.recipes.plan import Plan, plan
 
 Warn = Callable[[str], object]
 """What is told of what is odd."""
@@ -108,23 +108,11 @@ class Prepared:
                     hint="give one, or plan without",
                 )
             converted = [tensor for tensor in target.plan.tensors if tensor.converted]
-            weighed = [self._weighed(target.plan, tensor) for tensor in converted]
-            for tensor, importance in zip(converted, weighed, strict=True):
-                require_makeable(tensor.target.name, tensor.name, importance=importance)
+            for tensor in converted:
+                weighed = importance_of(target.plan, tensor, self.imatrix) is not None
+                require_makeable(tensor.target.name, tensor.name, importance=weighed)
         also = [self.imatrix.path] if self.imatrix else []
         check_targets(self.source, self.files, also, overwrite=self.overwrite)
-
-    def _weighed(self, plan: Plan, tensor: PlannedTensor) -> bool:
-        """Whether a tensor is weighed; raise ``ImportanceNeeded`` where it has to be and is not."""
-        known = self.imatrix is not None and self.imatrix.of(tensor) is not None
-        if tensor.needs_importance and not known:
-            raise ImportanceNeeded(
-                f"{plan.preset} makes {tensor.name!r} {tensor.target.name}, for which "
-                f"{self.imatrix.path if self.imatrix else 'no importance matrix'} has nothing: the "
-                "result would be garbage",
-                hint=HOW_TO_GET_ONE,
-            )
-        return known
 
 
 def prepare(request: Request, warn: Warn = lambda _: None) -> Prepared:
@@ -163,7 +151,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
     """Prepare without asking whether the model is whole; raises what else ``prepare`` raises."""
     source = request.source
     file = source if isinstance(source, GGUFFile) else open_gguf(source)
-    matrix = imatrix_of(request)
+    matrix = imatrix_of(request, warn)
     overrides, options = request.overrides, request.options
     if matrix is not None:
         own = matrix.keys()  # set after what the user sets, and so at the end
@@ -185,7 +173,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
                     hint="plan with PlanOptions(importance=True), or give no matrix",
                 )
             if path is None:
-                path = default_target(file.path, made.preset, request.directory)
+                path = default_target(file.stem, made.preset, request.directory)
             path = Path(path)
             if path in targets:
                 raise BadUsage("two of the types give one target", hint="name each type once")
@@ -200,7 +188,7 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
         return Prepared(file, tuple(targets.values()), request.overwrite, matrix)
 
 
-def imatrix_of(request: Request) -> ImportanceMatrix | None:
+def imatrix_of(request: Request, warn: Warn = lambda _: None) -> ImportanceMatrix | None:
     """Return the matrix that is asked for, or None where nothing is left of it."""
     if request.imatrix is None:
         if request.include_weights or request.exclude_weights:
@@ -217,6 +205,11 @@ def imatrix_of(request: Request) -> ImportanceMatrix | None:
     whole = given if isinstance(given, ImportanceMatrix) else read_imatrix(given)
     matrix = whole.selected(request.include_weights, request.exclude_weights)
     matrix.require_usable()
+    if matrix.unfinished:
+        warn(f"{matrix.path} is a checkpoint: `ggufscope imatrix --resume` goes on from it")
+    if not matrix.entries:
+        chosen = "--exclude-weights" if request.exclude_weights else "--include-weights"
+        warn(f"{chosen} leaves nothing of {matrix.path}: it weighs no error")
     return matrix if matrix.entries else None
 
 

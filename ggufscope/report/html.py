@@ -118,9 +118,9 @@ def page_html(page: Page) -> str:
     return Template(asset("page.html")).substitute(
         title=_text(page.title),
         lead=_text(page.lead),
-        facts=_facts(page.facts),
+        facts=facts_html(page.facts),
         cards=_cards(page.runs),
-        tables="\n".join(_table(table) for table in page.tables),
+        tables="\n".join(table_html(table) for table in page.tables),
         style=asset("page.css"),
         script=asset("page.js"),
         data=_json(page),
@@ -171,7 +171,8 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
+def facts_html(facts: Sequence[tuple[str, str]]) -> str:
+    """Return facts as rows of a ``dl``: a word, and what there is to say."""
     rows = (f"<div><dt>{_text(word)}</dt><dd>{_text(fact)}</dd></div>" for word, fact in facts)
     return "\n".join(rows)
 
@@ -189,12 +190,13 @@ def _cards(runs: Sequence[PageRun]) -> str:
             f'<input type="radio" name="candidate" value="{number}"{checked}>'
             f"<strong>{_text(run.name)}</strong></span>"
             f'<span class="verdict">{word}</span>'
-            f'<span class="why">{_text(run.verdict)}</span><dl>{_facts(run.facts)}</dl></label>'
+            f'<span class="why">{_text(run.verdict)}</span><dl>{facts_html(run.facts)}</dl></label>'
         )
     return "\n".join(cards)
 
 
-def _table(table: PageTable) -> str:
+def table_html(table: PageTable) -> str:
+    """Return a table, in a frame that scrolls by itself where it is too wide."""
     head = "".join(f'<th scope="col">{_text(word)}</th>' for word in table.head)
     rows = "\n".join(
         f'<tr><th scope="row">{_text(row[0])}</th>'

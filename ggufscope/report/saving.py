@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ggufscope.arrays import Floats
 from ggufscope.container.partial import replacing
 
 
@@ -41,3 +43,14 @@ class ArraysFile:
             self._zip.close()
         finally:
             self._context.__exit__(*failure)
+
+
+def write_floats(
+    path: Path, shape: tuple[int, ...], pieces: Iterable[Floats], *, overwrite: bool
+) -> None:
+    """Write an ``.npy`` file of float32, piece by piece in order; raises a ``WriteError``."""
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with replacing(path, overwrite=overwrite) as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, "<f4").data)

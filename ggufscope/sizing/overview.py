@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ggufscope.container.file import GGUFFile, open_gguf
+from ggufscope.container.places import address_elsewhere, path_in_store
 from ggufscope.errors import HyperparameterError, NotDerivable, naming
 from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.model.keys import text_of
@@ -116,6 +117,11 @@ def named(text: str) -> Path | ModelShape | int:
     count = parse_count(text)
     if count is not None:
         return count
+    stored = path_in_store(path)
+    if stored is not None:
+        return stored
+    if address_elsewhere(path) is not None and (":" in text or "gguf" in text.lower()):
+        return path  # what is a repository of GGUF files, or says where it is
     if path.suffix.lower() == ".gguf" or text.startswith((".", "/", "~")):
         return path
     owned = len(path.parts) == 2 and len(shapes_like(text)) == 1

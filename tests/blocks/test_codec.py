@@ -132,7 +132,7 @@ def test_a_type_that_cannot_be_made(name: str, hint: str) -> None:
 
 
 def test_whoever_asks_hears_the_same_words() -> None:
-    words = "would become Q8_K, which this program cannot make yet"
+    words = "would become Q8_K, which is not made"
     with pytest.raises(errors.UnmakeableType, match=f"the array {words}"):
         quantize(X, "Q8_K")
     with pytest.raises(errors.NotConvertible, match=f"the KV cache {words}"):

@@ -285,16 +285,18 @@ def test_a_compiler_that_does_not_serve_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("c++", "g++", "clang++"):
-        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).write_text("#!/bin/sh\necho fits.h:9: too new >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    build._serves.cache_clear()
+    build._refusal.cache_clear()
     monkeypatch.setattr(build, "find_spec", lambda _: None)
     assert build.compiler() is None
+    with pytest.raises(FileNotFoundError, match=r"g\+\+: fits.h:9: too new"):
+        build.build(tmp_path)  # whoever edits the sources sees it
     monkeypatch.setenv("CXX", "ccache c++")
     assert build.compiler() == ["ccache", "c++"]
-    build._serves.cache_clear()
+    build._refusal.cache_clear()
 
 
 @pytest.mark.parametrize(

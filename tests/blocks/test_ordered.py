@@ -37,6 +37,13 @@ def running_min(lane: list[F]) -> F:
     return low
 
 
+def macro_max(lane: list[F]) -> F:
+    high = lane[0]
+    for v in lane[1:]:
+        high = high if high > v else v
+    return high
+
+
 def running_max(lane: list[F]) -> F:
     high = lane[0]
     for v in lane[1:]:
@@ -62,6 +69,7 @@ def running_peak(lane: list[F]) -> F:
     [
         (ordered.smallest, running_min),
         (ordered.largest, running_max),
+        (ordered.largest_by_macro, macro_max),
         (ordered.extreme, running_extreme),
         (ordered.peak, running_peak),
     ],

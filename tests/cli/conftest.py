@@ -1,16 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ggufscope.cli import app
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
 from ggufscope.sizing import overview
 from ggufscope.sizing.file_size import PresetSizes, preset_sizes
 from ggufscope.sizing.shapes import SHAPES
 
+Run = Callable[..., tuple[int, str, str]]
 _KNOWN: dict[Any, PresetSizes] = {}
 
 
@@ -35,3 +39,21 @@ def sizes_worked_out_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overview, "preset_sizes", _remembered)
         yield
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the program in this process; gives the exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        printed = capsys.readouterr()
+        text = "" if {"--json", "--markdown"} & {*arguments} else printed.out
+        assert all(len(line) <= 80 for line in text.splitlines())
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run

@@ -18,9 +18,9 @@ from tests.program import run
 
 COMMANDS: dict[str, Any] = vars(get_command(app.app))["commands"]
 GROUPS = {
-    "Look into a model": ["list", "size", "check"],
-    "Make a model": ["quantize", "dequantize"],
-    "Run a model": ["imatrix", "attention", "compare-attention"],
+    "Look into a model": ["list", "size", "check", "diff", "inspect", "tokens"],
+    "Make a model": ["quantize", "dequantize", "edit"],
+    "Run a model": ["imatrix", "attention", "compare-attention", "evaluate"],
 }
 
 
@@ -28,6 +28,22 @@ def test_the_help_groups_commands_by_what_people_want() -> None:
     panels = run("--help").stdout.split("╭─ ")[2:]
     found = {panel.split(" ─")[0]: re.findall(r"│ ([a-z-]+)  ", panel) for panel in panels}
     assert found == GROUPS
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("", "auto"),
+        ("imatrix", "imatrix.gguf"),
+        ("imatrix", "512"),
+        ("quantize", "all cores"),
+        ("attention", "The cat sat on the mat"),
+        ("compare-attention", "Q8_0,Q4_K,Q2_K"),
+    ],
+)
+def test_the_help_names_defaults(command: str, default: str) -> None:
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", run(*command.split(), "--help").stdout).split())
+    assert f"[default: {default}]" in words
 
 
 def test_one_thing_is_spelt_alike_everywhere() -> None:

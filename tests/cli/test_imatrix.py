@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ggufscope.cli import app
+from ggufscope.measure import gathering
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from tests import matrices
+from tests.cli.conftest import Run
 from tests.models.families import SMALL, write
 from tests.slices import write_slice
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "imatrix"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the program in this process; gives the exit code and what it printed."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        text = "" if "--json" in arguments else printed.out
-        assert all(len(line) <= 80 for line in text.splitlines())
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -65,7 +46,8 @@ def test_a_matrix_is_made_and_a_model_quantized_with_it(run: Run, model: Path) -
     assert read_imatrix("imatrix.gguf").datasets == ("text.txt",)
     code, out, _ = run("quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--brief")
     assert code == 0
-    assert "imatrix  imatrix.gguf, of 6 chunks: 21 of 23 tensors are weighed by it" in out
+    weighed = "18 of 23 tensors are weighed by it"  # attn_v is Q8_0 here, and weighs none
+    assert f"imatrix  imatrix.gguf, of 6 chunks: {weighed}" in out
     code, out, _ = run(
         "quantize", model, "Q4_0", "--imatrix", "imatrix.gguf", "--dry-run", "--json"
     )
@@ -152,12 +134,18 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
     [
         (["M"], "there is no text to run"),
         (["M", "--all"], "--all is about an importance matrix"),
-        (["M", "--text", "short.txt"], "two chunks of 512 are needed"),
+        (
+            ["M", "--text", "short.txt"],
+            "two chunks of 512 tokens are needed at the least, and short.txt",
+        ),
         (["M", "--text", "none.txt"], "no such file"),
         (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
         (["M", "--text", "text.txt", "-c", "32", "--in-file", "text.txt"], "no importance matrix"),
         (["I", "--text", "text.txt"], "--text is for a model"),
-        (["I", "--in-file", "I"], "nothing is written"),
+        (["I", "--no-ppl"], "--no-ppl is for a model"),
+        (["I", "--in-file", "I"], "--in-file is about what is written, and nothing is"),
+        (["I", "-c", "64"], "--context is about what is written"),
+        (["I", "--force"], "--force is about what is written"),
         (["text.txt"], "no importance matrix"),
         (["none.gguf"], "no such file"),
     ],
@@ -182,7 +170,69 @@ def test_a_matrix_from_a_stranger_cannot_write_to_the_terminal(run: Run) -> None
         code, out, err = run(*words)
         assert code == 0
         assert "\x1b" not in out + err
-    write_imatrix(matrix, Path("c.gguf"))
+    write_imatrix(matrix, "c.gguf")
+
+
+def test_names_take_one_line_and_counts_their_words(run: Run) -> None:
+    columns, none = np.ones((1, 4), np.float32), np.zeros((1, 1), np.float32)
+    sums, counts = {"blk.0.attn_k.weight": columns}, {"blk.0.attn_k.weight": none}
+    matrices.write(Path("a.gguf"), sums, counts, datasets=["text\nverdict  sound\n"])
+    code, out, _ = run("imatrix", "a.gguf")
+    said = " ".join(out.split())
+    assert code == 0
+    assert r"made of text\x0averdict sound\x0a chunks" in said
+    assert "entries 1 matrix " in said
+    assert "NOT reached 1 matrix, the first blk.0.attn_k.weight: there every column" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a\0b\0", "text.txt is not text: byte 1 is zero"),
+        (b"", "and text.txt has 0"),
+        (None, "name a file of text"),
+    ],
+)
+def test_a_text_that_is_none(content: bytes | None, said: str, run: Run, model: Path) -> None:
+    Path("text.txt").unlink()
+    Path("text.txt").mkdir() if content is None else Path("text.txt").write_bytes(content)
+    code, _, err = run("imatrix", model, "--text", "text.txt", "-c", "32")
+    assert (code, said in err, "m.gguf" in err) == (2, True, False)
+
+
+def test_a_run_that_is_ended_says_how_to_go_on(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, done = gathering._finish, list[None]()
+
+    def ended(*arguments: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(finish(*arguments))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gathering, "_finish", ended)
+        code, _, err = run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "a.gguf")
+    assert (code, "hint: a.gguf has the chunks so far: --resume" in err) == (130, True)
+    code, _, err = run("quantize", model, "Q8_0", "--imatrix", "a.gguf", "--dry-run")
+    assert (code, "a.gguf is a checkpoint" in err) == (0, True)
+    assert run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "a.gguf", "--resume")[0] == 0
+    run("imatrix", model, "-f", "text.txt", "-c", "32", "-o", "b.gguf")
+    assert Path("a.gguf").read_bytes() == Path("b.gguf").read_bytes()
+
+
+def test_tensors_count_as_weighed_where_their_type_weighs(run: Run, tmp_path: Path) -> None:
+    source = write_slice(tmp_path / "s.gguf", "llama-mha")
+    matrices.CHANGED["sound"](Path("a.gguf"), "llama-mha")
+    for preset, some in (("Q8_0", False), ("Q4_0", True)):
+        _, out, _ = run("quantize", source, preset, "--imatrix", "a.gguf", "--dry-run")
+        assert (": 0 of " in out) != some
+        assert "tensors are weighed by it" in " ".join(out.split())
+
+
+def test_a_matrix_is_no_model(run: Run) -> None:
+    code, _, err = run("quantize", GOLDEN / "stories.gguf", "Q8_0", "--dry-run")
+    assert (code, "hint: it is an importance matrix: `ggufscope imatrix`" in err) == (2, True)
 
 
 def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) -> None:

@@ -153,12 +153,14 @@ def test_on_a_terminal_errors_are_wrapped_and_coloured(
         (["attention", "MODEL"], ["running"]),
         (["attention", "MODEL", "--verify"], ["running"]),
         (["compare-attention", "MODEL", "--types", "Q8_0"], ["comparing"]),
+        (["imatrix", "MODEL", "--text", "TEXT", "-c", "256", "-o", "out.gguf"], ["gathering"]),
     ],
 )
 def test_one_bar_from_start_to_end_and_the_time_it_took(
     words: list[str], phases: list[str], sample: Path, tmp_path: Path
 ) -> None:
-    places = {"MODEL": sample, "out.gguf": tmp_path / "out.gguf"}
+    text = sample.with_name("heldout.txt")
+    places = {"MODEL": sample, "TEXT": text, "out.gguf": tmp_path / "out.gguf"}
     code, said = on_a_terminal(*(places.get(word, word) for word in words))
     assert code == 0
     shown = ESCAPE.sub(b"", said).decode()
@@ -168,9 +170,11 @@ def test_one_bar_from_start_to_end_and_the_time_it_took(
     assert percents == sorted(percents)
     assert percents[-1] == 100
     for phase in phases:
-        assert re.search(phase + r", [\d.]+ ([KM]iB|layers)/s, stories-f16.gguf", bar)
+        assert re.search(phase + r", [\d.]+ ([KM]iB|layers)/s, (.+, )?stor", bar)
     assert re.match(r"[\d.]+ s\r?\n", result)
     assert "done in" not in result
+    if words[0] == "imatrix":
+        assert re.search(r"chunk 2 of 9, PPL [\d.]+", bar)
 
 
 def test_a_context_chooses_the_factors_of_longrope(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.cli import app
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
@@ -123,6 +126,42 @@ def test_check_of_what_cannot_be_read(ask: Ask, sample: Path, tmp_path: Path) ->
     assert told[0]["findings"][0]["llama_cpp"] == "failed to read magic"
 
 
+def test_diff(ask: Ask, sample: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.gguf"
+    quantize_model(sample, {small: "Q4_K_M"})
+    told = ask("diff", sample, small, code=1)
+    assert (told["relation"], told["verdict"]) == ("quantized", "B is A quantized to Q4_K_M")
+    assert told["counts"]["requantized"] == 30
+    assert {each["key"] for each in told["metadata"]} == {
+        *("general.file_type", "general.quantization_version")
+    }
+    assert told["tensors"][0]["made"] == {"from": "a", "exact": True, "ratio": 1.0, "through": []}
+    assert ask("diff", sample, sample)["tensors"][0]["relative_error"] is None
+    assert ask("diff", sample, small, "--quick", code=1)["relative_error"] is None
+
+
+def test_diff_of_what_is_odd(ask: Ask, make: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    pairs = [pair("nan", 6, b"\x00\x00\xc0\x7f"), pair("long", 8, text("x" * 70_000))]
+    path.write_bytes(raw_gguf(pairs, [tensor("a", (4,), 250, 0)], bytes(32)))
+    told = ask("diff", path, make("llama-gqa"), code=1)
+    assert told["relation"] == "unrelated"
+    assert told["metadata"][0]["a"]["value"] == "nan"
+
+
+@pytest.mark.parametrize("type_", LAYOUTS)
+def test_inspect(type_: str, ask: Ask, tmp_path: Path) -> None:
+    layout, path = LAYOUTS[type_], tmp_path / "m.gguf"
+    data = np.random.default_rng(layout.number).bytes(2 * layout.row_bytes(512))
+    path.write_bytes(raw_gguf([], [tensor("t", (512, 2), layout.number, 0)], data))
+    save = tmp_path / "t.npy"
+    told = ask("inspect", path, "t", "--block", "1", "--save", save, "--rows", "1:")
+    assert (told["rows"], told["statistics"]["n"]) == ([1, 2], 512)
+    assert len(told["block"]["weights"]) == layout.block_length
+    assert np.load(save).shape == (1, 512)
+    assert ask("inspect", path, "t")["block"] is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_size_of_files(kind: str, ask: Ask, tmp_path: Path) -> None:
     source = write_kind(tmp_path / "model.gguf", kind)
@@ -161,6 +200,49 @@ def test_attention(ask: Ask, sample: Path) -> None:
     assert ask("attention", sample, "--prompt", "Once", "--verify")["holds"]
 
 
+@pytest.mark.parametrize("name", ["llama-gqa", "gemma2", "phi3", "gpt2"])
+def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL[name])
+    told = ask("attention", model, "--prompt", "!!ab", "--explain", "--token", "a")
+    assert told["token"]["word"] == "a"
+    assert len(told["tokens"]) == len(told["prompt"]["ids"])
+
+
+@pytest.mark.parametrize("name", ["sample", "gemma2"])
+def test_attention_questions(name: str, ask: Ask, sample: Path, tmp_path: Path) -> None:
+    model = sample if name == "sample" else write(tmp_path / "m.gguf", SMALL[name])
+    asked = ("attention", model, "--prompt", "!a !b")
+    assert ask(*asked, "--token", "b")["token"]["word"] == "b"
+    assert ask(*asked, "--to", "a", "--token", "b")["looks"]
+    assert ask(*asked, "--to", "a")["token"] is None
+    assert ask(*asked, "--heads")["repeated_tokens"] == 24
+    assert ask(*asked, "--cached")["same"]
+    assert ask(*asked, "--token", "b", "--compare-prompt", "b")["layers"]
+    ask("attention", model, "--ids", "1", "--heads")
+
+
+def test_tokens(ask: Ask, sample: Path) -> None:
+    told = ask("tokens", sample, "The cat \U0001f680")
+    assert told["tokens"][1]["bytes"] == b"The".hex()
+    assert ask("tokens", sample, "--decode", "0")["text"] == "<|endoftext|>"
+    assert ask("tokens", sample)["schema"] == "ggufscope.tokens-vocabulary/1"
+    assert len(ask("tokens", sample, "--near", "dog", "-n", "3")["nearest"]) == 4
+
+
+def test_evaluate(ask: Ask, tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf", SMALL["mixtral"])
+    words = ("evaluate", model, "--ids", ",".join(map(str, [*range(3, 70)] * 3)), "-c", "32")
+    alone = ask(*words, "--save-base", tmp_path / "base")
+    assert alone["candidates"] == []
+    assert len(alone["reference"]["so_far"]) == alone["chunks"] == 6
+    assert len(ask(*words, "--types", "Q8_0,Q4_0")["candidates"]) == 2
+    told = ask(*words, "--all-presets", "--chunks", "2")
+    assert {each["name"] for each in told["candidates"]} > {"Q8_0", "Q4_0"}
+    assert told["left_out"]
+    held = ask("evaluate", model, "--base", tmp_path / "base")
+    assert held["reference"]["types"] is None
+
+
 def test_imatrix(ask: Ask, tmp_path: Path) -> None:
     model, made = write(tmp_path / "m.gguf", SMALL["mixtral"]), tmp_path / "i.gguf"
     ids = ",".join(map(str, range(3, 67)))
@@ -192,3 +274,19 @@ def test_compare_attention(ask: Ask, sample: Path, tmp_path: Path) -> None:
     assert [told["model"][key] for key in shared] == [
         ask("list", sample)["model"][key] for key in shared
     ]
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_edit(options: tuple[str, ...], sample: Path, tmp_path: Path, ask: Ask) -> None:
+    model = Path(shutil.copy(sample, tmp_path / "m.gguf"))
+    words = ["--set", "general.tags=str[]:[]", "--set", "x=float64:nan", "--remove", "general.name"]
+    words += ["--rename", "general.author=general.organization"]
+    told = ask("edit", model, *words, *options)
+    assert told["dry_run"] is bool(options)
+    assert (told["finished"], told["in_place"]) == (False, False)
+    found = {each["key"]: each for each in told["differences"]}
+    assert found["general.organization"]["was"] == "general.author"
+    assert found["general.name"]["after"] is None
+    assert found["x"]["after"] == {"type": "FLOAT64", "value": "nan"}
+    assert ask("edit", sample, tmp_path / "copy.gguf")["differences"] == []
+    assert ask("edit", model, "--set", "llama.context_length=int:300", *options)["in_place"]

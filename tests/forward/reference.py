@@ -25,9 +25,9 @@ class Reference:
         self.w = {n: a.astype(np.float64) for n, a in (tensors or small.tensors()).items()}
 
     def run(self, ids: tuple[int, ...]) -> dict[str, F64]:
-        """`kq_soft_max-N` (H, T, T) of each layer and `result_output` (T, V)."""
+        """`kq_soft_max-N` (H, T, T) of each layer, `result_output` (T, V), and what is between."""
         taps: dict[str, F64] = {}
-        x = self.w["token_embd.weight"][list(ids)]
+        x = taps["embd"] = self.w["token_embd.weight"][list(ids)]
         if self.kind.startswith("gemma"):
             x = x * np.float32(math.sqrt(x.shape[1]))
         if "position_embd.weight" in self.w:
@@ -43,8 +43,9 @@ class Reference:
 
     def _layer(self, x: F64, il: int, taps: dict[str, F64]) -> F64:
         at = f"blk.{il}."
-        h = self._norm(x, at + "attn_norm")
-        attn = self._attention(h, il, taps)
+        taps[f"inpL-{il}"] = x
+        h = taps[f"attn_norm-{il}"] = self._norm(x, at + "attn_norm")
+        attn = taps[f"attn_out-{il}"] = self._attention(h, il, taps)
         if at + "post_attention_norm.weight" in self.w:
             attn = self._norm(attn, at + "post_attention_norm")
         x = x + attn
@@ -87,6 +88,7 @@ class Reference:
         scale = self.h.get("attention.scale", 1 / math.sqrt(size))
         cap, window = self.h.get("attn_logit_softcapping"), self._window(il)
         weights = np.zeros((heads, tokens, tokens))
+        given = np.full((heads, tokens, tokens), -np.inf)
         mixed = np.zeros((tokens, heads, size))
         for head in range(heads):
             of = head // (heads // shared)
@@ -95,10 +97,13 @@ class Reference:
                 scores = np.array([q[p, head] @ k[s, of] for s in range(first, p + 1)]) * scale
                 if cap:
                     scores = cap * np.tanh(scores / cap)
+                given[head, p, first : p + 1] = scores
                 row = np.exp(scores - scores.max())
                 weights[head, p, first : p + 1] = row / row.sum()
                 mixed[p, head] = weights[head, p] @ v[:, of]
         taps[f"kq_soft_max-{il}"] = weights
+        taps |= {f"scores-{il}": given, f"Qcur-{il}": q, f"Kcur-{il}": k, f"Vcur-{il}": v}
+        taps[f"kqv-{il}"] = mixed.transpose(1, 0, 2)
         return self._linear(mixed.reshape(tokens, -1), at + "attn_output")
 
     def _window(self, il: int) -> int | None:

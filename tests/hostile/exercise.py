@@ -27,18 +27,27 @@ COMMANDS = [
     "check {}",
     "check {} --json",
     "check {} --quick --with {}",
+    "inspect {} blk.0.attn_q.weight --block 0 --rows 0:1",
+    "inspect {} token_embd.weight --json",
+    "diff {} {}",
+    "diff {} {} --quick --all --json",
     "size {} --type Q8_0 --type Q4_K_M --type IQ4_XS",
     "size {} --fits 1G --vram 1M --type Q2_K --type Q4_0 --context 300 --json",
     "quantize {} {}.out Q4_K_M --dry-run",
     "quantize {} {}.out Q4_0 --force --threads 1 --json",
+    "edit {} {}.out --set general.name=str:x --remove general.file_type --force --json",
+    "edit {} --dry-run --set llama.context_length=int:7 --special bos=a",
     "attention {} --prompt abé --layer 1",
     "attention {} --ids 0,5,1,5 --json",
     "compare-attention {} --types Q8_0 --ids 1,3,2",
+    f"evaluate {{}} --types Q8_0 --ids {','.join('0153' * 8)} -c 16 --json",
 ]
 
 
-def failures(path: Path, commands: list[str] = COMMANDS) -> Iterator[str]:
+def failures(path: Path, commands: list[str] = COMMANDS, *, refused: bool = False) -> Iterator[str]:
     """Run every command on a file; say what went otherwise than it may.
+
+    ``refused``: each command has to fail.
 
     A command may succeed, answer no (1), or fail by an error of ours with a message and a hint; of
     a file that is unreadable `check` says so as its answer (2).
@@ -51,7 +60,8 @@ def failures(path: Path, commands: list[str] = COMMANDS) -> Iterator[str]:
             with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
                 warnings.simplefilter("error")
                 code = _RUN(words, standalone_mode=False)
-            if code not in (None, 0, 1) and not (code == 2 and words[0] == "check"):
+            unreadable = code == 2 and words[0] == "check"
+            if not unreadable and (code not in (None, 0, 1) or refused):
                 yield f"{command}: code {code}"
         except GGUFScopeError as error:
             if not error.message or "\n" in error.message:

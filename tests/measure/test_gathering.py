@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused(small: Transformer, tmp_path: Path) -> Non
     before = ImportanceMatrix(tmp_path, {"blk.0.attn_q.weight": wrong})
     with pytest.raises(ImportanceMismatch, match="7 numbers"):
         gather(small, _random(), tmp_path, before=before)
-    with pytest.raises(TooFewTokens, match="31 tokens"):
+    with pytest.raises(TooFewTokens, match=r"has 31$"):
         gather(small, _random(31), tmp_path)
     with pytest.raises(TokenUnknown):
         gather(small, Calibration([("", [1, 99] * 30)], 16), tmp_path)

@@ -167,7 +167,7 @@ def test_a_negative_square_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_matrix(tmp_path: Path, sample: Path) -> None:
-    with pytest.raises(BadImportance, match="but a model") as caught:
+    with pytest.raises(BadImportance, match="it is a model") as caught:
         read_imatrix(sample)
     assert not is_imatrix(sample)
     assert "imatrix MODEL --text" in caught.value.hint
@@ -259,3 +259,7 @@ def test_entries_are_not_chosen_of_nothing(tmp_path: Path) -> None:
     both = Request(source, ["Q6_K"], imatrix=path, include_weights=("a",), exclude_weights=("b",))
     with pytest.raises(BadUsage, match="cannot be used together"):
         prepare(both)
+    told: list[str] = []
+    none = Request(source, ["Q6_K"], imatrix=path, include_weights=("misspelt",))
+    assert prepare(none, told.append).imatrix is None
+    assert any(f"--include-weights leaves nothing of {path}" in words for words in told)

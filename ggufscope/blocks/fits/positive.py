@@ -9,7 +9,7 @@ import numpy as np
 from ggufscope.arrays import Bytes, Floats, Ints
 from ggufscope.blocks.fits.descent import descend
 from ggufscope.blocks.fits.symmetric import ALL_ZERO
-from ggufscope.blocks.ordered import nearest_int, sum_rows
+from ggufscope.blocks.ordered import largest_by_macro, nearest_int, sum_rows
 
 _STEPS: Final = tuple(step for step in range(-4, 5) if step)
 
@@ -20,9 +20,7 @@ def qp(x: Floats, weights: Floats, top: int) -> tuple[Floats, Bytes]:
     Levels are bytes up to ``top``. Nothing clamps them from below, so a number below 0, which
     rounding errors of a search can give, gets a byte far above the top, as in ggml.
     """
-    most = np.zeros_like(x[0])
-    for row in x:  # C's MAX takes a NaN, and loses it again
-        most = np.where(most > row, most, row)
+    most = largest_by_macro(np.concatenate([np.zeros_like(x[:1]), x]))
     zero = most < ALL_ZERO
 
     def misfit(levels: Ints | Bytes, scale: Floats) -> Floats:

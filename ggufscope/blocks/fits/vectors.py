@@ -16,7 +16,7 @@ from ggufscope.blocks.fits.positive import qp
 from ggufscope.blocks.fits.weights import sums_of_squares
 from ggufscope.blocks.layouts import SUPER
 from ggufscope.blocks.neighbours import Codebook, squares_overflow
-from ggufscope.blocks.ordered import LARGEST, nearest_level, sum_rows
+from ggufscope.blocks.ordered import LARGEST, largest_by_macro, nearest_level, sum_rows
 
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
@@ -69,9 +69,7 @@ def fit_vectors(
     Raises ``UnmakeableBlock``.
     """
     values, signs = _magnitudes(lanes, weights, search.even)
-    peak = values[0].copy()
-    for row in values[1:]:  # C's MAX takes a NaN, and loses it again
-        peak = np.where(peak > row, peak, row)
+    peak = largest_by_macro(values)
     live = peak != 0 if search.least == 0 else ~(peak < np.float32(search.least))
     first = peak / np.float32(2 * book.levels - 1)
     if search.by_qp:

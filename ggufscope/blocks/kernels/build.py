@@ -37,6 +37,10 @@ TARGETS: Final = {
 }
 """What ziglang compiles for, from any machine, and the platform that such a wheel names."""
 
+_COMPILERS: Final = ("c++", "g++", "clang++")
+_LONGEST: Final = 4000
+"""Characters of what one says."""
+
 # No contraction: a multiplication and an addition are rounded one after the other, as in ggml.
 FLAGS: Final = (
     *("-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"),
@@ -68,8 +72,8 @@ def compiler(target: str = "") -> list[str] | None:
     if not target:
         if os.environ.get("CXX"):
             return shlex.split(os.environ["CXX"])
-        for name in ("c++", "g++", "clang++"):
-            if _serves(name):
+        for name in _COMPILERS:
+            if _refusal(name) == "":
                 return [name]
     if find_spec("ziglang") is None:
         return None
@@ -78,20 +82,31 @@ def compiler(target: str = "") -> list[str] | None:
 
 
 @cache
-def _serves(name: str) -> bool:
-    """Whether a compiler is there, and not too old for the sources, or a name with none behind it.
+def _refusal(name: str) -> str | None:
+    """Return what a compiler says against the sources: nothing where it serves, None without one.
 
-    macOS has such names: they offer to install a compiler, and end.
+    One may be too old for them, or a name with none behind it. macOS has such names: they offer to
+    install a compiler, and end.
     """
     import shutil
     import subprocess
 
     if not shutil.which(name):
-        return False
+        return None
     isa, flags = next(iter(_sets(native_target()).items()))
     what = f"-DISA={isa}", '-DSOURCES=""', "-fsyntax-only", str(SOURCES / "engine.cpp")
-    done = subprocess.run([name, *FLAGS, *flags, *what], capture_output=True, check=False)
-    return done.returncode == 0
+    done = subprocess.run(
+        [name, *FLAGS, *flags, *what], capture_output=True, text=True, check=False
+    )
+    return done.stderr[:_LONGEST] or "it failed" if done.returncode else ""
+
+
+def _why_none() -> str:
+    """Return why no compiler serves."""
+    said = [f"{name}: {_refusal(name)}" for name in _COMPILERS if _refusal(name)]
+    return "\n".join(
+        ["no C++ compiler takes the sources", *said] if said else ["no C++ compiler found"]
+    )
 
 
 def _sets(target: str) -> dict[str, tuple[str, ...]]:
@@ -117,7 +132,7 @@ def build(folder: Path, target: str = "") -> Path:
 
     command = compiler(target)
     if command is None:
-        raise FileNotFoundError("no C++ compiler found")
+        raise FileNotFoundError(_why_none())
     sets = _sets(target or native_target())
     common = [*command, *FLAGS, *([] if "windows" in target or os.name == "nt" else ["-fPIC"])]
     common += [f'-DSOURCES="{digest()}"']

@@ -78,7 +78,6 @@ class KernelsHook(BuildHookInterface[Any]):  # type: ignore[misc]  # hatchling i
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.dont_write_bytecode = True  # not into the checkout
         spec.loader.exec_module(module)
         return module
 

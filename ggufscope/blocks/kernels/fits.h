@@ -185,47 +185,47 @@ INLINE F low_byte(F level) { return to_float(truncate(level) & 255); }
 INLINE Lanes low_byte(Lanes level) { return {low_byte(level.one), low_byte(level.two)}; }
 
 // x, weights (k, lanes) -> scale (lanes,), levels (k, lanes), which are bytes. `make_qp_quants`.
-template <int k, int top> INLINE Lanes qp(const Lanes *x, const Lanes *weights, Lanes *levels) {
-    const Lanes zero = {};
+template <int k, int top, class V> INLINE V qp(const V *x, const V *weights, V *levels) {
+    const V zero = {};
     constexpr int anything = 1 << 23;
-    Lanes most = zero;
+    V most = zero;
     for (int i = 0; i < k; i++) most = larger(most, x[i]);
-    Mask nothing = most < ALL_ZERO;
+    auto nothing = most < ALL_ZERO;
 
-    auto misfit = [&](Lanes iscale, bool first) {
-        Lanes scale = 1.f / iscale, sum = zero;
+    auto misfit = [&](V iscale, bool first) {
+        V scale = 1.f / iscale, sum = zero;
         for (int i = 0; i < k; i++) {
-            Lanes level = nearest_up_to(x[i] * iscale, first ? anything : top);
-            Lanes error = x[i] - scale * (first ? low_byte(level) : level);
+            V level = nearest_up_to(x[i] * iscale, first ? anything : top);
+            V error = x[i] - scale * (first ? low_byte(level) : level);
             sum += weights[i] * error * error;
         }
         return sum;
     };
 
-    Lanes iscale = (float)top / most, best = misfit(iscale, true);
+    V iscale = (float)top / most, best = misfit(iscale, true);
     for (int step = -4; step <= 4; step++) {
         if (step == 0) continue;
-        Lanes tried = (0.1f * (float)step + (float)top) / most, error = misfit(tried, false);
-        Mask better = error < best;
+        V tried = (0.1f * (float)step + (float)top) / most, error = misfit(tried, false);
+        auto better = error < best;
         best = choose(better, error, best);
         iscale = choose(better, tried, iscale);
     }
-    Lanes weighted[k], sum_lx = zero, sum_l2 = zero;
+    V weighted[k], sum_lx = zero, sum_l2 = zero;
     for (int i = 0; i < k; i++) {
-        Lanes level = nearest_up_to(x[i] * iscale, top);
+        V level = nearest_up_to(x[i] * iscale, top);
         weighted[i] = weights[i] * x[i];
         sum_lx += weighted[i] * level;
         sum_l2 += weights[i] * level * level;
         levels[i] = low_byte(level);
     }
-    Mask changed = zero == zero;
+    auto changed = zero == zero;
     for (int round = 0; round < 5 && any(changed); round++) {
         changed = zero != zero;
         for (int i = 0; i < k; i++) {
-            Lanes lx = sum_lx - weighted[i] * levels[i];
-            Lanes l2 = sum_l2 - weights[i] * levels[i] * levels[i];
-            Lanes level = nearest_up_to(x[i] * l2 / lx, top);
-            Mask moved = (lx > 0) & (l2 > 0) & (level != levels[i]);
+            V lx = sum_lx - weighted[i] * levels[i];
+            V l2 = sum_l2 - weights[i] * levels[i] * levels[i];
+            V level = nearest_up_to(x[i] * l2 / lx, top);
+            auto moved = (lx > 0) & (l2 > 0) & (level != levels[i]);
             lx += weighted[i] * level;
             l2 += weights[i] * level * level;
             moved = moved & (lx * lx * sum_l2 > sum_lx * sum_lx * l2);

@@ -21,10 +21,8 @@ constexpr int SLACK = 16;  // floats behind the last of an array that `nearest` 
 
 #if defined(__AVX512F__)
 INLINE F pick(F table, I index) { return (F)_mm512_permutexvar_ps((__m512i)index, (__m512)table); }
-INLINE unsigned set_lanes(I mask) { return _mm512_movepi32_mask((__m512i)mask); }
 #elif defined(__AVX2__)
 INLINE F pick(F table, I index) { return (F)_mm256_permutevar8x32_ps((__m256)table, (__m256i)index); }
-INLINE unsigned set_lanes(I mask) { return (unsigned)_mm256_movemask_ps((__m256)mask); }
 #endif
 
 // x, weights (8,) or (4,), with SLACK behind them, and the point they were rounded to -> the point
@@ -59,7 +57,7 @@ INLINE int nearest(const Codebook &book, int point, const float *x, const float 
     }
     F least = across(best, [](F a, F b) { return smaller(a, b); });
     if (!(least[0] < LARGEST)) return -1;
-    unsigned tied = set_lanes(best == least);
+    unsigned tied = lanes_of(best == least);
     int found = INT32_MAX, ranks[W];
     if (count <= W) return list[__builtin_ctz(tied)];
     store(ranks, rank);

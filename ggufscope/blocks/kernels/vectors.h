@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "fits.h"
 #include "neighbours.h"
 
 namespace {
@@ -105,57 +106,6 @@ INLINE void magnitudes(const F *x, const F *weights, F *values, I *signs) {
     }
 }
 
-// x, weights (32, W) -> scale (W,), for levels up to `top`. `make_qp_quants`, whose levels are bytes.
-template <int top> INLINE F scale_by_qp(const F *x, const F *weights) {
-    constexpr int k = 32;
-    F most = {}, kept, best = {};
-    for (int i = 0; i < k; i++) most = larger(most, x[i]);
-    kept = (float)top / most;
-    for (int i = 0; i < k; i++) {
-        F gap = x[i] - 1.f / kept * to_float(nearest_int(kept * x[i]) & 255);
-        best += weights[i] * gap * gap;
-    }
-    for (int step = -4; step <= 4; step++) {
-        if (step == 0) continue;
-        F inverse = (0.1f * (float)step + (float)top) / most, scale = 1.f / inverse, error = {};
-        for (int i = 0; i < k; i++) {
-            F gap = x[i] - scale * to_float(smaller(nearest_int(inverse * x[i]), splat(top)));
-            error += weights[i] * gap * gap;
-        }
-        I better = error < best;
-        best = better ? error : best;
-        kept = better ? inverse : kept;
-    }
-    F sum_lx = {}, sum_l2 = {}, levels[k];
-    for (int i = 0; i < k; i++) {
-        I level = smaller(nearest_int(kept * x[i]), splat(top));
-        F exact = to_float(level);
-        sum_lx += weights[i] * x[i] * exact;
-        sum_l2 += weights[i] * exact * exact;
-        levels[i] = to_float(level & 255);
-    }
-    I active = splat(-1);
-    for (int round = 0; round < 5 && any(active); round++) {
-        I changed = {};
-        for (int i = 0; i < k; i++) {
-            F lx = sum_lx - weights[i] * x[i] * levels[i];
-            F l2 = sum_l2 - weights[i] * levels[i] * levels[i];
-            I found = smaller(nearest_int(x[i] * l2 / lx), splat(top));
-            F level = to_float(found);
-            I moved = (lx > 0) & (l2 > 0) & (level != levels[i]) & active;
-            lx += weights[i] * x[i] * level;
-            l2 += weights[i] * level * level;
-            moved &= lx * lx * sum_l2 > sum_lx * sum_lx * l2;
-            levels[i] = moved ? to_float(found & 255) : levels[i];
-            sum_lx = moved ? lx : sum_lx;
-            sum_l2 = moved ? l2 : sum_l2;
-            changed |= moved;
-        }
-        active = changed;
-    }
-    return sum_l2 > 0 ? sum_lx / sum_l2 : F{};
-}
-
 // The search for one sub-block of each lane: weights (k, W) and what they count.
 template <class S> struct Searched {
     static constexpr int k = S::length, vectors = S::vectors;
@@ -227,7 +177,8 @@ INLINE bool search(const S &how, const Codebook &book, const F *x, const F *weig
     I live = how.least == 0 ? peak != 0 : ~(peak < how.least);
     F found = peak / (float)(2 * S::top + 1);
     if constexpr (S::by_qp) {
-        found = scale_by_qp<S::levels + 1>(values, weights);
+        F levels[k];
+        found = qp<k, S::levels + 1>(values, weights, levels);
         peak = found * (float)S::levels;
         live &= ~(peak <= 0);
     }

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.families import llama
@@ -41,7 +39,7 @@ def _attend(block: Block, x: Floats) -> Floats:
     q, k, v = llama.queries_keys_values(block, x)
     scale, cap = _scores(block)
     # The queries are scaled here, before the cap; llama.cpp's scale of the scores comes after it.
-    return block.attention(q * np.float32(scale), k, v, scale=1.0, cap=cap)
+    return block.attention(block.scaled(q, scale), k, v, scale=1.0, cap=cap)
 
 
 def _scores(block: Block) -> tuple[float, float | None]:

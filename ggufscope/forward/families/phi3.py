@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from ggufscope.arrays import Floats
 from ggufscope.forward.block import Block
 from ggufscope.forward.ffn import feed_forward
@@ -20,7 +18,7 @@ def layer(block: Block, x: Floats) -> Floats:
     """x (T, E) -> (T, E): llama's order; the queries are scaled before they meet the keys."""
     q, k, v = block.queries_keys_values(block.tap("attn_norm", block.norm("attn_norm", x)))
     q, k = block.rotated(q, k)
-    q = block.tap("Qcur", q * np.float32(block.heads.size**-0.5))
+    q = block.tap("Qcur", block.scaled(q, block.heads.size**-0.5))
     block.tap("Kcur", k)
     block.tap("Vcur", v)
     x = block.tap("ffn_inp", block.attention(q, k, v, scale=1.0) + x)

@@ -21,7 +21,7 @@ def result_json(watched: Watched, spotlight: Spotlight, subject: Subject) -> dic
     """Return the head that is shown, and what all heads do; ``--save`` has all the matrices."""
     return {
         "schema": SCHEMA,
-        **_run(subject),
+        **run_json(subject),
         "layers": [
             {
                 "layer": layer,
@@ -52,7 +52,7 @@ def verify_json(identities: Sequence[Identity], subject: Subject) -> dict[str, A
     """Return what must hold, and how far the model is from it."""
     return {
         "schema": VERIFY_SCHEMA,
-        **_run(subject),
+        **run_json(subject),
         "holds": all(each.holds for each in identities),
         "identities": [
             pick(each, "name statement residual layer tolerance holds") for each in identities
@@ -60,7 +60,8 @@ def verify_json(identities: Sequence[Identity], subject: Subject) -> dict[str, A
     }
 
 
-def _run(subject: Subject) -> dict[str, Any]:
+def run_json(subject: Subject) -> dict[str, Any]:
+    """Return what was run: the model and the prompt."""
     return {
         "model": model_json(subject.path, subject.summary),
         "prompt": pick(subject, "text ids tokens"),

@@ -113,16 +113,16 @@ def _favourites(matrix: Floats, subject: Subject, width: int) -> RenderableType:
     shown = matrix[first - len(subject.ids) + len(matrix) :]
     for n, best in enumerate(most_attended(shown, 3), first):
         named = [
-            f"{_percent(share):>{_SHARE}} {m:>{digits}} {_cut(subject.tokens[m], room)}"
+            f"{_percent(share):>{_SHARE}} {m:>{digits}} {cut(subject.tokens[m], room)}"
             for m, share in best
             if share >= _NAMED
         ]
-        token = cell(_cut(subject.tokens[n], token_room))
+        token = cell(cut(subject.tokens[n], token_room))
         table.add_row(str(n), token, *map(cell, (*named, *[""] * (3 - len(named)))))
     return table
 
 
-def _cut(label: str, room: int) -> str:
+def cut(label: str, room: int) -> str:
     """Return a label that takes no more than ``room`` columns."""
     return label if cell_len(label) <= room else set_cell_size(label, room - 1).rstrip() + "…"
 

@@ -22,7 +22,7 @@ from ggufscope.report.console import (
     text,
     title,
 )
-from ggufscope.report.units import percent, small, spans
+from ggufscope.report.units import percent, printable, small, spans
 
 _BAR: Final = 40
 """Characters of the longest bar."""
@@ -75,9 +75,9 @@ def _matrix_facts(matrix: ImportanceMatrix) -> list[tuple[str, str]]:
     unfinished = "; a checkpoint: --resume goes on from it" if matrix.unfinished else ""
     return [
         ("file", f"{matrix.path}, {kind}"),
-        ("made of", ", ".join(matrix.datasets) or "texts that it does not name"),
+        ("made of", ", ".join(map(printable, matrix.datasets)) or "texts that it does not name"),
         ("chunks", f"{matrix.chunk_count:,}{size}{unfinished}"),
-        ("entries", f"{len(matrix.entries):,} matrices"),
+        ("entries", _matrices(len(matrix.entries))),
     ]
 
 
@@ -85,16 +85,24 @@ def _coverage_facts(coverage: Sequence[Coverage]) -> list[tuple[str, str]]:
     missed = [each for each in coverage if each.unreached]
     if not missed:
         return [("reached", "all of them")]
-    experts = sum(len(each.unreached) for each in missed)
-    of = sum(len(each.counts) for each in coverage if len(each.counts) > 1)
-    first = missed[0]
-    return [
-        (
-            "NOT reached",
-            f"{experts:,} of {of:,} experts, in {len(missed)} stacks, the first "
-            f"{spans(first.unreached)} of {first.name}: there every column counts the same",
+    single = [each for each in missed if len(each.counts) == 1]
+    missed = [each for each in missed if len(each.counts) > 1]
+    said = []
+    if single:
+        said.append(f"{_matrices(len(single))}, the first {single[0].name}")
+    if missed:
+        experts = sum(len(each.unreached) for each in missed)
+        of = sum(len(each.counts) for each in coverage if len(each.counts) > 1)
+        said.append(
+            f"{experts:,} of {of:,} experts, in {len(missed)} "
+            f"stack{'s' if len(missed) > 1 else ''}, the first "
+            f"{spans(missed[0].unreached)} of {missed[0].name}"
         )
-    ]
+    return [("NOT reached", f"{'; '.join(said)}: there every column counts the same")]
+
+
+def _matrices(count: int) -> str:
+    return f"{count:,} {'matrix' if count == 1 else 'matrices'}"
 
 
 def _stacks(stacks: Sequence[Coverage]) -> RenderableType:

@@ -92,7 +92,7 @@ def listing_json(
             "context_length": hparams.context_length if hparams else None,
             "block_count": hparams.block_count if hparams else None,
         },
-        "metadata": {key: _metadata(value) for key, value in file.metadata.typed.items()},
+        "metadata": {key: value_json(value) for key, value in file.metadata.typed.items()},
         "stored": {
             "tensors": [_tensor(entry, names) for entry in entries],
             "by_type": [_total(total) for total in totals_by_type(entries)],
@@ -103,7 +103,8 @@ def listing_json(
     }
 
 
-def _metadata(value: Value) -> dict[str, Any]:
+def value_json(value: Value) -> dict[str, Any]:
+    """Return a metadata value, of a long one its beginning and how long it is."""
     found: dict[str, Any] = {"type": value.type.name}
     if value.type is ValueType.STRING and value.length > SHOWN_TEXT:
         return found | {"length": value.length, "first": value.head(SHOWN_TEXT)}

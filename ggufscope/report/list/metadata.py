@@ -30,7 +30,7 @@ def metadata_view(metadata: Metadata) -> RenderableType:
     """Return every key, its type and its value; long ones cut, with their length."""
     table = plain_table(left("key"), left("type"), text("value"))
     for key, value in islice(metadata.typed.items(), MOST_ROWS):
-        table.add_row(name_cell(key), cell(_type_name(value)), cell(short_value(value)))
+        table.add_row(name_cell(key), cell(type_name(value)), cell(short_value(value)))
     return table
 
 
@@ -87,7 +87,8 @@ def _whole_item(data: Array) -> Iterator[str]:
     yield "]"
 
 
-def _type_name(value: Value) -> str:
+def type_name(value: Value) -> str:
+    """Return the type of a value as ``list`` has it: ``uint32``, ``string[1024]``."""
     if value.type is ValueType.ARRAY:
         return f"{value.data.element_type.name.lower()}[{value.length}]"
     return value.type.name.lower()

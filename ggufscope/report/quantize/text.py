@@ -12,6 +12,7 @@ from ggufscope.blocks.error import NO_ERROR
 from ggufscope.model.inventory import fold_alike
 from ggufscope.recipes.apply import Result
 from ggufscope.recipes.files import free_bytes
+from ggufscope.recipes.jobs import weighs
 from ggufscope.recipes.plan import Plan
 from ggufscope.recipes.request import Target
 from ggufscope.report.console import (
@@ -145,7 +146,9 @@ def _imatrix_facts(target: Target) -> list[tuple[str, str]]:
     if matrix is None:
         return []
     converted = [tensor for tensor in target.plan.tensors if tensor.converted]
-    weighed = sum(tensor.source_name in matrix.entries for tensor in converted)
+    weighed = sum(
+        tensor.source_name in matrix.entries and weighs(tensor.target.name) for tensor in converted
+    )
     chunks = f", of {matrix.chunk_count:,} chunks" if matrix.chunk_count else ""
     made = f"{matrix.path}{chunks}: {weighed} of {len(converted)} tensors are weighed by it"
     return [("imatrix", made)]

@@ -1,0 +1,1 @@
+"""What differs between two models: metadata, tensors, and a verdict over both."""

@@ -1,0 +1,1 @@
+"""An edit, for eyes and for machines."""

@@ -1,0 +1,1 @@
+"""What ``ggufscope evaluate`` shows."""

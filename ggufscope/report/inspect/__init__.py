@@ -1,0 +1,1 @@
+"""What ``ggufscope inspect`` shows."""
