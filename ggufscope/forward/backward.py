@@ -14,16 +14,18 @@ back a layer is made again from it. So one layer is in memory at a time, and eac
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Floats, Places
-from ggufscope.errors import NonFiniteActivation, NotRunnable
+from ggufscope.errors import NonFiniteActivation, NoRoom, NotRunnable
 from ggufscope.forward import gradients, ops
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -101,10 +103,12 @@ class Backward:
 
         ``after`` is called when all windows are through a layer, the output or the embedding, with
         the weights, of which those of that layer are still held. Raises ``NonFiniteActivation``,
-        ``NotRunnable`` where a layer has no way back, and what ``Transformer.run`` raises.
+        ``NotRunnable`` where a layer has no way back, ``NoRoom`` where the temporary file has none,
+        and what ``Transformer.run`` raises.
         """
         model, width = self._model, self._model.hparams.embedding_length or 0
         shape = (model.n_layers + 1, self._tokens, width)
+        _require_room(4 * prod(shape))
         with (
             tempfile.TemporaryFile(prefix="ggufscope-") as file,
             one_pass(),
@@ -222,3 +226,14 @@ class Backward:
         places = np.arange(self._tokens)
         for draw in range(self._draws):
             tell(Reached("token_embd.weight", places, None, rows, dy[draw], None, draw))
+
+
+def _require_room(nbytes: int) -> None:
+    """Raise ``NoRoom``: what is mapped and has no room would end the process when it is filled."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < nbytes:
+        raise NoRoom(
+            f"{folder} has {free} bytes free, and {nbytes} are needed for what enters the layers",
+            hint="take fewer tokens, or name another folder in TMPDIR",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from ggufscope.arrays import Floats, Places
-from ggufscope.errors import NonFiniteActivation, NotRunnable, TooManyTokens
+from ggufscope.errors import NonFiniteActivation, NoRoom, NotRunnable, TooManyTokens
 from ggufscope.forward import gradients, ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.backward import Backward, Reached
@@ -187,6 +188,12 @@ def test_a_family_that_does_more_than_is_known_here_is_refused(
     monkeypatch.setattr(model, "layer", layer)
     with pytest.raises(NotRunnable, match="layer 2 has no way back"):
         Backward(model, windows()).run(lambda each: None)
+
+
+def test_room_for_what_enters_the_layers_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(NoRoom, match="1000 bytes free, and 7168 are needed"):
+        Backward(of_arrays(SMALL["llama-gqa"]), windows()).run(lambda each: None)
 
 
 def test_what_cannot_be_scored_is_said() -> None:

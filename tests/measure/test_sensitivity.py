@@ -124,7 +124,7 @@ def test_a_gradient_that_overflows_is_said() -> None:
 def _stories() -> list[tuple[int, ...]]:
     with open_gguf(STORIES.parent / "stories-f16.gguf") as file:
         encode = read_tokenizer(file.metadata).encode
-    return list(windows(STORIES.read_text(), encode, 256))[:9]
+    return list(windows(STORIES.read_text(), encode, 256))[:6]
 
 
 def test_what_is_predicted_is_what_is_measured(
@@ -135,21 +135,21 @@ def test_what_is_predicted_is_what_is_measured(
     with open_gguf(sample) as file:
         model = Transformer.of(file)
         free = {t.name: types for t in file.tensors.values() if len(t.shape) > 1}
-        found = measure(model, stories, free, draws=4)
+        found = measure(model, stories, free, draws=6)
         every = [(name, type_) for name in free for type_ in types]
-        drawn = np.random.default_rng(1).choice(len(every), 20, replace=False)
+        drawn = np.random.default_rng(1).choice(len(every), 16, replace=False)
         changes = [dict([every[at]]) for at in sorted(drawn)]
-        changes += [dict.fromkeys(free, type_) for type_ in types]
+        changes += [dict.fromkeys(free, type_) for type_ in types[::2]]
         views = [PlannedWeights(model.weights, change) for change in changes]
         measured = np.array([each.nats for each in divergences(model, views, stories)])
     predicted = np.array(
         [sum(found.costs[name][type_] for name, type_ in change.items()) for change in changes]
     )
-    single = np.log(predicted[:20]), np.log(measured[:20])
+    single = np.log(predicted[:16]), np.log(measured[:16])
     assert np.corrcoef(*single)[0, 1] > 0.97
-    assert 0.7 < np.median(predicted[:20] / measured[:20]) < 1.4
-    assert ((predicted / measured)[20:] > 1 / 1.5).all()
-    assert ((predicted / measured)[20:] < 1.5).all()
+    assert 0.7 < np.median(predicted[:16] / measured[:16]) < 1.4
+    assert ((predicted / measured)[16:] > 1 / 1.5).all()
+    assert ((predicted / measured)[16:] < 1.5).all()
 
 
 def test_divergence_is_that_of_the_formula() -> None:

@@ -42,6 +42,11 @@ def _text(file: GGUFFile) -> Halves:
     return halves(STORIES, encode, length=256, tokens=500)
 
 
+@pytest.fixture(name="short", scope="module")
+def _short(file: GGUFFile) -> Halves:
+    return halves(STORIES, read_tokenizer(file.metadata).encode, length=256, tokens=120)
+
+
 @pytest.fixture(name="known", scope="module")
 def _known(file: GGUFFile, text: Halves) -> Sensitivities:
     return tailor(file, Wish(bits=4.5), text).sensitivities
@@ -88,14 +93,15 @@ def test_a_chosen_mix_is_llama_quantizes_bytes(tmp_path: Path) -> None:
     assert hashlib.sha256(target.read_bytes()).hexdigest() == golden["sha256"]
 
 
-def test_by_bits_and_by_divergence(file: GGUFFile, text: Halves, known: Sensitivities) -> None:
-    by_bits = tailor(file, Wish(bits=4.25), text, sensitivities=known)
+def test_by_bits_and_by_divergence(file: GGUFFile, short: Halves) -> None:
+    by_bits = tailor(file, Wish(bits=4.25), short)
+    known = by_bits.sensitivities
     assert 4.2 < by_bits.choice.plan.bits_per_weight <= 4.25
     assert by_bits.preset is not None
     assert by_bits.preset.plan.bits_per_weight <= 4.25
-    by_kl = tailor(file, Wish(kl=2e-4), text, sensitivities=known)
+    by_kl = tailor(file, Wish(kl=2e-4), short, sensitivities=known)
     assert by_kl.choice.divergence.nats <= 2e-4
-    smaller = tailor(file, Wish(kl=8e-4), text, sensitivities=known)
+    smaller = tailor(file, Wish(kl=8e-4), short, sensitivities=known)
     assert smaller.choice.nbytes < by_kl.choice.nbytes
     assert smaller.choice.divergence.nats <= 8e-4
 
@@ -132,9 +138,7 @@ def test_where_the_preset_is_better_it_is_kept(
     assert found.choice.divergence.less_than(found.preset.divergence)[0] < 0
 
 
-def test_errors_are_weighed_by_an_importance_matrix(
-    file: GGUFFile, text: Halves, known: Sensitivities
-) -> None:
+def test_errors_are_weighed_by_an_importance_matrix(file: GGUFFile, short: Halves) -> None:
     rng = np.random.default_rng(1)
     entries = {
         t.name: Entry(rng.random((1, t.shape[-1])).astype(np.float32) + 0.01, np.ones(1, int))
@@ -143,14 +147,14 @@ def test_errors_are_weighed_by_an_importance_matrix(
     }
     matrix = ImportanceMatrix(Path("i.gguf"), entries, ("t",), 1, 512)
     types = ("IQ2_XXS", "IQ3_S", "Q4_K", "Q6_K")
-    found = tailor(file, Wish(nbytes=1_500_000, types=types), text, imatrix=matrix)
+    found = tailor(file, Wish(nbytes=1_500_000, types=types), short, imatrix=matrix)
     assert found.sensitivities.importance
     assert found.choice.plan.options.importance
     assert "IQ2_XXS" not in [way.type for way in found.ways["token_embd.weight"]]
     assert "IQ2_XXS" in [way.type for way in found.ways["blk.0.attn_q.weight"]]
     assert found.choice.nbytes <= 1_500_000
     with pytest.raises(BadUsage, match="another importance matrix"):
-        tailor(file, Wish(nbytes=1_500_000), text, imatrix=matrix, sensitivities=known)
+        tailor(file, Wish(nbytes=1_500_000), short, sensitivities=found.sensitivities)
 
 
 def test_experts_rows_that_do_not_divide_and_a_tied_table(tmp_path: Path) -> None:
@@ -185,13 +189,13 @@ def test_what_cannot_be_had_is_said(
         tailor(file, wish, text, sensitivities=known)
 
 
-def test_a_quantized_source_has_to_be_asked_for(tmp_path: Path, text: Halves) -> None:
+def test_a_quantized_source_has_to_be_asked_for(tmp_path: Path, short: Halves) -> None:
     quantize_model(SAMPLE, {tmp_path / "q8.gguf": "Q8_0"})
     with open_gguf(tmp_path / "q8.gguf") as file:
         with pytest.raises(AlreadyQuantized, match="is Q8_0 already"):
-            tailor(file, Wish(bits=4), text)
+            tailor(file, Wish(bits=4), short)
         found: Tailored = tailor(
-            file, Wish(bits=6, options=PlanOptions(allow_requantize=True)), text
+            file, Wish(bits=6, options=PlanOptions(allow_requantize=True)), short
         )
         assert found.choice.plan.bits_per_weight <= 6
         ways: Any = found.ways["output.weight"]

@@ -60,7 +60,7 @@ def _facts(found: Tailored) -> list[tuple[str, str]]:
         ("preset", f"{best.plan.preset}, with a --tensor-type for each tensor")
         if best is found.choice
         else ("preset", best.plan.preset),
-        ("least", f"no choice of these types costs {percent(gap)} less, as predicted"),
+        ("least", "exact" if gap <= 0 else f"within {percent(gap)} of what no choice can beat"),
     ]
 
 
