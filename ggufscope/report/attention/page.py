@@ -31,6 +31,8 @@ def attention_page(
         facts=[*model_facts(subject), ("prompt", subject.counted)],
         tokens=subject.tokens,
         runs=[PageRun(subject.file_name, maps, scores)],
+        groups=subject.kv_heads(maps),
+        next_tokens=[(subject.label(id_), (share,)) for id_, share in watched.next_tokens()],
         start=start,
     )
 
