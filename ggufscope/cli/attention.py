@@ -24,6 +24,7 @@ from ggufscope.cli.options import (
     warn_of_a_long_job,
 )
 from ggufscope.cli.output import Quiet
+from ggufscope.cli.pages import OpenPage, open_in_browser, require_page_to_open, write_page
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def attention_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page of all heads.")
     ] = None,
+    open_page: OpenPage = False,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.npz", help="Write all matrices.")
     ] = None,
@@ -79,6 +81,7 @@ def attention_command(
         )
     if html is not None and save is not None and html.absolute() == save.absolute():
         raise BadUsage("--html and --save name one file", hint="name two files")
+    require_page_to_open(html, open_page=open_page)
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
@@ -101,6 +104,8 @@ def attention_command(
             else:
                 _show(runnable, subject, spotlight, html, save, bar, force=force, as_json=as_json)
         file.require_unchanged()
+    if html is not None and open_page:
+        open_in_browser(html)
 
 
 def _verify(model: Transformer, subject: Subject, bar: CommandBar, *, as_json: bool) -> None:
@@ -143,8 +148,7 @@ def _show(
     from ggufscope.report.attention.page import attention_page
     from ggufscope.report.console import make_console, show
     from ggufscope.report.heatmap import map_width, shades_for
-    from ggufscope.report.html import page_html
-    from ggufscope.report.saving import ArraysFile, write_text
+    from ggufscope.report.saving import ArraysFile
     from ggufscope.report.units import printable
 
     heads = sum(model.block(layer).heads.count for layer in range(model.n_layers))
@@ -171,7 +175,7 @@ def _show(
             arrays.add("result_output", watched.logits)
     if html is not None:
         page = attention_page(watched, spotlight, subject, maps.maps)
-        write_text(html, page_html(page), overwrite=force)
+        write_page(html, page, overwrite=force)
     bar.end()
     if as_json:
         typer.echo(dumps(result_json(watched, spotlight, subject)))

@@ -54,7 +54,7 @@ class PageRun:
     maps: Maps
     """Layer -> ``kq_soft_max`` (H, T, T), cut as ``maps.window`` cuts a long prompt."""
     scores: Sequence[PageScore] = ()
-    """Of each candidate; of the run itself where there is only one."""
+    """What changed in each candidate; of the first run what its heads do."""
     accepted: bool | None = None
     """Whether a candidate will do; None where that is for the reader to judge."""
     level: str = ""

@@ -100,5 +100,6 @@ def _finer(largest: float, steps: int) -> int:
 
 def _text(codes: npt.NDArray[Any]) -> str:
     planes = np.concatenate([codes & 0xFF, codes >> 8]).astype(np.uint8)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 6)  # tables of codes anew every 4096 numbers
+    # Few repeats are worth a search, but codes anew every 4096 numbers are.
+    deflate = zlib.compressobj(6, zlib.DEFLATED, 15, 6, zlib.Z_FILTERED)
     return base64.b64encode(deflate.compress(planes.tobytes()) + deflate.flush()).decode("ascii")

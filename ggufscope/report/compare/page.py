@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.effect import Level
+from ggufscope.measure.maps import KeptMaps
 from ggufscope.report.compare.text import subject_facts
 from ggufscope.report.compare.words import (
     MODEL_HEAD,
@@ -20,6 +21,7 @@ from ggufscope.report.compare.words import (
     scale_words,
 )
 from ggufscope.report.html import Page, PageRun, PageScore, PageTable
+from ggufscope.report.scores import pattern_scores
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import bits, percent, small
 
@@ -56,17 +58,17 @@ _SCORES: Final = (
 def comparison_page(
     subject: Subject,
     comparison: Comparison,
-    maps: Sequence[Maps],
+    maps: KeptMaps,
     start: tuple[int, int, int],
 ) -> Page:
-    """Return the page; ``maps`` of the reference and of each candidate, ``start`` what it opens at.
+    """Return the page; ``maps`` of the reference and of each candidate, and where it opens.
 
     ``start`` counts candidates from 0.
     """
-    reference = PageRun("FP32", maps[0])
+    reference = PageRun("FP32", maps.runs[0], pattern_scores(maps.patterns))
     runs = [
         _run(candidate, candidate_maps)
-        for candidate, candidate_maps in zip(comparison.candidates, maps[1:], strict=True)
+        for candidate, candidate_maps in zip(comparison.candidates, maps.runs[1:], strict=True)
     ]
     name = subject.summary.name or str(subject.path)
     return Page(
@@ -80,7 +82,7 @@ def comparison_page(
             _summary(comparison),
             *(t for each in comparison.candidates for t in (_layers(each), _worst(each))),
         ],
-        groups=subject.kv_heads(maps[0]),
+        groups=subject.kv_heads(maps.runs[0]),
         next_tokens=[(subject.label(each.id), each.shares) for each in comparison.next_tokens],
         start=(start[0] + 1, start[1], start[2]),
     )

@@ -16,7 +16,8 @@ const state = {
 // Of the head that is looked at: shares (cells) of both runs, and what changed.
 let view = null;
 
-const scores = () => data.runs[state.run].scores;
+// Of a candidate what changed, and what the heads of the reference do.
+const scores = () => [...data.runs[state.run].scores, ...(compared ? data.runs[0].scores : [])];
 const looked = () => (state.flipped ? view.candidate : view.reference);
 const lookedRun = () => (state.flipped ? state.run : 0);
 
