@@ -286,7 +286,12 @@ def test_the_page_names_what_changed_and_what_comes_next(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda uri: bool(opened.append(uri)) or True)
+
+    def browse(uri: str) -> bool:
+        opened.append(uri)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
     page = tmp_path / "page.html"
     assert (
         run(
