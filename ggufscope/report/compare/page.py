@@ -74,7 +74,10 @@ def comparison_page(
     return Page(
         title=f"{name}: does quantized attention still match?",
         lead=f"{answer_words(comparison)} {original_words(subject.file_name, comparison)}".rstrip(),
-        facts=subject_facts(subject, comparison),
+        facts=[
+            (word, subject.counted if word == "prompt" else fact)  # its text stands in the page
+            for word, fact in subject_facts(subject, comparison)
+        ],
         notes=[("effect", f"{scale_words()}.")],
         tokens=subject.tokens,
         runs=[reference, *runs],

@@ -34,17 +34,16 @@ function scoreText(score, x) {
 
 function layHeads(room, height) {
   const most = Math.max(...data.heads);
-  const gaps = state.sorted ? 0 : Math.max(...data.layers.map((_, l) => (perGroup(l) > 1 ? data.heads[l] / perGroup(l) - 1 : 0)));
-  const side = state.sorted ? 0 : 34;
-  const top = state.sorted ? 0 : 16;
+  const gaps = Math.max(...data.layers.map((_, l) => (perGroup(l) > 1 ? data.heads[l] / perGroup(l) - 1 : 0)));
+  const [side, top] = [34, 16];
   const order = headOrder();
-  const lines = state.sorted ? Math.ceil(order.length / most) : data.layers.length;
+  const lines = data.layers.length;
   const wide = Math.floor((room - side - gaps * GROUP_GAP) / most);
   tileSize = Math.max(8, Math.min(Math.max(40, innerWidth / 45), wide, Math.max(10, Math.floor((height - top) / lines))));
   tiles.clear();
   order.forEach(([l, h], n) => {
-    const x = state.sorted ? (n % most) * tileSize : side + h * tileSize + GROUP_GAP * (perGroup(l) > 1 ? kvHead(l, h) : 0);
-    const y = state.sorted ? Math.floor(n / most) * tileSize : top + l * tileSize;
+    const x = state.sorted ? side + (n % most) * tileSize : side + h * tileSize + GROUP_GAP * (perGroup(l) > 1 ? kvHead(l, h) : 0);
+    const y = top + (state.sorted ? Math.floor(n / most) : l) * tileSize;
     tiles.set(`${l} ${h}`, { l, h, x, y });
   });
   const width = side + most * tileSize + gaps * GROUP_GAP;
@@ -66,7 +65,7 @@ function buildHeads(side, top) {
     return element;
   };
   const parts = [];
-  if (side) {
+  if (!state.sorted) {
     const every = Math.max(1, Math.ceil(14 / tileSize));
     const across = Math.max(1, Math.ceil(18 / tileSize));
     data.layers.forEach((layer, l) => {

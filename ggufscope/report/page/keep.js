@@ -1,9 +1,18 @@
-// To keep: the maps as a picture, the matrix as numbers, the table behind the maps.
+// To keep: the maps as a picture, the matrix as numbers, the table behind the maps, paper.
 
 const escaped = (text) => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
 // The maps of the head beside each other, with titles, tokens and scales, as SVG.
 function mapsAsSvg() {
+  const flipped = state.flipped;
+  state.flipped = false; // kept is what stands there, not what is held over it
+  try {
+    return svgOf();
+  } finally {
+    state.flipped = flipped;
+  }
+}
+function svgOf() {
   const side = Math.max(4, Math.min(28, Math.round(480 / columns)));
   const font = Math.min(12, Math.max(side * 0.8, 3));
   const label = Math.min(120, Math.ceil(Math.max(...upTo(columns).map((c) => columnName(c).length)) * font * 0.62) + 8);
@@ -41,6 +50,7 @@ function mapsAsSvg() {
       parts.push(`<rect ${at} width="${across / 64 + 0.5}" height="10" fill="${css(scale.at(i / 63))}"/>`);
     }
     scale.ticks.forEach(([t, said], k) => {
+      if (across < 250 && [0.25, 0.75].includes(t)) return; // no room for these
       const anchor = t === 0 ? "start" : t === 1 ? "end" : "middle";
       const words_ = k === scale.ticks.length - 1 ? `${said} ${scale.unit}`.trim() : said;
       text(left + label + t * across, top + high + 36, words_, `font-size="11" text-anchor="${anchor}"`);
@@ -119,7 +129,14 @@ function drawTable() {
   );
 }
 $("numbers").addEventListener("toggle", drawTable);
+const PAPER = 680; // pixels across a sheet
 window.addEventListener("beforeprint", () => {
-  $("how").open = true;
   $("tables").open = true;
+  document.body.classList.add("printing");
+  geometry = measureMap(compared ? PAPER / 3 : PAPER * 0.8, Infinity);
+  if (view) drawMaps();
+});
+window.addEventListener("afterprint", () => {
+  document.body.classList.remove("printing");
+  showAll();
 });

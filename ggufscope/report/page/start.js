@@ -2,7 +2,11 @@
 
 const WIDE = 1000; // pixels from which on heads and maps stand side by side
 
+// The bars, without what is empty under them.
+const barsHeight = () => $("bars").lastElementChild.getBoundingClientRect().bottom - $("bars").getBoundingClientRect().top;
+
 function layOut() {
+  if (document.body.classList.contains("printing")) return; // sizes are those of paper
   const wide = innerWidth >= WIDE;
   const work = $("work");
   const gap = 16;
@@ -10,10 +14,12 @@ function layOut() {
   const above = work.getBoundingClientRect().top + scrollY;
   const height = Math.max(470, innerHeight - above - $("readout").offsetHeight - gap);
   document.body.classList.toggle("wide", wide);
+  document.body.classList.toggle("tall", data.layers.length > 12); // heads take the height
+  document.body.classList.toggle("brief", columns <= 16);
   const grid = $("grid");
   const frame = $("overview").offsetWidth - grid.parentElement.clientWidth + 34;
   const room = wide ? Math.round(Math.min(0.35 * innerWidth, 0.22 * innerWidth + 170)) - frame : $("overview").clientWidth - 24;
-  const used = $("overview").offsetHeight - grid.offsetHeight + $("bars").lastElementChild.offsetHeight + 32;
+  const used = $("overview").offsetHeight - grid.offsetHeight + barsHeight() + 32;
   const left = layHeads(room, wide ? height - used : Infinity);
   work.style.setProperty("--left", `${Math.max(left, wide ? 360 : 0) + frame}px`);
   const rest = $("head").firstElementChild.offsetHeight + 24;
