@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from ggufscope.measure.maps import window
 from ggufscope.report import html
 from ggufscope.report.html import Page, PageRun, page_html
 from ggufscope.report.packing import pack
@@ -419,6 +420,56 @@ def test_heads_are_sorted_and_shown_in_several_ways(browser: Any, large: Path) -
     )
     assert shown == sorted(shown, reverse=True)
     assert _inside(opened.box("#grid"), (1280, 900))
+    opened.close()
+
+
+def _odd_pages() -> dict[str, Page]:
+    """Shapes at the edges: what a page has to bear."""
+    source = a_page()
+    cut = {0: window(shares(2, 20, 1), 5), 1: window(shares(4, 20, 2), 5)}
+    near = {layer: 0.9 * maps + 0.1 * maps[::-1] for layer, maps in cut.items()}
+    lonely = {7: np.ones((1, 1, 1))}
+    nothing = {0: np.full((2, 3, 3), np.nan)}
+    words = [f"▁{n}" for n in range(20)]
+    runs = [PageRun("FP32", cut), PageRun("near", near)]
+    return {
+        "a long prompt, uneven heads": replace(
+            source, tokens=words, runs=runs, groups={0: 1, 1: 2}, start=None
+        ),
+        "one token": replace(source, tokens=["a"], runs=[PageRun("one", lonely)]),
+        "no numbers": replace(
+            source, tokens=["a", "", " "], runs=[PageRun("p", nothing), PageRun("q", nothing)]
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", _odd_pages())
+def test_odd_shapes_are_shown_too(browser: Any, tmp_path: Path, name: str) -> None:
+    path = _written(tmp_path / "page.html", _odd_pages()[name])
+    opened = _Opened(browser, path, (1280, 900), "light", until="gives")
+    page = opened.page
+    for kind in page.locator("#picture option").evaluate_all("all => all.map((o) => o.value)"):
+        if kind != "numbers":  # there are none
+            page.locator("#picture").select_option(kind)
+            page.locator(f'#grid[data-drawn="{kind}"]').wait_for()
+    before = opened.text("#head-title")
+    page.keyboard.press("]")
+    page.locator("#numbers summary").click()
+    page.locator("#numbers-table td").first.wait_for()
+    if name == "one token":
+        assert "a gives 0 a 100" in opened.text("#readout")
+        assert before == "Layer 7, head 0"
+    elif name == "no numbers":
+        assert "no number" in opened.text("#readout")
+    else:
+        page.locator("#map-reference").focus()
+        for _ in range(6):
+            page.keyboard.press("ArrowLeft")
+        page.wait_for_function("document.getElementById('readout').innerText.includes('(earlier)')")
+        assert "19 ·19" in opened.text("#readout")
+        assert page.locator("#numbers-table tbody tr").count() == 5
+        assert page.locator("#grid button").count() == 6
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     opened.close()
 
 

@@ -76,7 +76,7 @@ function drawArcs(shares, chosen) {
 
 // ---- a token's strongest, and what comes next ----
 
-function bar(name, values) {
+function bar(name, values, title = name) {
   const track = make("span", { className: "track", ariaHidden: "true" });
   for (const value of values) {
     const part = make("i");
@@ -84,7 +84,7 @@ function bar(name, values) {
     track.append(part);
   }
   const text = values.map((x) => (x === null ? "–" : fixed(x, 1))).join(" → ");
-  return make("li", {}, make("code", {}, name), track, make("span", { className: "share" }, `${text} %`));
+  return make("li", { title }, make("code", {}, name), track, make("span", { className: "share" }, `${text} %`));
 }
 function drawRow(shares, to) {
   $("row-title").textContent = to ? "Where most goes" : "Where most comes from";
@@ -94,7 +94,7 @@ function drawRow(shares, to) {
     .filter((c) => !Number.isNaN(own[c]))
     .sort((a, b) => Math.max(own[b], other[b] || 0) - Math.max(own[a], other[a] || 0))
     .slice(0, 5);
-  $("row-bars").replaceChildren(...order.map((c) => bar(columnTitle(c), compared ? [own[c], other[c]] : [own[c]])));
+  $("row-bars").replaceChildren(...order.map((c) => bar(columnName(c), compared ? [own[c], other[c]] : [own[c]], columnTitle(c))));
 }
 function drawNext() {
   $("coming").hidden = data.next.length === 0;

@@ -15,13 +15,13 @@ function layOut() {
   const height = Math.max(470, innerHeight - above - $("readout").offsetHeight - gap);
   document.body.classList.toggle("wide", wide);
   document.body.classList.toggle("tall", data.layers.length > 12); // heads take the height
-  document.body.classList.toggle("brief", columns <= 16);
+  document.body.classList.toggle("brief", columns <= 48);
   const grid = $("grid");
   const frame = $("overview").offsetWidth - grid.parentElement.clientWidth + 34;
   const room = wide ? Math.round(Math.min(0.35 * innerWidth, 0.22 * innerWidth + 170)) - frame : $("overview").clientWidth - 24;
   const used = $("overview").offsetHeight - grid.offsetHeight + barsHeight() + 32;
   const left = layHeads(room, wide ? height - used : Infinity);
-  work.style.setProperty("--left", `${Math.max(left, wide ? 360 : 0) + frame}px`);
+  work.style.setProperty("--left", `${Math.max(left, wide ? 330 : 0) + frame}px`);
   const rest = $("head").firstElementChild.offsetHeight + 24;
   const under = compared ? $("reading").offsetHeight + 8 : 0; // one map has the words at its side
   const figure = $("maps").firstElementChild;
@@ -107,6 +107,7 @@ function start() {
   readAddress();
   fill($("layer"), data.layers);
   $("flip").hidden = !compared;
+  $("frames").hidden = data.layers.every((_, l) => perGroup(l) === 1);
   const shares = `Shares are kept as they are printed, in steps of ${10 ** -data.decimals} %`;
   $("exact").textContent = compared
     ? `${shares}, so they are off by at most ${0.5 * 10 ** -data.decimals} points. Differences are in percentage points; in a head where little changed they have more decimals than shares have, and each is off by at most one step of its last.`
