@@ -24,6 +24,7 @@ from ggufscope.cli.options import (
     warn_of_a_long_job,
 )
 from ggufscope.cli.output import Quiet
+from ggufscope.cli.pages import OpenPage, open_in_browser, require_page_to_open
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def attention_command(
             rich_help_panel=_RESULT,
         ),
     ] = None,
+    open_page: OpenPage = False,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -200,6 +202,7 @@ def attention_command(
     else:
         names, most = modes.split_names(keep), None if as_json else TERMINAL_TOKENS
         mode = modes.Show(layer, head, html, save, names, force, most)
+    require_page_to_open(html, open_page=open_page)
     with open_gguf(model) as file, naming(file.path):
         check_results([html, save], [file], prompt_file, overwrite=force)
         warn_about(file)
@@ -240,6 +243,8 @@ def attention_command(
             bar.end()
             _print(answer, as_json=as_json)
         file.require_unchanged()
+    if html is not None and open_page:
+        open_in_browser(html)
     if not answer.holds:
         raise typer.Exit(ExitCode.NO)
 

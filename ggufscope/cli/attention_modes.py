@@ -141,14 +141,13 @@ class Show:
 
     def answer(self, asked: Asked) -> Answer:
         """Run the prompt, and write what is wanted."""
+        from ggufscope.cli.pages import write_page
         from ggufscope.measure.maps import tokens_shown
         from ggufscope.measure.watching import LastMaps, watch
         from ggufscope.report.attention import text as report
         from ggufscope.report.attention.json import result_json
         from ggufscope.report.attention.page import attention_page
         from ggufscope.report.heatmap import map_width, shades_for
-        from ggufscope.report.html import page_html
-        from ggufscope.report.saving import write_text
 
         model, subject, spotlight = asked.model, asked.subject, self._spotlight
         assert spotlight is not None
@@ -165,7 +164,7 @@ class Show:
             )
         if self.html is not None:
             page = attention_page(watched, spotlight, subject, maps.maps)
-            write_text(self.html, page_html(page), overwrite=self.overwrite)
+            write_page(self.html, page, overwrite=self.overwrite)
 
         def views(console: Console) -> Iterable[RenderableType]:
             width, shades = map_width(console), shades_for(console)

@@ -29,6 +29,7 @@ from ggufscope.cli.options import (
     warn_of_a_long_job,
 )
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
+from ggufscope.cli.pages import OpenPage, open_in_browser, require_page_to_open, write_page
 from ggufscope.errors import naming
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def compare_attention_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="A page of every layer and head.")
     ] = None,
+    open_page: OpenPage = False,
     force: Force = False,
     brief: Brief = False,
     markdown: AsMarkdown = False,
@@ -144,13 +146,12 @@ def compare_attention_command(
         comparison_views,
         place_to_show,
     )
-    from ggufscope.report.html import page_html
     from ggufscope.report.progress import CommandBar
-    from ggufscope.report.saving import write_text
     from ggufscope.report.subject import Subject
     from ggufscope.report.units import printable
 
     require_one_form(as_json=as_json, markdown=markdown, brief=brief)
+    require_page_to_open(html, open_page=open_page)
     limits = parse_tolerances(tolerance or [])
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
@@ -174,7 +175,7 @@ def compare_attention_command(
         if html is None:
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
         else:
-            maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs))
+            maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs), ids=text.ids)
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
@@ -195,8 +196,8 @@ def compare_attention_command(
         selection = Selection(layer, head, By.LAYER in (by or ()), By.HEAD in (by or ()))
         if html is not None:
             start = place_to_show(comparison, selection)
-            page = comparison_page(subject, comparison, maps.runs, start)
-            write_text(html, page_html(page), overwrite=force)
+            page = comparison_page(subject, comparison, maps, start)
+            write_page(html, page, overwrite=force)
         if as_json:
             from ggufscope.report.as_json import dumps
             from ggufscope.report.compare.json import comparison_json
@@ -212,6 +213,8 @@ def compare_attention_command(
             typer.echo(f"page       {printable(str(html))}")
         for opened in (file, *others):
             opened.require_unchanged()
+    if html is not None and open_page:
+        open_in_browser(html)
     if not comparison.accepted:
         raise typer.Exit(ExitCode.NO)
 

@@ -26,7 +26,12 @@ from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Matrix, PlannedWeights, StoredWeights, View, Weights
 from ggufscope.measure.candidates import Candidate, of_name
-from ggufscope.measure.comparison import CandidateDifference, Comparison, is_original
+from ggufscope.measure.comparison import (
+    CandidateDifference,
+    Comparison,
+    NextToken,
+    is_original,
+)
 from ggufscope.measure.differences import (
     LayerDifference,
     TensorDifference,
@@ -35,7 +40,7 @@ from ggufscope.measure.differences import (
 )
 from ggufscope.measure.effect import Level
 from ggufscope.measure.inspection import Inspection
-from ggufscope.measure.metrics.distributions import perplexity
+from ggufscope.measure.metrics.distributions import likeliest, log_softmax, perplexity
 from ggufscope.measure.metrics.tensors import stored_error
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.pool import in_parallel, one_pass
@@ -43,6 +48,8 @@ from ggufscope.pool import in_parallel, one_pass
 Keep = Callable[[int, int, Reals], object]
 """Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T)."""
 
+NEXT_TOKENS: Final = 5
+"""The likeliest next tokens of each run that are kept."""
 _KEPT: Final = frozenset({"kq_soft_max", "kqv", "l_out"})
 
 
@@ -110,7 +117,19 @@ def compare(
         held.release()
     if progress:
         progress(steps, steps)
-    return Comparison(tuple(map(int, ids)), types, perplexity(logits, ids), tuple(found))
+    return Comparison(
+        *(tuple(map(int, ids)), types, perplexity(logits, ids), tuple(found)),
+        next_tokens=_next_tokens([logits[-1], *(run.last for run in runs)]),
+    )
+
+
+def _next_tokens(last: Sequence[Reals]) -> tuple[NextToken, ...]:
+    """Logits (V,) of each run after the prompt -> the tokens that any of them holds likeliest."""
+    likely = dict.fromkeys(id_ for logits in last for id_, _ in likeliest(logits, NEXT_TOKENS))
+    with np.errstate(all="ignore"):  # a model whose numbers overflow gives NaN
+        shares = np.array([np.exp(log_softmax(logits)) for logits in last])
+    found = [NextToken(id_, tuple(map(float, shares[:, id_]))) for id_ in likely]
+    return tuple(sorted(found, key=lambda each: -each.shares[0]))
 
 
 def _of_layer(trace: Trace, layer: int) -> dict[str, Reals]:
@@ -128,6 +147,8 @@ class _Run:
     x: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     layers: list[LayerDifference] = field(default_factory=list)
     inspection: Inspection | None = None
+    last: Reals = field(default_factory=lambda: np.empty(0, np.float32))
+    """The logits (V,) after the prompt."""
 
     @classmethod
     def of(
@@ -162,7 +183,9 @@ class _Run:
         required: Level | None,
     ) -> CandidateDifference:
         """Compare the logits, and judge."""
-        prediction = compare_predictions(logits, self.model.logits(self.x), ids)
+        mine = self.model.logits(self.x)
+        self.last = mine[-1].copy()
+        prediction = compare_predictions(logits, mine, ids)
         candidate = self.candidate
         making = self.inspection.result() if self.inspection else None
         return CandidateDifference(

@@ -80,6 +80,15 @@ def is_original(types: Mapping[str, int]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class NextToken:
+    """A token that may follow the prompt."""
+
+    id: int
+    shares: tuple[float, ...]
+    """How likely it is held by the reference, then by each candidate."""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A reference and its candidates on one prompt."""
 
@@ -89,6 +98,8 @@ class Comparison:
     perplexity: float | None
     """Of the prompt, by the reference. None for a prompt of one token."""
     candidates: tuple[CandidateDifference, ...]
+    next_tokens: tuple[NextToken, ...] = ()
+    """Those that any run holds among the likeliest, by what the reference holds."""
 
     @property
     def accepted(self) -> bool:

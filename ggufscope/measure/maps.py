@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Reals
+from ggufscope.measure.patterns import Patterns, patterns_of
 
-MAX_CELLS: Final = 24_000_000
-"""Shares in one page, over all runs, layers and heads: at two bytes each 48 MB before packing."""
+MAX_CELLS: Final = 48_000_000
+"""Shares in one page, over all runs, layers and heads: about 25 MB when they are packed."""
 TERMINAL_TOKENS: Final = 120
 """The last tokens of a prompt that are kept for a terminal; hardly one has room for more."""
 
@@ -38,12 +40,21 @@ def window(weights: Reals, shown: int) -> Reals:
 class KeptMaps:
     """The matrices of several runs that are shown: no more of them than there is room for."""
 
-    def __init__(self, runs: int, shown: int, layer: int | None = None) -> None:
-        """Take how many runs there are, how many tokens are shown, and the one layer if one is."""
-        self._shown, self._layer = shown, layer
+    def __init__(
+        self, runs: int, shown: int, layer: int | None = None, *, ids: Sequence[int] = ()
+    ) -> None:
+        """Take how many runs there are, how many tokens are shown, and the one layer if one is.
+
+        With the ``ids`` (T,) of all tokens the patterns of the reference's heads are measured.
+        """
+        self._shown, self._layer, self._ids = shown, layer, ids
         self.runs: list[dict[int, Reals]] = [{} for _ in range(runs)]
+        self.patterns: dict[int, Patterns] = {}
+        """Layer -> what the heads of the reference do."""
 
     def keep(self, run: int, layer: int, weights: Reals) -> None:
         """Take a layer's matrices (H, T, T) of a run."""
         if self._layer in (None, layer):
             self.runs[run][layer] = window(weights, min(self._shown, weights.shape[-1]))
+            if run == 0 and self._ids:
+                self.patterns[layer] = patterns_of(weights, self._ids)

@@ -18,6 +18,7 @@ from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.maps import window
+from ggufscope.measure.metrics.distributions import likeliest
 from ggufscope.measure.patterns import Patterns, PatternSums
 from ggufscope.pool import one_pass
 
@@ -44,12 +45,7 @@ class Watched:
 
     def next_tokens(self, count: int = 5) -> list[tuple[int, float]]:
         """Return the ``count`` tokens that the model holds likeliest to follow, and how likely."""
-        last = self.logits[-1].astype(np.float64)
-        with np.errstate(all="ignore"):  # a model whose numbers overflow gives NaN
-            shares = np.exp(last - last.max())
-            shares /= shares.sum()
-        best = np.argsort(-shares, kind="stable")[:count]
-        return [(int(token), float(shares[token])) for token in best]
+        return likeliest(self.logits[-1], count)
 
 
 def watch(

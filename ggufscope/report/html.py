@@ -1,30 +1,37 @@
 """One page to browse every head of a run, or of a reference and its candidates.
 
 A single HTML file: style, script and data are in it, and it asks no network for anything. Each
-layer of each run is packed (see ``pack``) and unpacked in the browser when it is looked at.
+layer of each run is packed (see ``packing.py``) and unpacked in the browser when it is looked at.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.report.units import printable
+from ggufscope.report.packing import decimals_of, pack
+from ggufscope.report.units import decimal_size, percent, printable
 
 Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
 
-_FULL: Final = 65535
-"""What a share of 1 is stored as."""
+_SCRIPTS: Final = (
+    *("data.js", "colour.js", "state.js", "maps.js", "pointer.js", "heads.js"),
+    *("sentence.js", "keep.js", "start.js"),
+)
+"""The page's script, in the order in which its parts build on each other."""
+LARGE: Final = 20_000_000
+"""Bytes of a page that its reader should know of beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class PageRun:
     maps: Maps
     """Layer -> ``kq_soft_max`` (H, T, T), cut as ``maps.window`` cuts a long prompt."""
     scores: Sequence[PageScore] = ()
-    """Of each candidate; of the run itself where there is only one."""
+    """What changed in each candidate; of the first run what its heads do."""
     accepted: bool | None = None
     """Whether a candidate will do; None where that is for the reader to judge."""
     level: str = ""
@@ -55,6 +62,8 @@ class PageRun:
     verdict: str = ""
     """The verdict in words."""
     facts: Sequence[tuple[str, str]] = ()
+    worst: Sequence[tuple[int, int, float]] = ()
+    """Layer, head and how much of its attention moved, the worst head first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +87,14 @@ class Page:
     """All T tokens of the prompt."""
     runs: Sequence[PageRun]
     tables: Sequence[PageTable] = ()
+    notes: Sequence[tuple[str, str]] = ()
+    """Words and what they mean, under "How to read this"."""
+    groups: Mapping[int, int] = field(default_factory=dict)
+    """Layer -> its KV heads, where several heads share one."""
+    next_tokens: Sequence[tuple[str, Sequence[float]]] = ()
+    """Tokens that may come next, the likeliest first, and how likely each run holds them."""
     start: tuple[int, int, int] | None = None
     """Run, layer and head to open with; by default the first run's or candidate's highest score."""
-
-
-def pack(
-    maps: npt.NDArray[np.floating[Any]], reference: npt.NDArray[np.floating[Any]] | None = None
-) -> str:
-    """Shares (H, R, C), causal -> text: 16 bits each, what is right of the diagonal left out.
-
-    C is R, or R + 1 with a column for earlier tokens. Of a candidate its distance to the reference
-    is stored, modulo 2^16, small distances of either sign as small numbers; then all low bytes, all
-    high bytes, zlib, base64. Resolution 1/65535.
-    """
-    rows, columns = maps.shape[-2:]
-    seen = np.tri(rows, columns, columns - rows, dtype=np.bool_)
-    levels = _levels(maps[:, seen])
-    if reference is not None:
-        steps = (levels - _levels(reference[:, seen])).astype(np.uint16).view(np.int16)
-        levels = ((steps << 1) ^ (steps >> 15)).view(np.uint16).astype(np.int32)
-    flat = levels.reshape(-1)
-    planes = np.concatenate([flat & 0xFF, flat >> 8]).astype(np.uint8)
-    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
-
-
-def _levels(shares: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
-    near = np.nan_to_num(np.rint(np.asarray(shares, np.float64) * _FULL))
-    levels: npt.NDArray[np.int32] = np.clip(near, 0, _FULL).astype(np.int32)
-    return levels
 
 
 def page_html(page: Page) -> str:
@@ -115,50 +104,80 @@ def page_html(page: Page) -> str:
     def asset(name: str) -> str:
         return (assets / name).read_text(encoding="utf-8")
 
+    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
     return Template(asset("page.html")).substitute(
         title=_text(page.title),
         lead=_text(page.lead),
         facts=facts_html(page.facts),
+        notes=facts_html(page.notes),
         cards=_cards(page.runs),
         tables="\n".join(table_html(table) for table in page.tables),
-        style=asset("page.css"),
-        script=asset("page.js"),
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
         data=_json(page),
     )
+
+
+def large_page(text: str) -> str | None:
+    """Return what to say of a page that is large, and how to have a smaller one."""
+    nbytes = len(text.encode())
+    if nbytes <= LARGE:
+        return None
+    return (
+        f"the page takes {decimal_size(nbytes)}, and some seconds to open; "
+        "a shorter prompt or fewer candidates make a smaller one"
+    )
+
+
+def _hash(text: str) -> str:
+    """Return what the content policy knows a style or a script by, so that no other is run."""
+    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode('ascii')}"
 
 
 def _json(page: Page) -> str:
     reference = page.runs[0]
     first_map = next(iter(reference.maps.values()))
     shown = first_map.shape[-2]
+    cells = sum(maps.size for run in page.runs for maps in run.maps.values()) // 2
+    decimals = decimals_of(cells)
     data = {
         "tokens": [printable(token) for token in page.tokens[len(page.tokens) - shown :]],
         "first": len(page.tokens) - shown,
         "layers": list(reference.maps),
         "heads": [len(maps) for maps in reference.maps.values()],
+        "groups": [page.groups.get(layer, len(maps)) for layer, maps in reference.maps.items()],
+        "decimals": decimals,
         "start": page.start,
-        "runs": [
-            {
-                "name": printable(run.name),
-                "maps": [
-                    pack(maps, None if run is reference else reference.maps[layer])
-                    for layer, maps in run.maps.items()
-                ],
-                "scores": [_score(score, list(reference.maps)) for score in run.scores],
-            }
-            for run in page.runs
-        ],
+        "next": [[printable(token), *map(_number, shares)] for token, shares in page.next_tokens],
+        "runs": [_run(run, reference, decimals) for run in page.runs],
     }
     # In a script element no text may look like its end.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _score(score: PageScore, layers: Sequence[int]) -> dict[str, Any]:
-    values = [
-        [round(float(v), 8) if np.isfinite(v) else None for v in score.values[layer]]
-        for layer in layers
+def _run(run: PageRun, reference: PageRun, decimals: int) -> dict[str, Any]:
+    packed = [
+        pack(maps, decimals, None if run is reference else reference.maps[layer])
+        for layer, maps in run.maps.items()
     ]
+    return {
+        "name": printable(run.name),
+        "maps": [each.text for each in packed],
+        "finer": [each.finer for each in packed],
+        "largest": [[_number(n) for n in each.largest] for each in packed],
+        "scores": [_score(score, list(reference.maps)) for score in run.scores],
+    }
+
+
+def _number(number: float) -> float | None:
+    return float(f"{number:.7g}") if np.isfinite(number) else None
+
+
+def _score(score: PageScore, layers: Sequence[int]) -> dict[str, Any]:
+    values = [[_number(v) for v in score.values[layer]] for layer in layers]
     return {
         "name": score.name,
         "caption": score.caption,
@@ -178,21 +197,34 @@ def facts_html(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _cards(runs: Sequence[PageRun]) -> str:
-    """Return one card a candidate, each the label of a radio button that chooses it."""
+    """Return one card a candidate: a radio button that chooses it, the verdict, the worst heads."""
     cards = []
     for number, run in enumerate(runs[1:], 1):
         kind = {True: "good", False: "bad", None: "open"}[run.accepted]
         sign = {True: "✓ ", False: "✗ ", None: ""}[run.accepted]
-        word = f"{sign}{_text(run.level)}"
         checked = " checked" if number == 1 else ""
+        facts = " · ".join(f"{_text(fact)} {_text(word)}" for word, fact in run.facts)
         cards.append(
-            f'<label class="card {kind}"><span class="pick">'
+            f'<div class="card {kind}"><label class="pick">'
             f'<input type="radio" name="candidate" value="{number}"{checked}>'
-            f"<strong>{_text(run.name)}</strong></span>"
-            f'<span class="verdict">{word}</span>'
-            f'<span class="why">{_text(run.verdict)}</span><dl>{facts_html(run.facts)}</dl></label>'
+            f"<strong>{_text(run.name)}</strong>"
+            f' <span class="verdict">{sign}{_text(run.level)}</span>'
+            f'<span class="numbers">{facts}</span></label>'
+            f'<p class="why">{_text(run.verdict)}</p>{_worst(run)}</div>'
         )
     return "\n".join(cards)
+
+
+def _worst(run: PageRun) -> str:
+    """Return links to the heads that moved most."""
+    if not run.worst:
+        return ""
+    name = quote(printable(run.name), safe="")
+    links = " ".join(
+        f'<a href="#candidate={name}&amp;head=L{layer}H{head}">L{layer}H{head} {percent(moved)}</a>'
+        for layer, head, moved in run.worst
+    )
+    return f'<p class="worst">Most moved: {links}</p>'
 
 
 def table_html(table: PageTable) -> str:

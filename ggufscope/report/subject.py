@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,12 @@ class Subject:
         limit = hparams.rope_scaling_original_context_length
         words = f"for {than} than {limit} tokens; --context chooses"
         return [("rope", f"LongRoPE's {self.long_rope} factors, {words}")]
+
+    def kv_heads(self, layers: Iterable[int]) -> dict[int, int]:
+        """Return how many heads of keys and values each of these layers has; none where unknown."""
+        hparams = self.summary.hparams
+        counts = hparams.head_count_kv if hparams else None
+        return {layer: counts[layer] for layer in layers} if counts else {}
 
     @property
     def counted(self) -> str:

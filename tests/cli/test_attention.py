@@ -135,6 +135,39 @@ def test_the_page_holds_every_head(run: Run, sample: Path, tmp_path: Path) -> No
     assert "http://" not in text.replace("http://www.w3.org", "")
 
 
+def test_the_page_is_opened_when_it_is_written(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def browse(uri: str) -> bool:
+        assert page.read_text(encoding="utf-8").endswith("</html>\n")
+        opened.append(uri)
+        return len(opened) == 1
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    page = tmp_path / "a page.html"
+    code, _, err = run(sample, "--html", page, "--open")
+    assert (code, err, opened) == (0, "", [page.as_uri()])
+    code, _, err = run(sample, "--html", page, "--open", "--force")
+    assert code == 0
+    assert "warning: no browser was found" in err
+    code, _, err = run(sample, "--open")
+    assert code == 2
+    assert "--open has no page to open" in err
+    assert "hint: name one: --html FILE" in err
+
+
+def test_the_size_of_a_large_page_is_said_before_it_is_written(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ggufscope.report.html.LARGE", 10_000)
+    code, _, err = run(sample, "--html", tmp_path / "page.html")
+    assert code == 0
+    assert re.search(r"warning: the page takes [\d.]+ kB, and some seconds", err)
+    assert "a shorter prompt or fewer candidates" in " ".join(err.split())
+
+
 def test_a_prompt_file_is_the_prompt(run: Run, sample: Path, tmp_path: Path) -> None:
     path = tmp_path / "prompt.txt"
     path.write_bytes(b"One.\r\nTwo.\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
+from ggufscope.forward.transformer import Transformer
+from ggufscope.measure.compare import compare
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
 from tests.measure.altered import altered, head_rows
@@ -21,6 +25,8 @@ from tests.models import makers
 
 Run = Callable[..., int]
 
+IDS = (0, 275, 477, 714, 512, 259, 673)
+"""The default prompt, "The cat sat on the mat", as the sample has it."""
 BY = ("--by", "layer", "--by", "head")
 
 
@@ -274,6 +280,47 @@ def test_the_page_is_written_once(
     assert run(sample, "--types", "Q8_0", "--html", page, "--force") == 0
     assert run(sample, "--html", "/dev/null/page.html") == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_the_page_names_what_changed_and_what_comes_next(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def browse(uri: str) -> bool:
+        opened.append(uri)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    page = tmp_path / "page.html"
+    assert (
+        run(
+            sample,
+            *("--types", "Q8_0,Q2_K", "--ids", ",".join(map(str, IDS)), "--html", page, "--open"),
+        )
+        == 0
+    )
+    assert opened == [page.as_uri()]
+    text = page.read_text(encoding="utf-8")
+    assert '<a href="#candidate=Q2_K&amp;head=L1H4">L1H4 10.0%</a>' in text
+    found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    assert data["groups"] == [2, 2, 2, 2]  # KV heads of each layer
+    names = [score["name"] for score in data["runs"][0]["scores"]]
+    assert names[0] == "attends to the previous token"
+    assert names[-1] == "entropy"
+    # What each run holds likely to come next, as the logits after the last token have it.
+    with open_gguf(sample) as file:
+        shares = softmax(Transformer.of(file).run(IDS)[-1].astype(np.float64))
+        likely = compare(file, IDS, ["Q8_0", "Q2_K"]).next_tokens
+    assert [each.id for each in likely][:5] == np.argsort(-shares)[:5].tolist()
+    for each, (_, reference, *others) in zip(likely, data["next"], strict=True):
+        assert each.shares[0] == pytest.approx(shares[each.id], abs=1e-5)
+        assert (reference, *others) == pytest.approx(each.shares, rel=1e-6)
+    # Each candidate's own five are among them.
+    for number in (1, 2):
+        assert sum(each.shares[number] for each in likely) > 0.8
 
 
 @pytest.mark.parametrize(

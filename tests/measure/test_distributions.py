@@ -45,6 +45,14 @@ def test_one_that_knows_for_sure() -> None:
     assert d.kl_divergence(np.zeros((2, 4)), logits).tolist() == [inf, inf]
 
 
+def test_the_likeliest_come_first_and_of_equals_the_lower_id() -> None:
+    found = d.likeliest(np.log(np.array([1.0, 4, 2, 4, 1])), 3)
+    assert [token for token, _ in found] == [1, 3, 2]
+    assert [share for _, share in found] == pytest.approx([1 / 3, 1 / 3, 1 / 6])
+    assert len(d.likeliest(np.zeros(2), 5)) == 2
+    assert all(np.isnan(share) for _, share in d.likeliest(np.array([0, np.nan, inf]), 2))
+
+
 _LOGITS = arrays(np.float32, (3, 7), elements=st.floats(-60, 60, width=32))
 
 

@@ -41,6 +41,17 @@ def top1_agrees(reference: Reals, candidate: Reals) -> npt.NDArray[np.bool_]:
     return agrees
 
 
+def likeliest(logits: Reals, count: int) -> list[tuple[int, float]]:
+    """logits (V,) -> the ``count`` likeliest tokens and how likely they are, the likeliest first.
+
+    Of equal ones the lower id comes first. Logits that are no numbers give NaN.
+    """
+    with np.errstate(all="ignore"):
+        shares = np.exp(log_softmax(logits))
+    best = np.argsort(-shares, kind="stable")[:count]
+    return [(int(token), float(shares[token])) for token in best]
+
+
 def token_losses(logits: Reals, ids: Sequence[int]) -> Doubles:
     """logits (T, V), ids (T) -> (T - 1): ``-log P(id)`` of each token after those before it.
 

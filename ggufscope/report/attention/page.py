@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ggufscope.arrays import Floats
-from ggufscope.measure.patterns import PATTERNS
 from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.attention.text import model_facts
-from ggufscope.report.html import Page, PageRun, PageScore
+from ggufscope.report.html import Page, PageRun
+from ggufscope.report.scores import pattern_scores
 from ggufscope.report.subject import Subject
 
 
@@ -19,21 +19,14 @@ def attention_page(
     maps: Mapping[int, Floats],
 ) -> Page:
     """Return every head of the run as a page."""
-    scores = [
-        PageScore(f"attends to {words}", f"share of attention to {words}", _scores(watched, name))
-        for name, words in PATTERNS.items()
-    ]
-    scores.append(PageScore("entropy", "bits", _scores(watched, "entropy"), percent=False))
     start = (0, spotlight.layer, spotlight.head or 0)
     return Page(
         title=f"Attention of {subject.file_name}",
         lead="What each token attends to, in every head of every layer.",
         facts=[*model_facts(subject), ("prompt", subject.counted)],
         tokens=subject.tokens,
-        runs=[PageRun(subject.file_name, maps, scores)],
+        runs=[PageRun(subject.file_name, maps, pattern_scores(watched.patterns))],
+        groups=subject.kv_heads(maps),
+        next_tokens=[(subject.label(id_), (share,)) for id_, share in watched.next_tokens()],
         start=start,
     )
-
-
-def _scores(watched: Watched, name: str) -> dict[int, list[float]]:
-    return {layer: patterns.of(name).tolist() for layer, patterns in watched.patterns.items()}

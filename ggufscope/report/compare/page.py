@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,16 +10,18 @@ import numpy.typing as npt
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.effect import Level
+from ggufscope.measure.maps import KeptMaps
 from ggufscope.report.compare.text import subject_facts
 from ggufscope.report.compare.words import (
     MODEL_HEAD,
+    answer_words,
     candidate_words,
-    metric_text,
     model_rows,
     original_words,
     scale_words,
 )
 from ggufscope.report.html import Page, PageRun, PageScore, PageTable
+from ggufscope.report.scores import pattern_scores
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import bits, percent, small
 
@@ -27,6 +29,8 @@ Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
 
 WORST: Final = 8
 """Heads that each candidate's table of the worst has."""
+LINKED: Final = 3
+"""Heads that are named with each candidate's verdict."""
 
 # The number of a head, its name, what it says, and whether it is a share.
 _SCORES: Final = (
@@ -54,31 +58,35 @@ _SCORES: Final = (
 def comparison_page(
     subject: Subject,
     comparison: Comparison,
-    maps: Sequence[Maps],
+    maps: KeptMaps,
     start: tuple[int, int, int],
 ) -> Page:
-    """Return the page; ``maps`` of the reference and of each candidate, ``start`` what it opens at.
+    """Return the page; ``maps`` of the reference and of each candidate, and where it opens.
 
     ``start`` counts candidates from 0.
     """
-    reference = PageRun("FP32", maps[0])
+    reference = PageRun("FP32", maps.runs[0], pattern_scores(maps.patterns))
     runs = [
         _run(candidate, candidate_maps)
-        for candidate, candidate_maps in zip(comparison.candidates, maps[1:], strict=True)
+        for candidate, candidate_maps in zip(comparison.candidates, maps.runs[1:], strict=True)
     ]
     name = subject.summary.name or str(subject.path)
     return Page(
         title=f"{name}: does quantized attention still match?",
-        lead="Every head of the model in FP32 and of each candidate, on one prompt: which tokens "
-        "each token attends to, and what changed. "
-        f"Effect, {scale_words()}. {original_words(subject.file_name, comparison)}".rstrip(),
-        facts=subject_facts(subject, comparison),
+        lead=f"{answer_words(comparison)} {original_words(subject.file_name, comparison)}".rstrip(),
+        facts=[
+            (word, subject.counted if word == "prompt" else fact)  # its text stands in the page
+            for word, fact in subject_facts(subject, comparison)
+        ],
+        notes=[("effect", f"{scale_words()}.")],
         tokens=subject.tokens,
         runs=[reference, *runs],
         tables=[
             _summary(comparison),
             *(t for each in comparison.candidates for t in (_layers(each), _worst(each))),
         ],
+        groups=subject.kv_heads(maps.runs[0]),
+        next_tokens=[(subject.label(each.id), each.shares) for each in comparison.next_tokens],
         start=(start[0] + 1, start[1], start[2]),
     )
 
@@ -93,7 +101,6 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         )
         for number, name, caption, share in _SCORES
     ]
-    moved = candidate.attention
     return PageRun(
         candidate.name,
         maps,
@@ -102,13 +109,9 @@ def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:
         level=candidate.verdict.effect.level,
         verdict=candidate_words(candidate),
         facts=[
-            ("bits per weight", bits(round(candidate.bits_per_weight, 2))),
-            ("weights off by", percent(candidate.weight_error.relative)),
-            ("attention moved", percent(moved.total_variation)),
-            ("in the worst head", percent(candidate.worst_heads(1)[0].total_variation)),
-            ("KL divergence", metric_text("kl_divergence", candidate.mean_kl_divergence)),
-            ("same next token", percent(candidate.top1_agreement)),
+            ("bits", bits(round(candidate.bits_per_weight, 2))),
         ],
+        worst=[(h.layer, h.head, h.total_variation) for h in candidate.worst_heads(LINKED)],
     )
 
 
