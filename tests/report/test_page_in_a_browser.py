@@ -366,6 +366,19 @@ def test_a_head_has_an_address(browser: Any, tmp_path: Path) -> None:
     opened.close()
 
 
+def test_candidates_of_one_name_have_their_own_addresses(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    source = a_page()
+    twin = replace(source.runs[1], name="m.gguf", worst=[(1, 2, 0.25)])
+    page = replace(source, runs=[source.runs[0], twin, twin])
+    opened = _Opened(browser, _written(tmp_path / "page.html", page), (1280, 900), "light")
+    opened.page.get_by_role("link", name="L1H2").last.click()
+    expect(opened.page.locator("#head-title")).to_have_text("Layer 1, head 2")
+    assert opened.page.evaluate("[state.run, location.hash]") == [2, "#candidate=2&head=L1H2"]
+    opened.close()
+
+
 def test_maps_are_kept_as_pictures_and_numbers(wide: _Opened, tmp_path: Path) -> None:
     kept = {}
     for ending in ("svg", "csv", "png"):
