@@ -210,16 +210,22 @@ def _cards(runs: Sequence[PageRun]) -> str:
             f"<strong>{_text(run.name)}</strong>"
             f' <span class="verdict">{sign}{_text(run.level)}</span>'
             f'<span class="numbers">{facts}</span></label>'
-            f'<p class="why">{_text(run.verdict)}</p>{_worst(run)}</div>'
+            f'<p class="why">{_text(run.verdict)}</p>{_worst(run, _address(runs, number))}</div>'
         )
     return "\n".join(cards)
 
 
-def _worst(run: PageRun) -> str:
+def _address(runs: Sequence[PageRun], number: int) -> str:
+    """Return what the page knows a run by: its name, or its number where two have that name."""
+    name = printable(runs[number].name)
+    alike = sum(printable(run.name) == name for run in runs)
+    return quote(name if alike == 1 else str(number), safe="")
+
+
+def _worst(run: PageRun, name: str) -> str:
     """Return links to the heads that moved most."""
     if not run.worst:
         return ""
-    name = quote(printable(run.name), safe="")
     links = " ".join(
         f'<a href="#candidate={name}&amp;head=L{layer}H{head}">L{layer}H{head} {percent(moved)}</a>'
         for layer, head, moved in run.worst

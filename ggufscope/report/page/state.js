@@ -67,9 +67,14 @@ function fill(select, names, values = names.map((_, n) => n)) {
 
 // ---- the address ----
 
+// A candidate's name; its number where another has the same name.
+function runName(run) {
+  const { name } = data.runs[run];
+  return data.runs.filter((each) => each.name === name).length > 1 ? String(run) : name;
+}
 function address() {
   const parts = [`head=${headName(state.layer, state.head)}`];
-  if (compared) parts.unshift(`candidate=${encodeURIComponent(data.runs[state.run].name)}`);
+  if (compared) parts.unshift(`candidate=${encodeURIComponent(runName(state.run))}`);
   return `#${parts.join("&")}`;
 }
 function writeAddress() {
@@ -84,7 +89,7 @@ function readAddress() {
   } catch {
     return false;
   }
-  const run = data.runs.findIndex((each, n) => n > 0 && each.name === name);
+  const run = data.runs.findIndex((_, n) => n > 0 && runName(n) === name);
   const [, layer, head] = (asked.get("head") || "").match(/^L(\d+)H(\d+)$/) || [];
   const l = data.layers.indexOf(Number(layer));
   if (run > 0) chooseRun(run);
