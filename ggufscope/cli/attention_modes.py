@@ -46,6 +46,10 @@ class Asked:
     subject: Subject
     place: Place
     """The token that was named, or the last one."""
+    to: Place | None
+    """The word of ``--to``."""
+    other: tuple[Subject, Place] | None
+    """The prompt of ``--compare-prompt``, and where the token stands in it."""
     progress: Callable[[int], object]
     """Is told how many steps of ``n_layers + 1`` are done."""
 

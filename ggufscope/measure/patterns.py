@@ -1,11 +1,13 @@
 """Head patterns: how much of a head's attention goes to which kind of token.
 
 The literature knows previous-token heads, first-token heads (an attention sink), heads that look at
-the token itself, and duplicate-token heads, which look at earlier tokens of the same id. Each is
-measured as the share of attention that goes there, averaged over the tokens that have such a token
-to look at. Patterns overlap: for the second token the first one is also the previous one. The first
-token is left out, since it can see nothing but itself. See Clark et al., "What Does BERT Look At?"
-(2019), and Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023).
+the token itself, duplicate-token heads, which look at earlier tokens of the same id, and induction
+heads, which look at what followed such a token, as if to say it again. Each is measured as the
+share of attention that goes there, averaged over the tokens that have such a token to look at.
+Patterns overlap: for the second token the first one is also the previous one. The first token is
+left out, since it can see nothing but itself. See Clark et al., "What Does BERT Look At?" (2019),
+Olsson et al., "In-context Learning and Induction Heads" (2022), and Xiao et al., "Efficient
+Streaming Language Models with Attention Sinks" (2023).
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ class Patterns:
     """Attention to all earlier tokens of the same id together."""
     entropy: Doubles
     """Bits: 0 where every token attends to one other, more the more spread out."""
+    induction: Doubles
+    """Attention to all tokens together that followed an earlier token of the same id."""
 
     def of(self, name: str) -> Doubles:
         """Return one of ``PATTERNS`` (H,)."""
@@ -52,8 +56,8 @@ class PatternSums:
     def __init__(self, heads: int, ids: Sequence[int]) -> None:
         """Take how many heads there are, and the ids (T,) of all tokens."""
         self._ids = np.asarray(ids)
-        self._sums: Doubles = np.zeros((len(PATTERNS) + 1, heads))
-        self._repeated = 0
+        self._sums: Doubles = np.zeros((len(PATTERNS) + 2, heads))
+        self._repeated = self._followed = 0
 
     def add(self, first: int, weights: Reals) -> None:
         """Add rows from ``first`` on: ``kq_soft_max`` (H, rows, T)."""
@@ -65,7 +69,10 @@ class PatternSums:
         rows, tokens = np.arange(count), np.arange(first, first + count)
         earlier = np.arange(weights.shape[2]) < tokens[:, None]
         equal = (self._ids[tokens][:, None] == self._ids[None, :]) & earlier
+        followed = np.zeros_like(equal)
+        followed[:, 1:] = equal[:, :-1] & earlier[:, 1:]
         self._repeated += int(equal.any(axis=1).sum())
+        self._followed += int(followed.any(axis=1).sum())
         for head, share in enumerate(weights):  # one by one: the sums are in float64
             self._sums[:, head] += (
                 share[rows, tokens - 1].sum(dtype=np.float64),
@@ -73,12 +80,14 @@ class PatternSums:
                 share[rows, tokens].sum(dtype=np.float64),
                 share.sum(dtype=np.float64, where=equal),
                 entropy(share).sum(),
+                share.sum(dtype=np.float64, where=followed),
             )
 
     def means(self) -> Patterns:
         """Return the means over the tokens that have such a token to look at."""
         counts = np.full(len(self._sums), max(len(self._ids) - 1, 0), np.float64)
         counts[[*PATTERNS].index("equal")] = self._repeated
+        counts[-1] = self._followed
         with np.errstate(all="ignore"):  # of no tokens nothing can be said: NaN
             return Patterns(*(self._sums / counts[:, None]))
 

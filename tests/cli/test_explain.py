@@ -130,7 +130,7 @@ def test_numbers_that_overflow_are_shown(run: Run, tmp_path: Path) -> None:
     [
         (["--explain", "--verify"], "two questions"),
         (["--explain", "--html", "a.html"], "--explain writes no file"),
-        (["--full"], "need --explain"),
+        (["--full"], "--full needs a question"),
         (["--explain", "--token", "dog"], "the prompt has no 'dog'"),
         (["--explain", "--token", "cat", "--position", "1"], "token 1 is The, not 'cat'"),
         (["--explain", "--position", "7"], "tokens 0 to 6"),

@@ -207,6 +207,19 @@ def test_attention_explain(name: str, ask: Ask, tmp_path: Path) -> None:
     assert len(told["tokens"]) == len(told["prompt"]["ids"])
 
 
+@pytest.mark.parametrize("name", ["sample", "gemma2"])
+def test_attention_questions(name: str, ask: Ask, sample: Path, tmp_path: Path) -> None:
+    model = sample if name == "sample" else write(tmp_path / "m.gguf", SMALL[name])
+    asked = ("attention", model, "--prompt", "!a !b")
+    assert ask(*asked, "--token", "b")["token"]["word"] == "b"
+    assert ask(*asked, "--to", "a", "--token", "b")["looks"]
+    assert ask(*asked, "--to", "a")["token"] is None
+    assert ask(*asked, "--heads")["repeated_tokens"] == 24
+    assert ask(*asked, "--cached")["same"]
+    assert ask(*asked, "--token", "b", "--compare-prompt", "b")["layers"]
+    ask("attention", model, "--ids", "1", "--heads")
+
+
 def test_tokens(ask: Ask, sample: Path) -> None:
     told = ask("tokens", sample, "The cat \U0001f680")
     assert told["tokens"][1]["bytes"] == b"The".hex()

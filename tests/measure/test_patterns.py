@@ -38,6 +38,8 @@ def test_a_head_by_hand() -> None:
     assert patterns.itself == pytest.approx([(0.75 + 0.25 + 0.4) / 3])
     # token 2 sees an earlier 7 at 0; token 3 those at 0 and 2
     assert patterns.equal == pytest.approx([(0.5 + 0.4) / 2])
+    # what followed the 7 at 0 is token 1: tokens 2 and 3 look at it; 3 follows 2 and is itself
+    assert patterns.induction == pytest.approx([(0.25 + (0.2 + 0.0)) / 2])
     rows = [[0.25, 0.75], [0.5, 0.25, 0.25], [0.1, 0.2, 0.3, 0.4]]
     bits = [-sum(share * math.log2(share) for share in row) for row in rows]
     assert patterns.entropy == pytest.approx([np.mean(bits)])
@@ -90,12 +92,16 @@ def test_shares_are_shares(tokens: int, heads: int, seed: int, data: st.DataObje
         ]
         wanted = np.mean(rows) if rows else np.nan
         np.testing.assert_allclose(patterns.equal[head], wanted, atol=1e-12)
+        after = [[s for s in range(1, t) if ids[s - 1] == ids[t]] for t in range(tokens)]
+        rows = [weights[head, t, seen].sum() for t, seen in enumerate(after) if seen]
+        wanted = np.mean(rows) if rows else np.nan
+        np.testing.assert_allclose(patterns.induction[head], wanted, atol=1e-12)
 
 
 def test_heads_are_sorted_over_all_layers() -> None:
     def layer(*previous: float) -> Patterns:
         numbers = np.array(previous)
-        return Patterns(numbers, numbers, numbers, numbers, numbers)
+        return Patterns(*[numbers] * 6)
 
     found = sorted_heads({0: layer(0.2, np.nan), 3: layer(0.9, 0.2)}, "previous")
     assert found == [(3, 0, 0.9), (0, 0, 0.2), (3, 1, 0.2)]

@@ -68,12 +68,17 @@ def _joined(a: bytes, b: bytes) -> bool:
 
 
 def place_of(
-    pieces: Sequence[bytes], labels: Sequence[str], word: str | None, position: int | None
+    pieces: Sequence[bytes],
+    labels: Sequence[str],
+    word: str | None,
+    position: int | None,
+    *,
+    before: int | None = None,
 ) -> Place:
     """Return the token that is meant: by a word, by its position, by both, or the last one.
 
     Of a word of several pieces the last piece is taken, which alone has seen all of it; of several
-    places the last one. Raises ``BadUsage``.
+    places the last one, or the last one ``before`` a position. Raises ``BadUsage``.
     """
     tokens = len(pieces)
     if position is not None and not 0 <= position < tokens:
@@ -90,7 +95,8 @@ def place_of(
         listed = " ".join(labels[:_NAMED]) + (" ..." if tokens > _NAMED else "")
         raise BadUsage(f"the prompt has no {word!r}", hint=f"its tokens are {listed}")
     if position is None:
-        return Place(found[-1][-1], word, tuple(found))
+        earlier = [each for each in found if before is None or each[-1] < before]
+        return Place((earlier or found)[-1][-1], word, tuple(found))
     if not any(position in each for each in found):
         stand = ", ".join(str(each[-1]) for each in found[:_NAMED])
         raise BadUsage(

@@ -46,8 +46,8 @@ def explain_views(
     yield ""
 
 
-def place_words(place: Place, subject: Subject) -> str:
-    """Return which token was taken, and what else could have been."""
+def place_words(place: Place, subject: Subject, chosen: str = ": --position chooses") -> str:
+    """Return which token was taken, and what else could have been; ``chosen`` says by what."""
     n = place.position
     said = f"{n}: {subject.tokens[n]}, id {subject.ids[n]}"
     if len(place.pieces) > 1:
@@ -56,7 +56,7 @@ def place_words(place: Place, subject: Subject) -> str:
         said += ": the last has seen them all" if n == place.pieces[-1] else ""
     if place.others:
         where = listed([pieces[-1] for pieces in place.others])
-        said += f"; {place.word!r} stands at {where}, too: --position chooses"
+        said += f"; {place.word!r} stands at {where}, too{chosen}"
     return said
 
 
