@@ -14,7 +14,7 @@ import pytest
 from tests.documents import COURSE, GUIDE
 
 _BLOCK = re.compile(r"^```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,]*\d|\d)(?:\.\d+)?(?:e-?\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,]*\d|\d)(?:\.\d+)?(?:e-?\d+)?(?!\w)|\bL\d+ H\d+")
 
 
 def text_of(document: Path) -> str:
@@ -35,7 +35,7 @@ def title_of(chapter: Path) -> str:
 
 
 def numbers_of(text: str) -> list[str]:
-    """Return the numbers of a text as they are written; 4 in Q4_K is none, 7 in 7×256 is one."""
+    """Return the numbers of a text as they are written; and heads as L2 H5; 4 in Q4_K is none."""
     return _NUMBER.findall(text.replace("×", " "))
 
 
@@ -48,12 +48,13 @@ def test_every_number_of_the_text_is_one_that_is_shown(chapter: Path) -> None:
 
 def test_all_of_the_course_names_numbers() -> None:
     assert all(numbers_of(text_of(chapter)) for chapter in COURSE)
-    assert sum(len(numbers_of(text_of(chapter))) for chapter in COURSE) > 100
+    assert sum(len(numbers_of(text_of(chapter))) for chapter in COURSE) > 80
 
 
 def test_a_number_is_found_as_it_is_written() -> None:
-    text = "Q4_K has 4.52 bits of 16, 1,024 tokens (99%), 9.8e-4 nats, 1/8, -0.5; F16, W_2, 7×256."
-    assert numbers_of(text) == ["4.52", "16", "1,024", "99", "9.8e-4", "1", "8", "0.5", "7", "256"]
+    text = "Q4_K has 4.52 bits of 16, 1,024 tokens (99%), 9.8e-4 nats, 1/8, -0.5; F16, W_2."
+    assert numbers_of(text) == ["4.52", "16", "1,024", "99", "9.8e-4", "1", "8", "0.5"]
+    assert numbers_of("7×256 of L2 H5, and 3.") == ["7", "256", "L2 H5", "3"]
 
 
 def test_the_chapters_lead_on_to_each_other() -> None:
@@ -63,13 +64,13 @@ def test_the_chapters_lead_on_to_each_other() -> None:
     for number, (chapter, after) in enumerate(zip(COURSE, [*COURSE[1:], None], strict=True), 1):
         text = chapter.read_text(encoding="utf-8")
         assert text.startswith(f"# {number}. ")
-        assert after is None or f"\nNext: [{title_of(after)}]({after.name})\n" in text.lower()
+        assert after is None or f"\nnext: [{title_of(after)}]({after.name})\n" in text.lower()
 
 
 @pytest.mark.parametrize("chapter", COURSE, ids=lambda chapter: chapter.stem)
 def test_a_chapter_is_short_and_says_one_thing(chapter: Path) -> None:
     text = chapter.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 95
+    assert len(text.splitlines()) <= 90
     assert "$ ggufscope " in shown_in(chapter)
     assert text.count("**What introductions get wrong.**") == 1
     assert text.count("**The one thing to understand.**") == 1
