@@ -27,6 +27,10 @@ from tests.container.stored import ollama
 ROOT: Final = Path(__file__).parent.parent
 SAMPLE: Final = ROOT / "samples" / "stories-f16.gguf"
 GUIDE: Final = sorted((ROOT / "samples" / "guide").glob("*.md"))
+COURSE: Final = sorted(
+    (path for path in GUIDE if path.name.startswith("learn-")),
+    key=lambda path: int(path.name.split("-")[1]),
+)
 REPLAYED: Final = [ROOT / "README.md", *GUIDE]
 MATRIX: Final = "samples/imatrix.gguf"
 MAKE_MATRIX: Final = (
