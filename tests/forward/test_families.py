@@ -41,7 +41,8 @@ def test_logits_and_attention_agree_with_llama_cpp_and_with_float64(
     assert trace.keys() == theirs.keys()
     # ggml looks GELU up in a table of half floats; here it is computed
     assert largest_difference(trace, theirs) < (2e-2 if name in GELU else 1e-4)
-    assert largest_difference(trace, Reference(SMALL[name]).run(IDS)) < 1e-4
+    apart = Reference(SMALL[name]).run(IDS)  # which has more quantities
+    assert largest_difference(trace, {key: apart[key] for key in trace}) < 1e-4
 
 
 def of_sample(type_: str, sample: Path, tmp_path: Path) -> tuple[Arrays, Arrays]:
