@@ -89,7 +89,7 @@ def _options(
         typer.Option(
             metavar="SIZE",
             help="Most that may travel of a file elsewhere; or GGUFSCOPE_MAX_DOWNLOAD.  "
-            "[default: 256MiB]",
+            "\\[default: 256MiB]",
         ),
     ] = None,
 ) -> None:
