@@ -108,8 +108,10 @@ KEPT: dict[str, dict[str, int]] = {
 LONG = re.compile(
     r"test_many_thousand_absurd_models|test_every_preset_runs_in_llama_cpp"
     r"|test_millions_of_blocks_are_made_as_ggml_makes_them"
-    r"|test_arm64_|test_sanitizers_find_nothing\[(avx512|baseline)\]"
-    r"|test_killed_at_any_moment\[SIG(HUP-process|(HUP|INT|TERM)-group)\]"
+    r"|test_arm64_|test_sanitizers_find_nothing"
+    r"|test_what_the_wheel_can_make_is_what_lies_here\[tests.golden.make_searched\]"
+    r"|test_a_worker_killed_at_any_moment"
+    r"|test_killed_at_any_moment\[SIG((HUP|TERM)-process|(HUP|INT|KILL|TERM)-group)\]"
     r"|test_ended_at_any_step\[.*-[1-9]\]"
     r"|test_an_honest_file_is_well_made_at_any_depth\[32-.*-(log-normal|spiky)\]"
 )
