@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Doubles, Floats
+from ggufscope.arrays import Doubles
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Weights
+from ggufscope.measure.metrics.distributions import kl_divergence
 from ggufscope.pool import one_pass
 
 _LOGITS: Final = 1 << 23
@@ -87,18 +88,3 @@ def divergences(
 def _release(views: Sequence[LayerWeights]) -> None:
     for view in views:
         view.release()
-
-
-def kl_divergence(p: Floats, q: Floats) -> Doubles:
-    """Logits p, q (T, V) -> the sum over V of softmax(p) log(softmax(p) / softmax(q)) (T,)."""
-    ours, theirs = _log_softmax(p), _log_softmax(q)
-    shares = np.exp(ours)
-    found: Doubles = np.einsum("tv,tv->t", shares, np.where(shares > 0, ours - theirs, 0))
-    return np.maximum(found, 0)  # what rounding leaves below
-
-
-def _log_softmax(logits: Floats) -> Doubles:
-    wide: Doubles = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    return wide

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.cached import token_by_token
 from ggufscope.measure.heads import repeated_tokens
+from tests.cli.conftest import Run
 from tests.models.families import IDS, SMALL, write
 
-Run = Callable[..., tuple[int, str, str]]
 NUMBERS = ",".join(map(str, IDS))
 TEXT = "The dog did not cross the street because it was tired"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the program in this process; gives the exit code and what it printed."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", "attention", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run: Run) -> Run:
+    """Run `attention` in this process."""
+    return partial(run, "attention")
 
 
 QUESTIONS = [

@@ -16,9 +16,10 @@ from ggufscope.forward.backward import Backward, Reached
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights
 from ggufscope.measure import sensitivity
+from ggufscope.measure.metrics.distributions import kl_divergence
 from ggufscope.measure.sensitivity import Meter, Sensitivities, measure, require_fits
 from ggufscope.measure.sensitivity_file import from_json, to_json
-from ggufscope.measure.trial import divergences, kl_divergence
+from ggufscope.measure.trial import divergences
 from ggufscope.measure.windows import halves, windows
 from tests.forward.arrays import Arrays
 from tests.golden.make_backward import windows as ids_of
