@@ -66,7 +66,7 @@ class CommandBar:
         def advance(done: int, total: int, under_way: str = "") -> None:
             seconds = max(time.monotonic() - began, 1e-6)
             rate = f"{small(done / seconds)} {unit}/s" if unit else f"{size(int(done / seconds))}/s"
-            what = f"{printable(under_way)}, {self._file}" if under_way else self._file
+            what = printable(under_way) or self._file  # there is no room for both
             self._show(before + share * done / max(total, 1), words, rate, what)
 
         return advance
