@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ggufscope.cli.app import app
 from tests.documents import DOCUMENTS, GUIDE, REPLAYED, ROOT, Shown, run_all, shown_in
 from tests.test_house import PACKAGE
 
@@ -32,6 +33,11 @@ def test_the_readme_opens_with_what_the_program_prints() -> None:
 
 def test_the_readme_is_read_in_one_sitting() -> None:
     assert len(README.splitlines()) <= 250
+
+
+def test_the_readme_names_every_command() -> None:
+    commands = [command.name for command in app.registered_commands]
+    assert re.findall(r"^\| \[`([a-z-]+)`\]", README, re.MULTILINE) == commands
 
 
 def test_every_block_of_a_terminal_is_replayed() -> None:
