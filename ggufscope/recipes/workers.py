@@ -77,11 +77,10 @@ def by_executor(
             "the executor that was given lost a worker", hint="give it a new one"
         ) from None
     finally:
-        # Whatever ended this, nothing is at work any more.
+        # Whatever ended this, nothing is at work any more. What can be cancelled has not begun, or
+        # is on another machine; Dask's executor may never say how such a future ended.
         with signals_held():
-            for future in under_way:
-                future.cancel()
-            wait(under_way)
+            wait([future for future in under_way if not future.cancel()])
 
 
 def by_processes(
