@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ggufscope.errors import ClusterError, WorkersLost
+from ggufscope.errors import ClusterError, GGUFScopeError, WorkersLost
 
 TRIES: Final = 2
 """How often a job that failed is tried again: the disk of one machine may have been away."""
@@ -43,11 +43,6 @@ def cluster(address: str, warn: Callable[[str], object]) -> Iterator[tuple[Execu
         if not threads:
             warn(f"{address} has no worker yet: the first one is waited for")
         yield client.get_executor(pure=False, retries=TRIES), max(threads, AT_ONCE)
-    except WorkersLost:
-        raise ClusterError(
-            f"the connection to the scheduler at {address} was lost",
-            hint="see whether it is still there; --resume keeps what is done",
-        ) from None
     except KilledWorker as error:
         raise ClusterError(
             f"{error.allowed_failures + 1} workers ended while they did one job, the last "
@@ -60,6 +55,15 @@ def cluster(address: str, warn: Callable[[str], object]) -> Iterator[tuple[Execu
         raise ClusterError(
             f"a worker has no ggufscope, or another version of it: {error}",
             hint="install one version everywhere: all machines of a cluster need it",
+        ) from None
+    except Exception as error:
+        if not isinstance(error, WorkersLost) and (
+            isinstance(error, GGUFScopeError) or client.status == "running"
+        ):
+            raise
+        raise ClusterError(
+            f"the connection to the scheduler at {address} was lost",
+            hint="see whether it is still there; --resume keeps what is done",
         ) from None
     finally:
         with suppress(TimeoutError):

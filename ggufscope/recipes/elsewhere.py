@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ggufscope import __version__
 from ggufscope.blocks.error import WeightError
 from ggufscope.errors import ClusterError, SourceError, WriteError
 from ggufscope.recipes.jobs import Job, run, why_slow
 from ggufscope.recipes.workers import Done, by_executor
+from ggufscope.version import __version__
 
 Kept = TypeVar("Kept")
 

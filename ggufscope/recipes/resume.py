@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ggufscope import __version__
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.ledger import Facts, is_finished, pieces_of
@@ -24,6 +23,7 @@ from ggufscope.errors import TargetBusy
 from ggufscope.recipes.files import TargetFile
 from ggufscope.recipes.importance import ImportanceMatrix
 from ggufscope.recipes.request import Prepared
+from ggufscope.version import __version__
 
 EVERY: Final = 5.0
 """Seconds from one time that all is put on the disk to the next: the work that a kill costs."""

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,25 @@ def test_a_worker_without_kernels_says_so_once(
     assert whole(tmp_path / "out")
     (words,) = said
     assert "NumPy converts, several times slower: they were not compiled" in words
+
+
+def test_what_the_executor_cancels_is_done_again(model: Path, tmp_path: Path) -> None:
+    """As Dask's does where the connection to its scheduler was lost for a while."""
+    lost: list[Any] = []
+
+    class Forgetful(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **named: Any) -> Any:
+            if len(lost) < 7:
+                lost.append(Future())
+                lost[-1].cancel()
+                return lost[-1]
+            return super().submit(*arguments, **named)
+
+    prepared = prepare(Request(model, TYPES, directory=tmp_path / "out"))
+    with Forgetful(2) as pool:
+        apply.run(prepared, executor=pool)
+    assert len(lost) == 7
+    assert whole(tmp_path / "out")
 
 
 def test_what_workers_lack_is_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
