@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from ggufscope.sizing.names import shape_named as shape_named
     from ggufscope.sizing.settings import RunSettings as RunSettings
 
-__version__ = "0.1.0"
+__version__: str  # version.py has it
 
 _HOMES = {
     "Backward": "forward.backward",
@@ -146,7 +146,7 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of 
         """Import a public name when it is first used: ``ggufscope --help`` waits for none."""
         from importlib import import_module
 
-        home = _HOMES.get(name)
+        home = "version" if name == "__version__" else _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module 'ggufscope' has no attribute {name!r}")
         return getattr(import_module(f"ggufscope.{home}"), name)

@@ -31,6 +31,7 @@ FLOORS = [
 # Each dependency has one door.
 DEPENDENCIES = {
     "ctypes": ("blocks/kernels/",),
+    "distributed": ("cli/cluster.py",),
     "gguf": ("model/hf_names.py",),
     "huggingface_hub": ("container/remote/client.py",),
     "rich": ("report/", "cli/"),
@@ -39,7 +40,7 @@ DEPENDENCIES = {
     "typer": ("cli/",),
 }
 # What takes long to import waits for the call that needs it.
-INSIDE_CALLS = {"gguf", "huggingface_hub"}
+INSIDE_CALLS = {"distributed", "gguf", "huggingface_hub"}
 
 # The one exception to "a file is described without being decoded": `numpy.asarray(tensor)`, which
 # NumPy asks of the tensor itself. The codecs are imported inside that call alone (see below).
@@ -127,6 +128,7 @@ def test_no_file_goes_through_a_shut_door(path: Path) -> None:
         ("model/roles.py", "gguf.get_tensor_name_map"),
         ("container/source.py", "huggingface_hub.hf_hub_url"),
         ("container/file.py", "gguf"),
+        ("recipes/elsewhere.py", "distributed.Client"),
     ],
 )
 def test_the_doors_are_really_shut(place: str, name: str) -> None:

@@ -174,15 +174,19 @@ def failure(error: BaseException) -> int:
 
 
 def interrupted() -> int:
-    """Say what Ctrl-C made the command remove, if anything; return the exit code."""
+    """Say what Ctrl-C made the command remove, or keep, if anything; return the exit code."""
     partial = sys.modules.get("ggufscope.container.partial")
     if partial:
         partial.remove_live()
-    names = [str(path) for path in dict.fromkeys(partial.REMOVED)] if partial else []
-    if names:
-        files = "file of" if len(names) == 1 else "files of"
-        verb = "was" if len(names) == 1 else "were"
-        complain("interrupted", f"the temporary {files} {', '.join(names)} {verb} removed")
+        names = [str(path) for path in dict.fromkeys(partial.REMOVED)]
+        if names:
+            files = "file of" if len(names) == 1 else "files of"
+            verb = "was" if len(names) == 1 else "were"
+            complain("interrupted", f"the temporary {files} {', '.join(names)} {verb} removed")
+        kept = [str(path) for path in dict.fromkeys(partial.KEPT)]
+        if kept:
+            complain("interrupted", f"what is done of {', '.join(kept)} is kept")
+            complain("hint", "--resume goes on from it; a run without removes it")
     return ExitCode.INTERRUPTED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -166,6 +167,13 @@ def quantize_command(
         str | None,
         typer.Option("--max-buffer-size", metavar="SIZE", help="Weights a thread holds at once."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is done; go on where a run was ended.")
+    ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Have a Dask cluster do the work."),
+    ] = None,
     force: Force = False,
     brief: Brief = False,
     quiet: Quiet = False,
@@ -217,6 +225,11 @@ def quantize_command(
         exclude_weights=tuple(exclude_weights or ()),
     )
     buffer_bytes = parse_size_if(max_buffer_size, "--max-buffer-size", "a buffer")
+    if scheduler is not None and threads is not None:
+        raise BadUsage(
+            "--threads is about this machine, and --scheduler about others",
+            hint="say where the workers are started how many threads they have",
+        )
     require_one_form(as_json=as_json, brief=brief)
     chosen = None
     if aim.given:
@@ -230,6 +243,8 @@ def quantize_command(
         as_json=as_json,
         chosen=chosen,
         explain=explain,
+        resume=resume,
+        scheduler=scheduler,
     )
 
 
@@ -269,8 +284,11 @@ def _carry_out(
     as_json: bool,
     chosen: Tailored | None = None,
     explain: bool = False,
+    resume: bool = False,
+    scheduler: str | None = None,
 ) -> None:
     """Prepare what is asked for, do it unless it is a dry run, and report."""
+    from ggufscope.cli.cluster import cluster
     from ggufscope.model.file_types import file_type_name
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
@@ -284,13 +302,20 @@ def _carry_out(
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:
-        warn_of_a_long_job([prepared.source])
-        with CommandBar(prepared.source.path.name) as bar:
+        with ExitStack() as stack:
+            executor = None
+            if scheduler is None:
+                warn_of_a_long_job([prepared.source])
+            else:
+                executor, threads = stack.enter_context(cluster(scheduler, warn))
+            bar = stack.enter_context(CommandBar(prepared.source.path.name))
             advance = bar.phase("quantizing")
             targets = run(
                 prepared,
+                executor=executor,
                 threads=threads,
                 buffer_bytes=buffer_bytes or DEFAULT_BUFFER,
+                resume=resume,
                 progress=lambda done: advance(done.done, done.total, done.tensor),
                 warn=warn,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -35,6 +36,11 @@ def temporary_name(target: Path) -> Path:
 def journal_name(target: Path) -> Path:
     """Return the name of the journal of a change in place (see journal.py)."""
     return target.with_name(f"{_prefix(target)}journal")
+
+
+def ledger_name(target: Path) -> Path:
+    """Return the name of the ledger of a file under way to a target (see ledger.py)."""
+    return target.with_name(f"{_prefix(target)}resume")
 
 
 @contextmanager
@@ -74,6 +80,16 @@ def leftovers(target: Path) -> list[Path]:
     return []
 
 
+def bytes_taken(target: Path) -> int:
+    """Return the bytes on the disk of what killed runs left: the next one has the room of it."""
+    taken = 0
+    for path in leftovers(target):
+        with suppress(OSError):
+            if is_ours(status := path.lstat(), target):
+                taken += 512 * getattr(status, "st_blocks", 0)
+    return taken
+
+
 def remove_leftovers(target: Path) -> None:
     """Remove what killed runs left; raises ``TargetBusy`` for a run that lives."""
     for path in leftovers(target):
@@ -86,23 +102,35 @@ def remove_leftovers(target: Path) -> None:
                 _remove(path, descriptor, target)
         finally:
             os.close(descriptor)
+    ledger = ledger_name(target)
+    with suppress(OSError):
+        if is_ours(ledger.lstat(), target):
+            ledger.unlink()
 
 
 def _remove(path: Path, descriptor: int, target: Path) -> None:
+    with suppress(OSError):  # a file system that is read only
+        if lock_alone(descriptor, path, target):
+            path.unlink(missing_ok=True)
+
+
+def lock_alone(descriptor: int, path: Path, target: Path) -> bool:
+    """Lock a file under way to a target; return whether nobody else can have it.
+
+    Raises ``TargetBusy`` for one that another process writes.
+    """
     if fcntl is None:
-        with suppress(OSError):
-            path.unlink()
-        return
+        return True  # what is open cannot be removed there, nor opened twice to be written
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
     except BlockingIOError:
         raise TargetBusy(
             f"{target} is being written by another process",
             hint=f"wait for it to end (it holds {path.name})",
         ) from None
-    except OSError:  # a file system without locks, or one that is read only
-        pass
+    except OSError:  # a file system without locks
+        return False
+    return True
 
 
 def is_ours(status: os.stat_result, target: Path) -> bool:
@@ -118,6 +146,12 @@ def is_ours(status: os.stat_result, target: Path) -> bool:
     with suppress(FileNotFoundError):
         return status.st_nlink == 2 and os.path.samestat(status, target.lstat())
     return False
+
+
+def require_ours(descriptor: int, target: Path) -> None:
+    """Raise ``PermissionError`` where a file that is open is not ours."""
+    if not is_ours(os.fstat(descriptor), target):
+        raise PermissionError(errno.EPERM, "what lies beside it is not of this program")
 
 
 @contextmanager

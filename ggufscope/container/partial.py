@@ -3,7 +3,8 @@
 Whoever opens the target sees the old file or the whole new one, and a reader that has the old one
 mapped keeps it. The temporary name cannot be foretold, and nothing that has it already is opened:
 an archive could have put a link there. A lock tells a file that another process is writing from one
-that a killed process left behind; the next run for the same target removes that.
+that a killed process left behind; the next run for the same target removes that, or goes on with it
+where a ledger says what of it is done (see ledger.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from ggufscope.container.journal import settle, write_at
-from ggufscope.container.leftovers import directory_held, lock, remove_leftovers, temporary_name
+from ggufscope.container.ledger import Begun, Facts, Ledger, begun_of
+from ggufscope.container.leftovers import (
+    directory_held,
+    ledger_name,
+    leftovers,
+    lock,
+    lock_alone,
+    remove_leftovers,
+    require_ours,
+    temporary_name,
+)
 from ggufscope.container.target import check_target, make_folders, refusals
 from ggufscope.errors import TargetExists, TargetUnwritable
 
@@ -40,12 +51,21 @@ class UnderWay:
     path: str
     device: int
     inode: int
+    """Both are 0 where any will do: other machines number a shared disk, and its files, anew."""
     target: str
     """What to call it in a message."""
 
+    def elsewhere(self) -> UnderWay:
+        """Return where a process on another machine can open it."""
+        return replace(self, device=0, inode=0)
+
     @contextmanager
-    def opened(self) -> Iterator[Callable[[int, memoryview], None]]:
-        """Open it, and yield what writes data at an offset; raises ``TargetUnwritable``."""
+    def opened(self, *, durable: bool = False) -> Iterator[Callable[[int, memoryview], None]]:
+        """Open it, and yield what writes data at an offset; raises ``TargetUnwritable``.
+
+        ``durable``: what was written is on the disk in the end. It is opened to be written alone:
+        NFS would write a page whole that can be read too, and others write into its other half.
+        """
         target = Path(self.target)
         with refusals(target):
             try:
@@ -59,9 +79,12 @@ class UnderWay:
 
         try:
             status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != (self.device, self.inode):
+            if self.inode and (status.st_dev, status.st_ino) != (self.device, self.inode):
                 raise _gone(self.path, self.target)
             yield write
+            if durable:
+                with refusals(target):
+                    os.fsync(file.fileno())
         finally:
             with refusals(target):
                 file.close()
@@ -77,24 +100,46 @@ def _gone(path: Path | str, target: Path | str) -> TargetUnwritable:
 class PartialFile:
     """A file under its temporary name. ``commit`` or ``discard`` ends it."""
 
-    def __init__(self, target: Path, nbytes: int = 0, *, overwrite: bool = False) -> None:
-        """Create it, all zeros.
+    def __init__(
+        self,
+        target: Path,
+        nbytes: int = 0,
+        *,
+        overwrite: bool = False,
+        facts: Facts | None = None,
+    ) -> None:
+        """Create it, all zeros, or go on with what an ended run left.
 
-        Raises what ``check_target`` raises, and ``TargetBusy``.
+        That is done where ``facts`` say of what run it is. It has a ledger then, and both are kept
+        where anything of it is done. Raises what ``check_target`` raises, ``TargetBusy`` and
+        ``NotResumable``.
         """
         self.target = check_target(target, overwrite=overwrite)
         self._overwrite = overwrite
         self._file: io.FileIO | None = None
-        self.path = temporary_name(self.target)
+        self._ledger: Ledger | None = None
+        begun = None if facts is None else begun_of(self.target)
+        left = {path.name: path for path in leftovers(self.target)}
+        self._old = left.get(begun.partial) if begun else None
+        self.path = self._old or temporary_name(self.target)
         self._made: list[Path] = []
-        _LIVE[self.path] = os.getpid(), self.target, self._made
+        if self._old is None:
+            _LIVE[self.path] = os.getpid(), self.target, self._made
         with self._refusals():
             for folder in make_folders(self.target.parent):
                 self._made.append(folder)
             with directory_held(self.target.parent):
-                remove_leftovers(self.target)
-                settle(self.target)
-                self._file = _create(self.path, self.target)
+                if begun is not None and self._old is not None and facts is not None:
+                    self._file = _reopen(self._old, self.target)
+                    begun.require(facts, self.target)
+                    self._ledger = Ledger(self.target)
+                else:
+                    remove_leftovers(self.target)
+                    settle(self.target)
+                    self._file = _create(self.path, self.target)
+                    if facts is not None:
+                        begun = Begun(self.path.name, self.under_way.inode, facts)
+                        self._ledger = Ledger(self.target, begun)
                 # The full length at once: what is not written, the padding, reads as zeros.
                 self._file.truncate(nbytes)
 
@@ -114,6 +159,28 @@ class PartialFile:
         """Yield it as an open file; what the system refuses is raised as ``TargetUnwritable``."""
         with self._refusals():
             yield self._open_file()
+
+    def note(self, piece: Any) -> None:
+        """Have the ledger name a piece as done, from the next ``secure`` on."""
+        if self._ledger is not None:
+            self._ledger.add(piece)
+
+    def secure(self) -> None:
+        """Have on the disk what was written, and after that what was noted of it.
+
+        Raises ``TargetUnwritable``.
+        """
+        with self._refusals():
+            os.fsync(self._open_file().fileno())
+            if self._ledger is not None:
+                self._ledger.flush()
+                if self._keeps:
+                    _LIVE.pop(self.path, None)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether anything in it is worth keeping for another run."""
+        return self._old is not None or (self._ledger is not None and self._ledger.pieces > 0)
 
     def commit(self) -> None:
         """Make it durable and give it its name.
@@ -135,10 +202,15 @@ class PartialFile:
             _sync_directory(self.target.parent)
 
     def discard(self) -> None:
-        """Remove it, and the folders made for it, if it has not been committed."""
+        """Remove it, and the folders made for it, if it has not been committed, nor is kept."""
         if self._file is not None and self._is_there():
-            self.path.unlink(missing_ok=True)
-            REMOVED.append(self.target)
+            if self._keeps:
+                KEPT.append(self.target)
+            else:
+                self.path.unlink(missing_ok=True)
+                if self._ledger is not None:
+                    ledger_name(self.target).unlink(missing_ok=True)
+                REMOVED.append(self.target)
         _remove_folders(self._made)
         self._close()
 
@@ -178,6 +250,8 @@ class PartialFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._ledger is not None:
+            self._ledger.close()
         _LIVE.pop(self.path, None)
 
     @contextmanager
@@ -186,7 +260,7 @@ class PartialFile:
             with refusals(self.target):
                 yield
         except BaseException as error:
-            if self._file is None and not isinstance(error, Exception):
+            if self._file is None and self._old is None and not isinstance(error, Exception):
                 # A signal, which may have come when the file was made and not yet known here.
                 _remove_unopened(self.path, self.target)
             self.discard()
@@ -213,6 +287,8 @@ def replacing(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
 
 REMOVED: Final[list[Path]] = []
 """The targets whose temporary files were removed: what an interrupted command has to say."""
+KEPT: Final[list[Path]] = []
+"""The targets that another run can go on with."""
 _LIVE: Final[dict[Path, tuple[int, Path, list[Path]]]] = {}
 """Files under way, noted before they are created: by which process, for what, with what folders."""
 
@@ -249,6 +325,18 @@ def _create(path: Path, target: Path) -> io.FileIO:
         if hasattr(os, "fchmod"):
             with suppress(FileNotFoundError):  # what is replaced stays as private as it was
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode) & 0o777)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _reopen(path: Path, target: Path) -> io.FileIO:
+    """Open a file that an ended run left, as the only one that does; raises ``TargetBusy``."""
+    file = io.FileIO(os.open(path, os.O_RDWR | _SAFELY), "r+")
+    try:
+        require_ours(file.fileno(), target)
+        lock_alone(file.fileno(), path, target)
     except BaseException:
         file.close()
         raise

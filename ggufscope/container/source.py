@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -34,6 +34,7 @@ class Identity:
 
     device: int
     inode: int
+    """Both are 0 where any will do: other machines number a shared disk, and its files, anew."""
     size: int
     modified: int
     """Nanoseconds."""
@@ -42,6 +43,18 @@ class Identity:
     def of(cls, status: os.stat_result) -> Self:
         """Take it from what the operating system says of a file."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def elsewhere(self) -> Self:
+        """Return what can be held against the same file on another machine.
+
+        Some file servers keep no fractions of a second.
+        """
+        return replace(self, device=0, inode=0, modified=self.modified // 10**9 * 10**9)
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether the operating system speaks of this file, in this state."""
+        found = self.of(status)
+        return self == (found if self.inode else found.elsewhere())
 
 
 class LocalFile:
@@ -184,7 +197,7 @@ def opened_unchanged(path: Path | str, identity: Identity) -> Iterator[FileIO]:
             hint="put it back and try again",
         ) from None
     with file:
-        if Identity.of(os.fstat(file.fileno())) != identity:
+        if not identity.is_of(os.fstat(file.fileno())):
             raise SourceChanged(
                 f"{path} was replaced or changed while it was read",
                 hint="try again when it is at rest",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.header import MAGIC, alignment_of, read_header
+from ggufscope.container.ledger import Facts
 from ggufscope.container.lengths import header_nbytes, text_bytes
 from ggufscope.container.partial import PartialFile, UnderWay
 from ggufscope.container.source import LocalFile
@@ -30,6 +32,7 @@ from ggufscope.errors import (
     EmptyKey,
     IncompleteTensor,
     TargetCorrupt,
+    TargetUnwritable,
     TensorNameTooLong,
     TooManyDimensions,
 )
@@ -89,10 +92,16 @@ class GGUFWriter:
         version: int = 3,
         order: Order = "<",
         overwrite: bool = False,
+        facts: Facts | None = None,
     ) -> None:
-        """Lay the file out; nothing is created until the ``with`` block begins."""
+        """Lay the file out; nothing is created until the ``with`` block begins.
+
+        With ``facts``, that say of what run it is, what is noted as done is kept where the block is
+        left early, and the next writer with the same facts goes on with it (see ledger.py).
+        """
         self.path = Path(path)
         self._overwrite = overwrite
+        self._facts = facts
         _check_names(metadata, tensors)
         alignment = alignment_of(metadata)
         self._specs = {spec.name: spec for spec in tensors}
@@ -162,8 +171,22 @@ class GGUFWriter:
             )
         self._written[name] = done
 
+    def note(self, piece: object) -> None:
+        """Note what another run need not write again; it is kept from the next ``secure`` on."""
+        self._under_way().note(piece)
+
+    def secure(self) -> None:
+        """Have on the disk what was written, and then what was noted of it.
+
+        Whoever lets other machines write does so before: this one has written part of a page that
+        they will write to.
+        """
+        self._under_way().secure()
+
     def __enter__(self) -> GGUFWriter:
-        self._partial = PartialFile(self.path, self.nbytes, overwrite=self._overwrite)
+        self._partial = PartialFile(
+            self.path, self.nbytes, overwrite=self._overwrite, facts=self._facts
+        )
         self._partial.write_at(0, memoryview(self._encode()))
         return self
 
@@ -173,7 +196,12 @@ class GGUFWriter:
             if kind is None:
                 self._check_complete()
                 self._check_header(partial)
+                if self._facts is not None:
+                    partial.secure()
                 partial.commit()
+            elif self._facts is not None:
+                with suppress(TargetUnwritable, ValueError):  # refused, or closed for it before
+                    partial.secure()
         finally:
             partial.discard()
 

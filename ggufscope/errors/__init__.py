@@ -28,7 +28,7 @@
     ├── BadPattern            a filter that is not a valid regex
     ├── WriteError            a file cannot be written as asked
     │     TargetExists, TargetIsSource, TargetTwice, TargetNotAFile, NoRoom, TargetUnwritable,
-    │     TargetBusy, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
+    │     TargetBusy, NotResumable, OutputLost, TargetCorrupt, UnencodableValue, IncompleteTensor
     ├── RecipeError           a model cannot be quantized as asked
     │     UnknownPreset, BadTypeRule, BadOverride, BadEdit, BadPruning, NoFallback, TypeDoesNotFit,
     │     HeadsUnknown, LayerUnknown, ImportanceNeeded, ImportanceMismatch, AlreadyQuantized,
@@ -39,7 +39,8 @@
     │     NotRunnable, TextNotIds, EmptyPrompt, TokenUnknown, TooManyTokens, TooFewTokens,
     │     NonFiniteActivation
     ├── TooMuchMemory         more than this machine has left
-    └── WorkersLost           processes that did the work were ended from outside
+    ├── WorkersLost           processes that did the work were ended from outside
+    └── ClusterError          a cluster cannot be reached, or cannot do the work
 
 Each error is one line of what is wrong and where, and a hint of what to do about it. Exit codes
 are the business of ``ggufscope.cli`` alone.

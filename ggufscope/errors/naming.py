@@ -11,6 +11,7 @@ from ggufscope.errors.models import BadPattern, BadUsage, UnknownType
 from ggufscope.errors.work import (
     BadOverride,
     BadTypeRule,
+    ClusterError,
     TooFewTokens,
     UnknownPreset,
     UnknownShape,
@@ -20,7 +21,7 @@ from ggufscope.errors.work import (
 
 _OF_THE_ASKER = (
     *(SourceError, UnknownType, BadUsage, BadPattern, WriteError, UnknownPreset),
-    *(BadTypeRule, BadOverride, UnknownShape, TooFewTokens, WorkersLost),
+    *(BadTypeRule, BadOverride, UnknownShape, TooFewTokens, WorkersLost, ClusterError),
 )
 """Errors that are about what was asked for, or that name their file anyway."""
 

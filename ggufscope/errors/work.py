@@ -37,6 +37,10 @@ class TargetBusy(WriteError):
     """Another process is writing the target."""
 
 
+class NotResumable(WriteError):
+    """What an ended run left of the target is of another run than the one asked for."""
+
+
 class OutputLost(WriteError):
     """Standard output is closed, or cannot take what is printed."""
 
@@ -167,3 +171,7 @@ class TooMuchMemory(GGUFScopeError):
 
 class WorkersLost(GGUFScopeError):
     """Processes that did the work were ended from outside, again and again."""
+
+
+class ClusterError(GGUFScopeError):
+    """A cluster cannot be reached, or its workers cannot do what is asked of them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.header import DEFAULT_ALIGNMENT
+from ggufscope.container.leftovers import bytes_taken
 from ggufscope.container.lengths import file_nbytes
 from ggufscope.container.shards import shard_name, stem_of_model
 from ggufscope.container.target import check_target, nearest_folder
@@ -129,7 +130,9 @@ def check_targets(
         if real in seen:
             raise TargetTwice(f"{file.path} would be written twice", hint="name different targets")
         seen.add(real)
-        needed[real.parent] = needed.get(real.parent, 0) + file.nbytes
+        # What an ended run left is gone on with, or removed first.
+        more = max(0, file.nbytes - bytes_taken(real))
+        needed[real.parent] = needed.get(real.parent, 0) + more
     for directory, nbytes in needed.items():
         free = free_bytes(directory)
         if free is not None and nbytes > free:

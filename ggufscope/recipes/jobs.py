@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -72,6 +73,31 @@ class Job:
         """Bytes to read."""
         return self.rows * LAYOUTS[self.type].row_bytes(self.row_length)
 
+    def elsewhere(self) -> Job:
+        """Return the same job as another machine can do it, that sees the same files."""
+        outputs = (
+            replace(output, places=tuple((file.elsewhere(), at) for file, at in output.places))
+            for output in self.outputs
+        )
+        return replace(
+            self,
+            path=str(Path(self.path).absolute()),
+            identity=self.identity.elsewhere(),
+            outputs=tuple(outputs),
+        )
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """The files that it reads and writes."""
+        yield self.path
+        for output in self.outputs:
+            yield from (file.path for file, _ in output.places)
+
+
+def why_slow() -> str:
+    """Return why NumPy converts where compiled kernels could, or nothing."""
+    return codec.missing_kernels()
+
 
 def require_makeable(type_: str, tensor: str, *, importance: bool) -> None:
     """Raise ``NotConvertible`` where a tensor cannot be made a type, with or without importance."""
@@ -96,11 +122,12 @@ def cut(shape: tuple[int, ...], buffer_bytes: int) -> Iterator[tuple[int, int]]:
             yield first, min(step, start + in_slice - first)
 
 
-def run(job: Job) -> dict[str, WeightError]:
+def run(job: Job, *, durable: bool = False) -> dict[str, WeightError]:
     """Do a job, a tile of rows at a time; return what each of its types cost.
 
-    Raises ``SourceChanged`` or ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and
-    ``TargetUnwritable``, or ``UnmakeableBlock`` where ggml would end.
+    ``durable``: what was written is on the disk when it returns. Raises ``SourceChanged`` or
+    ``SourceUnreadable``, ``NonFiniteWeight`` naming tensor and row, and ``TargetUnwritable``, or
+    ``UnmakeableBlock`` where ggml would end.
     """
     layout = LAYOUTS[job.type]
     step = min(job.rows, max(1, TILE // job.row_length))
@@ -110,7 +137,10 @@ def run(job: Job) -> dict[str, WeightError]:
         where = job.path, job.identity, job.offset, f"tensor {job.tensor!r}"
         fill = stack.enter_context(reading(*where))
         open_at = [
-            [(stack.enter_context(file.opened()), offset) for file, offset in output.places]
+            [
+                (stack.enter_context(file.opened(durable=durable)), offset)
+                for file, offset in output.places
+            ]
             for output in job.outputs
         ]
         importance = np.frombuffer(job.importance, np.float32) if job.importance else None

@@ -12,7 +12,7 @@ Nothing here opens a tensor or makes a file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,10 @@ class Prepared:
         """All files of all targets."""
         return [file for target in self.targets for file in target.files]
 
-    def require_runnable(self) -> None:
+    def require_runnable(self, finished: Collection[Path] = ()) -> None:
         """Raise what keeps this from being run; a plan is worth reading all the same.
+
+        ``finished``: files that an earlier run has written, and that are left as they are.
 
         What ``Plan.require_runnable`` raises, ``ImportanceNeeded`` and ``ImportanceMismatch`` for
         a matrix that lacks what is needed, ``NotConvertible`` for a type that cannot be made, and a
@@ -112,7 +114,8 @@ class Prepared:
                 weighed = importance_of(target.plan, tensor, self.imatrix) is not None
                 require_makeable(tensor.target.name, tensor.name, importance=weighed)
         also = [self.imatrix.path] if self.imatrix else []
-        check_targets(self.source, self.files, also, overwrite=self.overwrite)
+        files = [file for file in self.files if file.path not in finished]
+        check_targets(self.source, files, also, overwrite=self.overwrite)
 
 
 def prepare(request: Request, warn: Warn = lambda _: None) -> Prepared:

@@ -57,31 +57,42 @@ def by_threads(work: Work, tasks: Iterable[tuple[Any, Kept]], count: int) -> Don
 def by_executor(
     work: Work, tasks: Iterable[tuple[Any, Kept]], executor: Executor, count: int
 ) -> Done[Kept]:
-    """Have an executor do what ``by_threads`` does; raises ``WorkersLost`` where it lost some."""
-    under_way: dict[Future[Any], tuple[Any, Kept]] = {}
+    """Have an executor do what ``by_threads`` does; raises ``WorkersLost`` where it lost some.
+
+    What the executor itself cancels is done again: Dask's does so where the connection to its
+    scheduler was lost for a while.
+    """
+    under_way: dict[Future[Any], tuple[tuple[Any, Kept], int]] = {}
     finished: SimpleQueue[Future[Any]] = SimpleQueue()
-    waiting = iter(tasks)
+    waiting = ((task, 0) for task in tasks)
+    again: deque[tuple[tuple[Any, Kept], int]] = deque()
     try:
         while True:
-            while len(under_way) < AHEAD * count and (task := next(waiting, None)) is not None:
+            while len(under_way) < AHEAD * count:
+                task = again.popleft() if again else next(waiting, None)
+                if task is None:
+                    break
                 with signals_held():
-                    future = executor.submit(work, task[0])
+                    future = executor.submit(work, task[0][0])
                     under_way[future] = task
                     future.add_done_callback(finished.put)
             if not under_way:
                 return
             future = finished.get()
-            yield under_way.pop(future), future.result()
+            task, tries = under_way.pop(future)
+            if future.cancelled() and tries < REPLACED:
+                again.append((task, tries + 1))
+            else:
+                yield task, future.result()
     except (BrokenExecutor, CancelledError):
         raise WorkersLost(
             "the executor that was given lost a worker", hint="give it a new one"
         ) from None
     finally:
-        # Whatever ended this, nothing is at work any more.
+        # Whatever ended this, nothing is at work any more. What can be cancelled has not begun, or
+        # is on another machine; Dask's executor may never say how such a future ended.
         with signals_held():
-            for future in under_way:
-                future.cancel()
-            wait(under_way)
+            wait([future for future in under_way if not future.cancel()])
 
 
 def by_processes(

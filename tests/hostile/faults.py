@@ -28,6 +28,12 @@ class Writer:
     words: Callable[[Path, Path], list[object]]
     """Of a source and a target."""
     changes_its_source: bool = False
+    keeps: bool = False
+    """What is done is kept for another run, beside the target and under names that begin so."""
+
+    def left(self, folder: Path) -> set[str]:
+        """The names in a folder, but for what it may keep there."""
+        return {it.name for it in folder.iterdir() if not (self.keeps and it.name[0] == ".")}
 
     def files(self, sample: Path, folder: Path) -> tuple[Path, Path]:
         """A source and a target in a folder, there before: whole files both."""
@@ -42,6 +48,12 @@ class Writer:
 WRITERS: Final[dict[str, Writer]] = {
     "quantize": Writer(
         lambda source, target: [*("quantize", source, target, "Q4_0", "--force", "--threads", "1")]
+    ),
+    "quantize to be resumed": Writer(
+        lambda source, target: [
+            *("quantize", source, target, "Q4_0", "--force", "--threads", "1", "--resume")
+        ],
+        keeps=True,
     ),
     "edit in place": Writer(
         lambda source, _: ["edit", source, "--set", f"general.{SHORT}"], changes_its_source=True

@@ -56,7 +56,7 @@ def test_ended_at_any_step(
         code, complaint = ended(words, number, moment)
         assert "Traceback" not in complaint, (moment, complaint)
         assert code in (0, -number if number == signal.SIGKILL else 128 + number)
-        names = {path.name for path in tmp_path.iterdir()}
+        names = writer.left(tmp_path)
         if number != signal.SIGKILL:
             assert names == {source.name, target.name}, moment
         torn = is_torn(target)
@@ -154,7 +154,7 @@ def test_a_disk_that_cannot_be_read(name: str, reads: int, sample: Path, tmp_pat
         assert (digest(source), digest(target)) == before
     else:
         assert reads >= 2  # and no more reading was needed
-    assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name}
+    assert writer.left(tmp_path) == {source.name, target.name}
 
 
 _SLOW = """
