@@ -154,6 +154,12 @@ def quantize_command(
         Path | None,
         typer.Option("--sensitivities", metavar="FILE", help="Keep what was measured; reuse it."),
     ] = None,
+    make_imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            "--make-imatrix", metavar="FILE", help="Gather an importance matrix on the way, use it."
+        ),
+    ] = None,
     write_types: Annotated[
         Path | None,
         typer.Option("--write-types", metavar="FILE", help="The choice, as --tensor-type-file."),
@@ -201,6 +207,7 @@ def quantize_command(
         types=tuple(split_types(types)),
         floor=floor,
         recipe=write_types,
+        imatrix=make_imatrix,
         explain=explain,
     )
     words = target_and_type or []

@@ -30,6 +30,7 @@ from ggufscope.forward import gradients, ops
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.layer_back import LayerBack
+from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.pool import one_pass
 
@@ -97,12 +98,16 @@ class Backward:
         tell: Callable[[Reached], object],
         *,
         after: Callable[[LayerWeights], object] = lambda weights: None,
+        entering: Callable[[str, Floats, int | None], None] | None = None,
+        turned: Callable[[], object] = lambda: None,
         progress: Callable[[int], object] = lambda step: None,
     ) -> None:
         """Go there and back; ``tell`` is told of every matrix, from the output to the first layer.
 
         ``after`` is called when all windows are through a layer, the output or the embedding, with
-        the weights, of which those of that layer are still held. Raises ``NonFiniteActivation``,
+        the weights, of which those of that layer are still held. On the way there ``entering`` is
+        handed what enters each matrix of the layers, as by ``Trace``; then ``turned`` is called.
+        Raises ``NonFiniteActivation``,
         ``NotRunnable`` where a layer has no way back, ``NoRoom`` where the temporary file has none,
         and what ``Transformer.run`` raises.
         """
@@ -115,7 +120,8 @@ class Backward:
             np.errstate(all="ignore"),
         ):
             kept: Floats = np.memmap(file, np.float32, "w+", shape=shape)
-            self._there(kept, progress)
+            self._there(kept, Trace((), entering=entering), progress)
+            turned()
             dy = self._output(kept[-1], tell)
             after(self._held)
             self._held.release()
@@ -130,7 +136,7 @@ class Backward:
             after(self._held)
             self._held.release()
 
-    def _there(self, kept: Floats, progress: Callable[[int], object]) -> None:
+    def _there(self, kept: Floats, trace: Trace, progress: Callable[[int], object]) -> None:
         """Fill ``kept`` (layers + 1, tokens, E): what enters each layer, and leaves the last."""
         model = self._model
         for window, span in zip(self._windows, self._spans, strict=True):
@@ -138,7 +144,7 @@ class Backward:
         self._held.release()
         for layer in range(model.n_layers):
             for span in self._spans:
-                kept[layer + 1, span] = model.layer(layer, np.array(kept[layer, span]))
+                kept[layer + 1, span] = model.layer(layer, np.array(kept[layer, span]), trace=trace)
             self._held.release()
             progress(layer + 1)
 

@@ -24,29 +24,10 @@ from ggufscope.forward.backward import Backward, Reached
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Weights, tile_rows
 from ggufscope.pool import in_parallel
+from ggufscope.recipes.sensitivities import Sensitivities, model_digest
 
 _OUTPUTS: Final = 1 << 26
 """Gradients of the output matrix that are kept, 256 MiB: of a large vocabulary every n-th token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sensitivities:
-    """What was measured of one model on one text."""
-
-    model: str
-    """Of the tensors: names, shapes and types, as a digest."""
-    text: str
-    """Of the token ids of all windows, as a digest."""
-    tokens: int
-    windows: int
-    draws: int
-    seed: int
-    importance: str
-    """Of the importance matrix that errors were weighed by, as a digest; empty without one."""
-    costs: Mapping[str, Mapping[str, float]]
-    """Tensor -> type -> nats a token."""
-    unreached: Mapping[str, int]
-    """Stack of experts -> how many of them no token chose: what they cost is unknown."""
 
 
 @dataclass(slots=True)
@@ -81,13 +62,13 @@ class Meter:
         *,
         tokens: int,
         draws: int,
-        importance: Mapping[str, Floats],
     ) -> None:
-        """``types``: tensor -> those it could have; ``importance``: tensor -> (slices, row)."""
+        """``types``: tensor -> those it could have."""
         self.costs = {name: dict.fromkeys(wanted, 0.0) for name, wanted in types.items()}
         self.reached: dict[str, set[int]] = {}
         self._experts = model.hparams.expert_count or 1
-        self._importance = importance
+        self.importance: Mapping[str, Floats] = {}
+        """Tensor -> (slices, row), by which a type's errors are weighed."""
         self._scale = 0.5 / (tokens * draws)
         self._seen: dict[tuple[str, int | None, bool], _Seen] = {}
         tied = "output.weight" not in model.weights
@@ -184,7 +165,7 @@ class Meter:
 
     def _error(self, exact: Floats, tensor: str, type_: str, expert: int | None) -> Floats:
         """Rows of a matrix -> what a type adds to them."""
-        by_slice = self._importance.get(tensor)
+        by_slice = self.importance.get(tensor)
         weighed = None if by_slice is None else by_slice[(expert or 0) % len(by_slice)]
         blocks = quantize(exact, type_, importance=weighed, threads=1, check_finite=False)
         return dequantize(blocks, type_, exact.shape, threads=1) - exact
@@ -197,20 +178,32 @@ def measure(
     *,
     draws: int = 1,
     seed: int = 0,
-    importance: Mapping[str, Floats] | None = None,
+    importance: Callable[[], Mapping[str, Floats]] = dict,
+    entering: Callable[[str, Floats, int | None], None] | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Sensitivities:
     """Return what each of the types of each tensor costs on windows of token ids.
 
-    ``types``: tensor -> those it could have. ``importance``: tensor -> (slices, row), by which a
-    type's errors are weighed. ``progress`` is told of layers done and of all, there and back.
-    Raises what ``Backward`` does, and ``NonFiniteActivation`` for a gradient that overflows.
+    ``types``: tensor -> those it could have. ``importance`` is asked when all tokens are through
+    all layers, and returns tensor -> (slices, row), by which a type's errors are weighed; by then
+    ``entering`` was handed, as by ``Trace``, all that entered the matrices. ``progress`` is told of
+    layers done and of all, there and back. Raises what ``Backward`` does, and
+    ``NonFiniteActivation`` for a gradient that overflows.
     """
-    importance = importance or {}
     tokens = sum(map(len, windows))
-    meter = Meter(model, types, tokens=tokens, draws=draws, importance=importance)
+    meter = Meter(model, types, tokens=tokens, draws=draws)
+
+    def turned() -> None:
+        meter.importance = importance()
+
     back = Backward(model, windows, draws=draws, seed=seed)
-    back.run(meter.tell, after=meter.after, progress=lambda done: progress(done, back.steps))
+    back.run(
+        meter.tell,
+        after=meter.after,
+        entering=entering,
+        turned=turned,
+        progress=lambda done: progress(done, back.steps),
+    )
     experts = model.hparams.expert_count or 1
     missed = {name: experts - len(found) for name, found in meter.reached.items()}
     return Sensitivities(
@@ -220,7 +213,7 @@ def measure(
         windows=len(windows),
         draws=draws,
         seed=seed,
-        importance=of_importance(importance),
+        importance=of_importance(meter.importance),
         costs=meter.costs,
         unreached={name: count for name, count in missed.items() if count},
     )
@@ -228,11 +221,8 @@ def measure(
 
 def of_model(weights: Weights) -> str:
     """Return what tells one model from another, short of its weights: a digest."""
-    digest = hashlib.sha256()
-    for name in sorted(weights.names()):
-        said = f"{name} {weights.type(name)} {weights.shape(name)}\n"
-        digest.update(said.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    names = weights.names()
+    return model_digest((name, weights.type(name), weights.shape(name)) for name in names)
 
 
 def of_windows(windows: Sequence[Sequence[int]]) -> str:
@@ -262,8 +252,8 @@ def require_fits(
     importance: Mapping[str, Floats],
 ) -> None:
     """Raise ``BadUsage`` where sensitivities are not of this model, this text or these types."""
+    known.require_model(of_model(weights))
     for what, mine, its in (
-        ("another model", known.model, of_model(weights)),
         ("another text, or one cut otherwise", known.text, of_windows(windows)),
         ("another importance matrix, or none", known.importance, of_importance(importance)),
     ):
@@ -271,10 +261,4 @@ def require_fits(
             raise BadUsage(
                 f"the sensitivities are of {what}", hint="measure anew: name another file for them"
             )
-    for tensor, wanted in types.items():
-        lacking = [type_ for type_ in wanted if type_ not in known.costs.get(tensor, {})]
-        if lacking:
-            raise BadUsage(
-                f"the sensitivities do not say what {lacking[0]} costs {tensor!r}",
-                hint="measure anew with all --types: name another file for them",
-            )
+    known.require_types(types)

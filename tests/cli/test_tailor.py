@@ -136,6 +136,34 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
     assert Path("m.gguf").stat().st_size == told["chosen"][told["chosen"]["kept"]]["nbytes"]
 
 
+def test_a_matrix_made_on_the_way_is_kept_and_serves_again(run: Run) -> None:
+    size = ("--target-size", "1400000B", "--text", TEXT, "--tokens", "100")
+    kept = ("--sensitivities", "s.json", "--types", "IQ2_S,Q3_K,Q5_K")
+    code, out, err = run(
+        *(SAMPLE, "m.gguf", *size, *kept, "--make-imatrix", "i.gguf", "--write-types", "t.txt")
+    )
+    assert (code, err) == (0, "")
+    code, _, err = run(SAMPLE, "again.gguf", *size, *kept, "--imatrix", "i.gguf")
+    assert (code, err) == (0, "")
+    assert Path("again.gguf").read_bytes() == Path("m.gguf").read_bytes()
+    with open_gguf("m.gguf") as file:
+        assert file.metadata["quantize.imatrix.file"] == "i.gguf"
+        assert str(file.metadata["quantize.imatrix.dataset"]).endswith("heldout.txt")
+
+    label = re.search(r"^preset     (\S+), with a --tensor-type", out, re.M)
+    assert label  # without the measurement, by the recipe and the matrix alone
+    rules = ("--tensor-type-file", "t.txt", "--imatrix", "i.gguf")
+    assert run(SAMPLE, "plain.gguf", label[1], *rules)[0] == 0
+    assert Path("plain.gguf").read_bytes() == Path("m.gguf").read_bytes()
+    for arguments in (kept, ("--imatrix", "i.gguf")):
+        code, _, err = run(SAMPLE, *size, *arguments, "--make-imatrix", "j.gguf")
+        assert code == 2
+        assert "--make-imatrix stands beside" in err
+    code, _, err = run(SAMPLE, *size, "--make-imatrix", "i.gguf")
+    assert code == 2
+    assert "i.gguf" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -152,6 +180,7 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
         (["Q4_0", "--floor", "Q4_K"], "--floor is about a mix that is chosen by measurement"),
         (["Q4_0", "--explain"], "--explain is about a mix"),
         (["Q4_0", "--text", "t.txt"], "--text is about a mix"),
+        (["Q4_0", "--make-imatrix", "i.gguf"], "--make-imatrix is about a mix"),
         (["--target-bpw", "4", "--text", "short.txt"], "the text is too short"),
         (["--target-bpw", "4", "--sensitivities", "short.txt"], "has no sensitivities"),
         (["--target-bpw", "4", "--sensitivities", str(SAMPLE)], "bytes, and a file of"),
@@ -161,7 +190,7 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_one_line(
     arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("ggufscope.measure.sensitivity_file.LONGEST", 1 << 20)
+    monkeypatch.setattr("ggufscope.recipes.sensitivities.LONGEST", 1 << 20)
     (tmp_path / "short.txt").write_text("Too short.\n")
     code, out, err = run(SAMPLE, *arguments)
     assert (code, out) == (2, "")

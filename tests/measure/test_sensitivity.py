@@ -17,10 +17,10 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights
 from ggufscope.measure import sensitivity
 from ggufscope.measure.metrics.distributions import kl_divergence
-from ggufscope.measure.sensitivity import Meter, Sensitivities, measure, require_fits
-from ggufscope.measure.sensitivity_file import from_json, to_json
+from ggufscope.measure.sensitivity import Meter, measure, require_fits
 from ggufscope.measure.trial import divergences
 from ggufscope.measure.windows import halves, windows
+from ggufscope.recipes.sensitivities import Sensitivities, from_json, to_json
 from tests.forward.arrays import Arrays
 from tests.golden.make_backward import windows as ids_of
 from tests.models.families import SMALL, Small
@@ -76,7 +76,7 @@ def test_costs_are_those_of_the_formula(name: str) -> None:
         if "exps" in tensor
     }
     found = measure(
-        of_arrays(small), ids_of(), matrices(small), draws=2, seed=5, importance=importance
+        of_arrays(small), ids_of(), matrices(small), draws=2, seed=5, importance=lambda: importance
     )
     expected = by_formula(small, 2, 5, importance)
     assert found.costs.keys() == expected.keys()
@@ -113,7 +113,7 @@ def test_the_type_that_it_has_costs_nothing(sample: Path) -> None:
 
 def test_a_gradient_that_overflows_is_said() -> None:
     model = of_arrays(SMALL["llama-gqa"])
-    meter = Meter(model, {"output.weight": TYPES}, tokens=1, draws=1, importance={})
+    meter = Meter(model, {"output.weight": TYPES}, tokens=1, draws=1)
     x, dy = np.ones((1, 32), np.float32), np.full((1, 72), 1e30, np.float32)
     with np.errstate(over="ignore"):
         meter.tell(Reached("output.weight", np.zeros(1, np.intp), x, None, dy, None, 0))

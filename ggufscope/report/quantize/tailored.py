@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.console import RenderableType
 
-from ggufscope.measure.tailor import Tailored, Tried, Way
+from ggufscope.measure.tailor import Tailored, Tried
 from ggufscope.report.console import (
     MOST_ROWS,
     facts,
@@ -23,6 +23,7 @@ from ggufscope.report.console import (
     title,
 )
 from ggufscope.report.units import bits, percent, size, small
+from ggufscope.sizing.mixing import Way
 
 _POINTS: Final = 10
 """Sizes that the frontier is shown at."""
