@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -13,6 +14,7 @@ from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
+from ggufscope.cli.texts import read_sensitivities
 from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
@@ -76,6 +78,14 @@ def size_command(
             autocompletion=completion.presets,
         ),
     ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        Option(
+            "--sensitivities",
+            metavar="FILE",
+            help="What quantize measured: the best mixes, too.",
+        ),
+    ] = None,
     with_imatrix: Annotated[
         bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
@@ -101,7 +111,7 @@ def size_command(
     subject = named(model)
     if isinstance(subject, int):
         asked = [context, fits, vram, ram, target_size, target_bpw, types, type_k, type_v]
-        if any(option is not None for option in asked):
+        if any(option is not None for option in (*asked, sensitivities)):
             raise BadUsage(
                 f"{model} says how many weights, and nothing of layers and heads",
                 hint="for memory and presets give a GGUF file, or a name such as llama-3.1-8b",
@@ -140,6 +150,7 @@ def size_command(
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
+        known=read_sensitivities(sensitivities) if sensitivities else None,
         here=here,
     )
     overview = overview_of(subject, question)

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
 from ggufscope.cli.sizes import parse_size_if
-from ggufscope.cli.texts import read_text
+from ggufscope.cli.texts import read_sensitivities, read_text
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
     from ggufscope.measure.tailor import Tailored, Wish
     from ggufscope.recipes.request import Request
-    from ggufscope.recipes.sensitivities import Sensitivities
 
 LONGEST_TEXT: Final = 1 << 28
 """Bytes of a text to choose by."""
@@ -93,7 +92,7 @@ def tailor_request(
         known = None
         if aim.sensitivities is not None:
             if aim.sensitivities.exists():
-                known = _known(aim.sensitivities)
+                known = read_sensitivities(aim.sensitivities)
             else:
                 check_target(aim.sensitivities, overwrite=force, sources=sources)
         if aim.imatrix is not None and (known is not None or request.imatrix is not None):
@@ -221,9 +220,3 @@ def _context(metadata: Mapping[str, Any]) -> int | None:
     from ggufscope.model.hparams import read_hparams
 
     return read_hparams(metadata).context_length
-
-
-def _known(path: Path) -> Sensitivities:
-    from ggufscope.recipes.sensitivities import LONGEST, from_json
-
-    return from_json(read_text(path, LONGEST, "a file of sensitivities"), str(path))

@@ -74,7 +74,7 @@ RECIPES: Final = {
     ),
     "tales": Recipe(
         tales,
-        {"embedding": 512, "layers": 3, "heads": 16, "kv_heads": 4, "feed_forward": 1536},
+        {"embedding": 512, "layers": 3, "heads": 16, "kv_heads": 4, "feed_forward": 1024},
     ),
 }
 CONTEXT: Final = 128
