@@ -43,6 +43,7 @@ class Aim:
     recipe: Path | None
     imatrix: Path | None
     """What is made on the way."""
+    html: Path | None
     explain: bool
 
     @property
@@ -54,7 +55,7 @@ class Aim:
             *(("--text", self.text), ("--sensitivities", self.sensitivities)),
             *(("--tokens", self.tokens), ("--floor", self.floor)),
             *(("--write-types", self.recipe), ("--make-imatrix", self.imatrix)),
-            ("--explain", self.explain or None),
+            *(("--html", self.html), ("--explain", self.explain or None)),
         ):
             if value is not None:
                 raise BadUsage(
@@ -86,7 +87,9 @@ def tailor_request(
     file = open_gguf(request.source)
     with naming(file.path):
         sources = [shard.source.path for shard in file.shards]
-        for path in (aim.recipe, aim.imatrix):
+        read = (aim.text, request.imatrix)
+        sources += [path for path in read if isinstance(path, Path)]
+        for path in (aim.recipe, aim.imatrix, aim.html):
             if path is not None:
                 check_target(path, overwrite=force, sources=sources)
         known = None
@@ -128,6 +131,10 @@ def tailor_request(
         write_text(aim.sensitivities, dumps(to_json(found.sensitivities)) + "\n", overwrite=force)
     if aim.recipe is not None:
         write_text(aim.recipe, rules_text(found.rules), overwrite=force)
+    if aim.html is not None:
+        from ggufscope.report.quantize.page import tailored_page
+
+        write_text(aim.html, tailored_page(file.path.name, found), overwrite=force)
     for stack, count in found.sensitivities.unreached.items():
         warn(f"{stack}: {count} experts were chosen by no token of the text: their cost is unknown")
     if aim.text is None and known is None:

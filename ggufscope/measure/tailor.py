@@ -90,14 +90,18 @@ class Tailored:
     ways: Mapping[str, tuple[Way, ...]]
     """By tensor, the smallest first."""
     frontier: tuple[tuple[int, float], ...]
-    """Bytes of the file and the least predicted nats, from the smallest file to the largest."""
+    """Bytes, as ``counted`` has them, and the least predicted nats, from the smallest on."""
     rivals: tuple[tuple[str, int, float], ...]
-    """Presets of these types alone: name, bytes of the file, predicted nats."""
+    """Presets of these types alone, the largest first: name, bytes as counted, predicted nats."""
     sensitivities: Sensitivities
     imatrix: ImportanceMatrix | None
     """By which errors were weighed: what was given, or made on the way."""
     tokens: int
     """That the trial was on."""
+
+    def counted(self, tried: Tried) -> int:
+        """Return the bytes that the frontier counts: of the file, or of the tensors for bits."""
+        return tried.nbytes if self.wish.bits is None else tried.plan.nbytes
 
     @property
     def best(self) -> Tried:
@@ -186,7 +190,11 @@ class _Tailor:
             ways=mixing.ways,
             frontier=mixing.frontier,
             rivals=tuple(
-                (size.preset, self._frame.nbytes(size.plan), mixing.predicted(size.plan))
+                (
+                    size.preset,
+                    size.nbytes if of_tensors else self._frame.nbytes(size.plan),
+                    mixing.predicted(size.plan),
+                )
                 for size in mixing.rivals
             ),
             sensitivities=known,
