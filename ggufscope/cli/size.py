@@ -14,7 +14,6 @@ from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
-from ggufscope.cli.texts import read_sensitivities
 from ggufscope.errors import BadUsage
 
 MOST_BITS: Final = 64
@@ -103,6 +102,7 @@ def size_command(
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
     from ggufscope.recipes.options import PlanOptions
+    from ggufscope.recipes.sensitivities import read_sensitivities
     from ggufscope.sizing.here import this_machine
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type

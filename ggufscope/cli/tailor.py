@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
 from ggufscope.cli.sizes import parse_size_if
-from ggufscope.cli.texts import read_sensitivities, read_text
+from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
@@ -75,9 +75,8 @@ def tailor_request(
     from ggufscope.recipes.files import default_target
     from ggufscope.recipes.imatrix_file import write_imatrix
     from ggufscope.recipes.request import imatrix_of
-    from ggufscope.recipes.sensitivities import to_json
+    from ggufscope.recipes.sensitivities import read_sensitivities
     from ggufscope.recipes.tailoring import rules_text
-    from ggufscope.report.as_json import dumps
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.saving import write_text
 
@@ -128,7 +127,7 @@ def tailor_request(
     if aim.imatrix is not None and found.imatrix is not None:
         write_imatrix(found.imatrix, aim.imatrix, overwrite=force)
     if aim.sensitivities is not None and known is None:
-        write_text(aim.sensitivities, dumps(to_json(found.sensitivities)) + "\n", overwrite=force)
+        write_text(aim.sensitivities, found.sensitivities.as_text(), overwrite=force)
     if aim.recipe is not None:
         write_text(aim.recipe, rules_text(found.rules), overwrite=force)
     if aim.html is not None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ggufscope.errors import BadUsage, NotAFile, SourceUnreadable
-
-if TYPE_CHECKING:
-    from ggufscope.recipes.sensitivities import Sensitivities
 
 
 def read_text(path: Path, most: int, of: str) -> str:
@@ -42,11 +38,3 @@ def read_text(path: Path, most: int, of: str) -> str:
         raise SourceUnreadable(
             f"{path} is not UTF-8: {error}", hint="convert it, or name another file"
         ) from None
-
-
-def read_sensitivities(path: Path) -> Sensitivities:
-    """Read what ``quantize --sensitivities`` wrote; raises ``BadUsage``, and what reading does."""
-    from ggufscope.recipes import sensitivities
-
-    text = read_text(path, sensitivities.LONGEST, "a file of sensitivities")
-    return sensitivities.from_json(text, str(path))

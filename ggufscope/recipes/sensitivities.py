@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from ggufscope.container.source import LocalFile
 from ggufscope.errors import BadUsage
 
 SCHEMA: Final = "ggufscope.sensitivity/1"
@@ -37,6 +40,10 @@ class Sensitivities:
     """Tensor -> type -> nats a token."""
     unreached: Mapping[str, int]
     """Stack of experts -> how many of them no token chose: what they cost is unknown."""
+
+    def as_text(self) -> str:
+        """Return it as a JSON text, to be kept; ``read_sensitivities`` reads that."""
+        return json.dumps(to_json(self), indent=1) + "\n"
 
     def require_types(self, types: Mapping[str, Sequence[str]]) -> None:
         """Raise ``BadUsage`` where it does not say what one of these types costs a tensor."""
@@ -68,6 +75,18 @@ def model_digest(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> str:
 def to_json(known: Sensitivities) -> dict[str, Any]:
     """Return what is kept; described by ``schemas/sensitivity.json``."""
     return {"schema": SCHEMA, **asdict(known)}
+
+
+def read_sensitivities(path: str | os.PathLike[str]) -> Sensitivities:
+    """Read what was kept in a file. Raises ``BadUsage``, and what opening a file raises."""
+    source = LocalFile(Path(path))
+    if source.size > LONGEST:
+        raise BadUsage(
+            f"{path} has {source.size:,} bytes, and a file of sensitivities has {LONGEST:,} at "
+            "the most",
+            hint="name a file that `quantize --sensitivities` wrote",
+        )
+    return from_json(source.read(0, source.size).decode("utf-8", "replace"), str(path))
 
 
 def from_json(text: str, where: str) -> Sensitivities:

@@ -49,7 +49,7 @@ class Chosen:
     """Nats of that preset."""
 
 
-def mixes(
+def best_mixes(
     file: GGUFFile,
     known: Sensitivities,
     *,

@@ -18,7 +18,7 @@ from ggufscope.recipes.plan import TensorLike
 from ggufscope.recipes.sensitivities import Sensitivities
 from ggufscope.sizing.bare import parse_count
 from ggufscope.sizing.budget import RunMemory, run_memory
-from ggufscope.sizing.chosen import Chosen, mixes
+from ggufscope.sizing.chosen import Chosen, best_mixes
 from ggufscope.sizing.file_size import (
     AS_IT_IS,
     PresetSize,
@@ -163,7 +163,7 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     name = text_of(file.metadata, "general.name") or file.path.name
     found = _overview(name, file.metadata, sizes, itself, question, tensors)
     if question.known is not None:
-        chosen = mixes(
+        chosen = best_mixes(
             file,
             question.known,
             nbytes=question.target_nbytes,

@@ -14,8 +14,6 @@ from jsonschema import Draft202012Validator
 
 from ggufscope import open_gguf
 from ggufscope.cli import app
-from ggufscope.recipes.sensitivities import to_json
-from ggufscope.report.as_json import dumps
 from ggufscope.sizing import file_size, here
 from ggufscope.sizing.here import GPU, Here
 from ggufscope.sizing.names import known_names
@@ -403,7 +401,7 @@ def test_the_best_mixes_by_what_was_measured(
     run: Run, ask: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with open_gguf(SAMPLE) as file:
-        kept = dumps(to_json(costing(file)))
+        kept = costing(file).as_text()
     path = tmp_path / "s.json"
     path.write_text(kept)
     assert run("size", SAMPLE, "--sensitivities", path, "--type", "Q4_K_M") == 0

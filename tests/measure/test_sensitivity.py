@@ -20,7 +20,12 @@ from ggufscope.measure.metrics.distributions import kl_divergence
 from ggufscope.measure.sensitivity import Meter, measure, require_fits
 from ggufscope.measure.trial import divergences
 from ggufscope.measure.windows import halves, windows
-from ggufscope.recipes.sensitivities import Sensitivities, from_json, to_json
+from ggufscope.recipes.sensitivities import (
+    Sensitivities,
+    from_json,
+    read_sensitivities,
+    to_json,
+)
 from tests.forward.arrays import Arrays
 from tests.golden.make_backward import windows as ids_of
 from tests.models.families import SMALL, Small
@@ -195,8 +200,10 @@ def test_windows_begin_where_texts_begin() -> None:
 KNOWN = Sensitivities("m", "t", 9, 1, 2, 0, "", {"a": {"Q4_K": 0.5, "Q8_0": 0}}, {"b": 2})
 
 
-def test_what_was_measured_is_read_again() -> None:
+def test_what_was_measured_is_read_again(tmp_path: Path) -> None:
     assert from_json(json.dumps(to_json(KNOWN)), "it") == KNOWN
+    (tmp_path / "s.json").write_text(KNOWN.as_text())
+    assert read_sensitivities(tmp_path / "s.json") == KNOWN
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import BadUsage
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.sensitivities import Sensitivities, model_digest
-from ggufscope.sizing.chosen import mixes
+from ggufscope.sizing.chosen import best_mixes
 from tests.golden.command import SAMPLE
 
 TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
@@ -42,7 +42,7 @@ def costing(file: GGUFFile, dear: str = "attn_k") -> Sensitivities:
 
 def test_a_mix_has_the_size_that_is_foretold(file: GGUFFile, tmp_path: Path) -> None:
     known = costing(file)
-    (by_size, by_bits) = mixes(file, known, nbytes=1_800_000, bits=4.5)
+    (by_size, by_bits) = best_mixes(file, known, nbytes=1_800_000, bits=4.5)
     assert by_size.mix is not None
     assert 1_795_000 < by_size.mix.nbytes <= 1_800_000
     types = {t.name: t.target.name for t in by_size.mix.plan.tensors if t.converted}
@@ -64,7 +64,7 @@ def test_a_mix_has_the_size_that_is_foretold(file: GGUFFile, tmp_path: Path) -> 
 
 def test_a_mix_fits_in_a_memory_with_its_cache(file: GGUFFile) -> None:
     run = memory_of(file.metadata, RunSettings(128))
-    (room, none) = mixes(file, costing(file), memories=(5_000_000, 3_000_000), runs=[run])
+    (room, none) = best_mixes(file, costing(file), memories=(5_000_000, 3_000_000), runs=[run])
     assert room.mix is not None
     assert 4_980_000 < run.with_weights(room.mix.plan.nbytes).high <= 5_000_000
     assert room.aim.context == 128
@@ -73,7 +73,7 @@ def test_a_mix_fits_in_a_memory_with_its_cache(file: GGUFFile) -> None:
 
 
 def test_where_nothing_is_asked_each_preset_has_its_mix(file: GGUFFile) -> None:
-    found = mixes(file, costing(file))
+    found = best_mixes(file, costing(file))
     assert [each.aim.preset for each in found][:2] == ["Q8_0", "Q6_K"]
     for each in found:
         assert each.mix is not None
@@ -86,7 +86,7 @@ def test_where_nothing_is_asked_each_preset_has_its_mix(file: GGUFFile) -> None:
 def test_a_measurement_with_a_matrix_makes_files_that_name_one(file: GGUFFile) -> None:
     plain = costing(file)
     weighed = replace(plain, importance="i")
-    (one,), (other,) = (mixes(file, each, nbytes=2_000_000) for each in (plain, weighed))
+    (one,), (other,) = (best_mixes(file, each, nbytes=2_000_000) for each in (plain, weighed))
     assert one.mix is not None
     assert other.mix is not None
     assert other.mix.plan.options.importance
@@ -96,7 +96,7 @@ def test_a_measurement_with_a_matrix_makes_files_that_name_one(file: GGUFFile) -
 def test_what_was_measured_of_something_else_is_refused(file: GGUFFile) -> None:
     known = costing(file)
     with pytest.raises(BadUsage, match="of another model"):
-        mixes(file, replace(known, model="other"))
+        best_mixes(file, replace(known, model="other"))
     lacking = {name: row for name, row in known.costs.items() if "attn_v" not in name}
     with pytest.raises(BadUsage, match=r"what 'blk\.0\.attn_v\.weight' costs"):
-        mixes(file, replace(known, costs=lacking))
+        best_mixes(file, replace(known, costs=lacking))
