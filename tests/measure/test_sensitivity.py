@@ -160,6 +160,20 @@ def test_what_is_predicted_is_what_is_measured(
     assert ((predicted / measured)[16:] < 1.5).all()
 
 
+def test_errors_of_keys_add_up_over_their_outputs(
+    sample: Path, stories: list[tuple[int, ...]]
+) -> None:
+    """The sum of squares alone, without the products between outputs, is less than half of it."""
+    with open_gguf(sample) as file:
+        model = Transformer.of(file)
+        keys = {f"blk.{layer}.attn_k.weight": ("Q2_K",) for layer in range(model.n_layers)}
+        found = measure(model, stories, keys, draws=4)
+        view = PlannedWeights(model.weights, dict.fromkeys(keys, "Q2_K"))
+        measured = divergences(model, [view], stories)[0].nats
+    predicted = sum(row["Q2_K"] for row in found.costs.values())
+    assert 0.7 < predicted / measured < 1.4
+
+
 def test_divergence_is_that_of_the_formula() -> None:
     rng = np.random.default_rng(1)
     p, q = (rng.standard_normal((5, 9)).astype(np.float32) * 4 for _ in "pq")
