@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     from ggufscope.recipes.plan import plan as plan
     from ggufscope.recipes.request import Request as Request
     from ggufscope.recipes.request import prepare as prepare
+    from ggufscope.recipes.sensitivities import Sensitivities as Sensitivities
+    from ggufscope.recipes.sensitivities import read_sensitivities as read_sensitivities
     from ggufscope.sizing.budget import memory_of as memory_of
+    from ggufscope.sizing.chosen import best_mixes as best_mixes
     from ggufscope.sizing.file_size import preset_sizes as preset_sizes
     from ggufscope.sizing.kv_cache import kv_cache_of as kv_cache_of
     from ggufscope.sizing.names import shape_named as shape_named
@@ -97,6 +100,7 @@ _HOMES = {
     "PreparedEdit": "recipes.edits",
     "Request": "recipes.request",
     "RunSettings": "sizing.settings",
+    "Sensitivities": "recipes.sensitivities",
     "StoredWeights": "forward.weights",
     "Tensor": "container.file",
     "TensorSpec": "container.writer",
@@ -107,6 +111,7 @@ _HOMES = {
     "ValueType": "container.value_types",
     "Wish": "measure.tailor",
     "anatomy_of": "model.anatomy.build",
+    "best_mixes": "sizing.chosen",
     "check": "checking.check",
     "compare": "measure.compare",
     "dequantize": "blocks.codec",
@@ -128,6 +133,7 @@ _HOMES = {
     "quantize_model": "recipes.apply",
     "read_hparams": "model.hparams",
     "read_imatrix": "recipes.imatrix_file",
+    "read_sensitivities": "recipes.sensitivities",
     "read_tokenizer": "model.tokenizer.text",
     "role_of": "model.roles",
     "run_edit": "recipes.edits",

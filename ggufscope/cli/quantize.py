@@ -155,6 +155,12 @@ def quantize_command(
         Path | None,
         typer.Option("--sensitivities", metavar="FILE", help="Keep what was measured; reuse it."),
     ] = None,
+    make_imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            "--make-imatrix", metavar="FILE", help="Gather an importance matrix on the way, use it."
+        ),
+    ] = None,
     write_types: Annotated[
         Path | None,
         typer.Option("--write-types", metavar="FILE", help="The choice, as --tensor-type-file."),
@@ -162,6 +168,10 @@ def quantize_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="What a step up or down would cost, by tensor.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="A page of the choice, and of each step."),
+    ] = None,
     threads: Threads = None,
     max_buffer_size: Annotated[
         str | None,
@@ -209,6 +219,8 @@ def quantize_command(
         types=tuple(split_types(types)),
         floor=floor,
         recipe=write_types,
+        imatrix=make_imatrix,
+        html=html,
         explain=explain,
     )
     words = target_and_type or []
@@ -293,6 +305,7 @@ def _carry_out(
     from ggufscope.recipes.apply import DEFAULT_BUFFER, run
     from ggufscope.recipes.request import prepare
     from ggufscope.report.as_json import dumps
+    from ggufscope.report.console import make_console
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.quantize.json import targets_json
     from ggufscope.report.quantize.tailored import tailored_views
@@ -323,7 +336,8 @@ def _carry_out(
         typer.echo(dumps(targets_json(targets, chosen, dry_run=dry_run)))
     else:
         if chosen is not None:
-            print_views(tailored_views(chosen, brief=brief, explain=explain))
+            width = min(make_console().width, 100)
+            print_views(tailored_views(chosen, brief=brief, explain=explain, width=width))
             brief = True  # its tensors are told of above
         file_type = file_type_name(prepared.source.metadata.get("general.file_type"))
         print_views(target_views(targets, file_type, brief=brief))

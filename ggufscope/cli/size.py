@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -76,6 +77,14 @@ def size_command(
             autocompletion=completion.presets,
         ),
     ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        Option(
+            "--sensitivities",
+            metavar="FILE",
+            help="What quantize measured: the best mixes, too.",
+        ),
+    ] = None,
     with_imatrix: Annotated[
         bool, Option("--with-imatrix", help="Count on an importance matrix.")
     ] = False,
@@ -93,6 +102,7 @@ def size_command(
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
     from ggufscope.recipes.options import PlanOptions
+    from ggufscope.recipes.sensitivities import read_sensitivities
     from ggufscope.sizing.here import this_machine
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type
@@ -101,7 +111,7 @@ def size_command(
     subject = named(model)
     if isinstance(subject, int):
         asked = [context, fits, vram, ram, target_size, target_bpw, types, type_k, type_v]
-        if any(option is not None for option in asked):
+        if any(option is not None for option in (*asked, sensitivities)):
             raise BadUsage(
                 f"{model} says how many weights, and nothing of layers and heads",
                 hint="for memory and presets give a GGUF file, or a name such as llama-3.1-8b",
@@ -140,6 +150,7 @@ def size_command(
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
+        known=read_sensitivities(sensitivities) if sensitivities else None,
         here=here,
     )
     overview = overview_of(subject, question)

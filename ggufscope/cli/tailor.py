@@ -16,7 +16,6 @@ from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
-    from ggufscope.measure.sensitivity import Sensitivities
     from ggufscope.measure.tailor import Tailored, Wish
     from ggufscope.recipes.request import Request
 
@@ -24,6 +23,8 @@ LONGEST_TEXT: Final = 1 << 28
 """Bytes of a text to choose by."""
 WINDOW: Final = 512
 TOKENS: Final = 2048
+DEFAULT_TEXT: Final = "text.txt"
+"""The text that ships."""
 MOST_BITS: Final = 64
 
 
@@ -40,6 +41,9 @@ class Aim:
     types: tuple[str, ...]
     floor: str | None
     recipe: Path | None
+    imatrix: Path | None
+    """What is made on the way."""
+    html: Path | None
     explain: bool
 
     @property
@@ -50,7 +54,8 @@ class Aim:
         for name, value in (
             *(("--text", self.text), ("--sensitivities", self.sensitivities)),
             *(("--tokens", self.tokens), ("--floor", self.floor)),
-            *(("--write-types", self.recipe), ("--explain", self.explain or None)),
+            *(("--write-types", self.recipe), ("--make-imatrix", self.imatrix)),
+            *(("--html", self.html), ("--explain", self.explain or None)),
         ):
             if value is not None:
                 raise BadUsage(
@@ -66,12 +71,12 @@ def tailor_request(
     """Return the request with what was chosen in place of a type, and how it was chosen."""
     from ggufscope.container.file import open_gguf
     from ggufscope.container.target import check_target
-    from ggufscope.measure.sensitivity_file import to_json
     from ggufscope.measure.tailor import tailor
     from ggufscope.recipes.files import default_target
+    from ggufscope.recipes.imatrix_file import write_imatrix
     from ggufscope.recipes.request import imatrix_of
+    from ggufscope.recipes.sensitivities import read_sensitivities
     from ggufscope.recipes.tailoring import rules_text
-    from ggufscope.report.as_json import dumps
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.saving import write_text
 
@@ -81,14 +86,23 @@ def tailor_request(
     file = open_gguf(request.source)
     with naming(file.path):
         sources = [shard.source.path for shard in file.shards]
-        if aim.recipe is not None:
-            check_target(aim.recipe, overwrite=force, sources=sources)
+        read = (aim.text, request.imatrix)
+        sources += [path for path in read if isinstance(path, Path)]
+        for path in (aim.recipe, aim.imatrix, aim.html):
+            if path is not None:
+                check_target(path, overwrite=force, sources=sources)
         known = None
         if aim.sensitivities is not None:
             if aim.sensitivities.exists():
-                known = _known(aim.sensitivities)
+                known = read_sensitivities(aim.sensitivities)
             else:
                 check_target(aim.sensitivities, overwrite=force, sources=sources)
+        if aim.imatrix is not None and (known is not None or request.imatrix is not None):
+            other = "--imatrix" if known is None else f"{aim.sensitivities}, which is there"
+            raise BadUsage(
+                f"--make-imatrix stands beside {other}",
+                hint="use what was made before: --imatrix FILE, with the sensitivities",
+            )
         imatrix = imatrix_of(request)
         text = _halves(file, aim)
         with CommandBar(file.path.name) as bar:
@@ -101,13 +115,25 @@ def tailor_request(
                 phases[words](done, total)
 
             found = tailor(
-                file, wish, text, imatrix=imatrix, sensitivities=known, progress=progress
+                file,
+                wish,
+                text,
+                imatrix=imatrix,
+                make_imatrix=aim.imatrix,
+                sensitivities=known,
+                progress=progress,
             )
         file.require_unchanged()
+    if aim.imatrix is not None and found.imatrix is not None:
+        write_imatrix(found.imatrix, aim.imatrix, overwrite=force)
     if aim.sensitivities is not None and known is None:
-        write_text(aim.sensitivities, dumps(to_json(found.sensitivities)) + "\n", overwrite=force)
+        write_text(aim.sensitivities, found.sensitivities.as_text(), overwrite=force)
     if aim.recipe is not None:
         write_text(aim.recipe, rules_text(found.rules), overwrite=force)
+    if aim.html is not None:
+        from ggufscope.report.quantize.page import tailored_page
+
+        write_text(aim.html, tailored_page(file.path.name, found), overwrite=force)
     for stack, count in found.sensitivities.unreached.items():
         warn(f"{stack}: {count} experts were chosen by no token of the text: their cost is unknown")
     if aim.text is None and known is None:
@@ -120,7 +146,7 @@ def tailor_request(
         request,
         source=file,
         targets={target: plan},
-        imatrix=imatrix,
+        imatrix=found.imatrix,
         include_weights=(),
         exclude_weights=(),
     )
@@ -181,8 +207,9 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
 
     tokenizer = tokenizer_of(file.metadata, needed=True)
     assert tokenizer is not None  # it was needed
+    name = DEFAULT_TEXT if aim.text is None else str(aim.text)
     if aim.text is None:
-        said = resources.files("ggufscope.measure").joinpath("text.txt").read_text("utf-8")
+        said = resources.files("ggufscope.measure").joinpath(DEFAULT_TEXT).read_text("utf-8")
     else:
         said = read_text(aim.text, LONGEST_TEXT, "a text to choose by")
     context = _context(file.metadata)
@@ -191,6 +218,7 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
         tokenizer.encode,
         length=min(WINDOW, context or WINDOW),
         tokens=aim.tokens or TOKENS,
+        name=name,
     )
 
 
@@ -198,9 +226,3 @@ def _context(metadata: Mapping[str, Any]) -> int | None:
     from ggufscope.model.hparams import read_hparams
 
     return read_hparams(metadata).context_length
-
-
-def _known(path: Path) -> Sensitivities:
-    from ggufscope.measure.sensitivity_file import LONGEST, from_json
-
-    return from_json(read_text(path, LONGEST, "a file of sensitivities"), str(path))

@@ -14,27 +14,28 @@ back a layer is made again from it. So one layer is in memory at a time, and eac
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Floats, Places
-from ggufscope.errors import NonFiniteActivation, NoRoom, NotRunnable
+from ggufscope.errors import NonFiniteActivation, NotRunnable
 from ggufscope.forward import gradients, ops
+from ggufscope.forward.activations import Activations
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.layer_back import LayerBack
+from ggufscope.forward.trace import Trace
 from ggufscope.forward.transformer import Transformer
 from ggufscope.pool import one_pass
 
 _LOGITS: Final = 1 << 24
 """Logits that are computed together: 64 MiB, and three times as much beside them."""
+_KEPT: Final = 1 << 27
+"""Bytes of what enters the layers that stay in memory at most; else it goes into a file."""
 _AGREES: Final = 1e-3
 """How far a layer that is made again may be from the first time, by its size."""
 
@@ -97,32 +98,32 @@ class Backward:
         tell: Callable[[Reached], object],
         *,
         after: Callable[[LayerWeights], object] = lambda weights: None,
+        entering: Callable[[str, Floats, int | None], None] | None = None,
+        turned: Callable[[], object] = lambda: None,
         progress: Callable[[int], object] = lambda step: None,
     ) -> None:
         """Go there and back; ``tell`` is told of every matrix, from the output to the first layer.
 
         ``after`` is called when all windows are through a layer, the output or the embedding, with
-        the weights, of which those of that layer are still held. Raises ``NonFiniteActivation``,
+        the weights, of which those of that layer are still held. On the way there ``entering`` is
+        handed what enters each matrix of the layers, as by ``Trace``; then ``turned`` is called.
+        Raises ``NonFiniteActivation``,
         ``NotRunnable`` where a layer has no way back, ``NoRoom`` where the temporary file has none,
         and what ``Transformer.run`` raises.
         """
         model, width = self._model, self._model.hparams.embedding_length or 0
-        shape = (model.n_layers + 1, self._tokens, width)
-        _require_room(4 * prod(shape))
-        with (
-            tempfile.TemporaryFile(prefix="ggufscope-") as file,
-            one_pass(),
-            np.errstate(all="ignore"),
-        ):
-            kept: Floats = np.memmap(file, np.float32, "w+", shape=shape)
-            self._there(kept, progress)
-            dy = self._output(kept[-1], tell)
+        longest = max(map(len, self._windows), default=0)
+        shape = (model.n_layers + 1, len(self._windows), longest, width)
+        with Activations(*shape, most=_KEPT) as kept, one_pass(), np.errstate(all="ignore"):
+            self._there(kept, Trace((), entering=entering), progress)
+            turned()
+            dy = self._output(kept, tell)
             after(self._held)
             self._held.release()
             progress(model.n_layers + 1)
             for layer in reversed(range(model.n_layers)):
-                for span in self._spans:
-                    self._layer(layer, span, kept, dy, tell)
+                for window in range(len(self._windows)):
+                    self._layer(layer, window, kept, dy, tell)
                 after(self._held)
                 self._held.release()
                 progress(2 * model.n_layers + 1 - layer)
@@ -130,30 +131,36 @@ class Backward:
             after(self._held)
             self._held.release()
 
-    def _there(self, kept: Floats, progress: Callable[[int], object]) -> None:
-        """Fill ``kept`` (layers + 1, tokens, E): what enters each layer, and leaves the last."""
+    def _there(self, kept: Activations, trace: Trace, progress: Callable[[int], object]) -> None:
+        """Keep what enters each layer, and leaves the last, by layer and window."""
         model = self._model
-        for window, span in zip(self._windows, self._spans, strict=True):
-            kept[0, span] = model.embed(window)
+        for number, window in enumerate(self._windows):
+            kept.write(0, number, model.embed(window))
         self._held.release()
         for layer in range(model.n_layers):
-            for span in self._spans:
-                kept[layer + 1, span] = model.layer(layer, np.array(kept[layer, span]))
+            for number, window in enumerate(self._windows):
+                x = np.array(kept.read(layer, number, 0, len(window)))
+                kept.write(layer + 1, number, model.layer(layer, x, trace=trace))
             self._held.release()
             progress(layer + 1)
 
-    def _output(self, kept: Floats, tell: Callable[[Reached], object]) -> Floats:
-        """kept (tokens, E) as it leaves the last layer -> its gradient (draws, tokens, E)."""
+    def _output(self, kept: Activations, tell: Callable[[Reached], object]) -> Floats:
+        """Return the gradient of what leaves the last layer, (draws, tokens, E)."""
         model, weights, hparams = self._model, self._model.weights, self._model.hparams
         tied = "output.weight" not in weights
         matrix = weights.matrix("token_embd.weight" if tied else "output.weight")
         scale = weights.vector("output_norm.weight")
         cap = model.graph.logit_cap(hparams)
-        found = np.empty((self._draws, *kept.shape), np.float32)
+        found = np.empty((self._draws, self._tokens, hparams.embedding_length or 0), np.float32)
         step = max(1, _LOGITS // matrix.shape[0])
-        for start in range(0, len(kept), step):
-            places = np.arange(start, min(start + step, len(kept)))
-            x = np.array(kept[places])
+        parts = (
+            (number, start, min(start + step, len(window)))
+            for number, window in enumerate(self._windows)
+            for start in range(0, len(window), step)
+        )
+        for number, start, stop in parts:
+            places = self._spans[number].start + np.arange(start, stop)
+            x = np.array(kept.read(model.n_layers, number, start, stop))
             normed = model.normed(x)
             logits = model.projected(normed)
             if not np.isfinite(logits).all():
@@ -190,14 +197,16 @@ class Backward:
     def _layer(
         self,
         layer: int,
-        span: slice,
-        kept: Floats,
+        window: int,
+        kept: Activations,
         dy: Floats,
         tell: Callable[[Reached], object],
     ) -> None:
         """Take the gradient dy (draws, tokens, E) through a layer, in place, in one window."""
-        made = LayerBack(self._model.graph, self._model.block(layer), np.array(kept[layer, span]))
-        first = kept[layer + 1, span]
+        span, count = self._spans[window], len(self._windows[window])
+        x = np.array(kept.read(layer, window, 0, count))
+        made = LayerBack(self._model.graph, self._model.block(layer), x)
+        first = kept.read(layer + 1, window, 0, count)
         if not np.abs(made.y - first).max() <= _AGREES * np.abs(first).max():
             raise NotRunnable(
                 f"layer {layer} has no way back here: made again it comes out otherwise",
@@ -226,14 +235,3 @@ class Backward:
         places = np.arange(self._tokens)
         for draw in range(self._draws):
             tell(Reached("token_embd.weight", places, None, rows, dy[draw], None, draw))
-
-
-def _require_room(nbytes: int) -> None:
-    """Raise ``NoRoom``: what is mapped and has no room would end the process when it is filled."""
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < nbytes:
-        raise NoRoom(
-            f"{folder} has {free} bytes free, and {nbytes} are needed for what enters the layers",
-            hint="take fewer tokens, or name another folder in TMPDIR",
-        )

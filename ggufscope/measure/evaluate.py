@@ -19,12 +19,12 @@ from ggufscope.arrays import Floats, Integers
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import DifferentModels
+from ggufscope.forward.activations import Activations
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights
-from ggufscope.measure.activations import Activations
 from ggufscope.measure.base_file import DEEPEST, BaseFile, BaseWriter, scored_rows
 from ggufscope.measure.candidates import Candidate, of_name
 from ggufscope.measure.evaluation import Evaluation, Scores, Weighs, beaten, evaluated

@@ -10,38 +10,35 @@ choose, and the better of the two is kept.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from ggufscope.arrays import Floats
-from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
-from ggufscope.container.header import alignment_of
-from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
 from ggufscope.errors import BadUsage
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights
-from ggufscope.measure.sensitivity import Sensitivities, measure, require_fits
+from ggufscope.measure.gathering import Collector
+from ggufscope.measure.sensitivity import measure, require_fits
 from ggufscope.measure.trial import Divergence, divergences
 from ggufscope.measure.windows import Halves
 from ggufscope.recipes.importance import ImportanceMatrix
-from ggufscope.recipes.knapsack import Item, Knapsack, Selection
-from ggufscope.recipes.metadata import overridden
-from ggufscope.recipes.mixes import mix_named
+from ggufscope.recipes.knapsack import Selection
 from ggufscope.recipes.options import DEFAULTS, PlanOptions, TypeRule
 from ggufscope.recipes.plan import Plan
-from ggufscope.recipes.request import Request, outlook
-from ggufscope.recipes.tailoring import USUAL_TYPES, choices, is_free, tailored
+from ggufscope.recipes.sensitivities import Sensitivities
+from ggufscope.recipes.tailoring import USUAL_TYPES, choices, is_free
 from ggufscope.sizing.file_size import PresetSize, file_sizes
+from ggufscope.sizing.mixing import Frame, Mix, Mixing, Way, worth_making
 
 DRAWS: Final = 4
 """Gradients drawn for each token."""
 _TRIES: Final = 8
 """Choices that are tried until one diverges no more than asked for."""
-_FIRST: Final = "Q4_K_M"
-"""The preset that says what is free to choose, before a size is known."""
 
 Progress = Callable[[str, int, int], object]
 """Is told what is under way, how many layers are done, and of how many."""
@@ -65,16 +62,6 @@ class Wish:
     overrides: Mapping[str, Value] = field(default_factory=dict)
     split_max_size: int | None = None
     """As in ``Request``: a header is a part of a size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One type that a tensor could have."""
-
-    type: str
-    nbytes: int
-    cost: float
-    """Predicted, in nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +90,18 @@ class Tailored:
     ways: Mapping[str, tuple[Way, ...]]
     """By tensor, the smallest first."""
     frontier: tuple[tuple[int, float], ...]
-    """Bytes of the file and the least predicted nats, from the smallest file to the largest."""
+    """Bytes, as ``counted`` has them, and the least predicted nats, from the smallest on."""
+    rivals: tuple[tuple[str, int, float], ...]
+    """Presets of these types alone, the largest first: name, bytes as counted, predicted nats."""
     sensitivities: Sensitivities
+    imatrix: ImportanceMatrix | None
+    """By which errors were weighed: what was given, or made on the way."""
     tokens: int
     """That the trial was on."""
+
+    def counted(self, tried: Tried) -> int:
+        """Return the bytes that the frontier counts: of the file, or of the tensors for bits."""
+        return tried.nbytes if self.wish.bits is None else tried.plan.nbytes
 
     @property
     def best(self) -> Tried:
@@ -125,6 +120,7 @@ def tailor(
     text: Halves,
     *,
     imatrix: ImportanceMatrix | None = None,
+    make_imatrix: str | os.PathLike[str] | None = None,
     sensitivities: Sensitivities | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -132,10 +128,19 @@ def tailor(
 ) -> Tailored:
     """Choose the types of a model's tensors by what they cost, and try the choice.
 
-    ``sensitivities``: of this model, measured before, for any size. Raises ``BadUsage`` for a size
-    that no choice has, ``TooFewTokens``, and what ``plan`` and ``Transformer.of`` raise.
+    ``imatrix``: errors are weighed by it. ``make_imatrix``: by one that is made of the text to
+    choose by, on the way; it is in what is returned, nothing is written, and a file that is
+    quantized with it will say that it is from there. ``sensitivities``: of this model, measured
+    before, for any size. Raises ``BadUsage`` for a size that no choice has and for options that
+    contradict each other, ``TooFewTokens``, and what ``plan`` and ``Transformer.of`` raise.
     """
-    return _Tailor(file, wish, text, imatrix, progress).run(sensitivities, draws, seed)
+    if make_imatrix is not None and (imatrix is not None or sensitivities is not None):
+        raise BadUsage(
+            "an importance matrix cannot be made where one, or what it was to weigh, is there",
+            hint="give the matrix that the sensitivities were measured with",
+        )
+    made = None if make_imatrix is None else Path(make_imatrix)
+    return _Tailor(file, wish, text, imatrix, made, progress).run(sensitivities, draws, seed)
 
 
 class _Tailor:
@@ -145,6 +150,7 @@ class _Tailor:
         wish: Wish,
         text: Halves,
         imatrix: ImportanceMatrix | None,
+        to_make: Path | None,
         progress: Progress,
     ) -> None:
         if sum(each is not None for each in (wish.nbytes, wish.bits, wish.kl)) != 1:
@@ -154,111 +160,109 @@ class _Tailor:
                 "a mix is measured on the whole model, and layers would be left out of it",
                 hint="prune first, then choose types for the file that remains",
             )
-        self._file, self._wish, self._text = file, wish, text
-        self._imatrix, self._progress = imatrix, progress
-        self._options = replace(wish.options, importance=imatrix is not None)
+        self._wish, self._text, self._to_make, self._progress = wish, text, to_make, progress
+        weighed = imatrix is not None or to_make is not None
+        options = replace(wish.options, importance=weighed)
         self._model = Transformer.of(file)
-        twice = self._options.allow_requantize
-        self._presets = [
-            size
-            for size in file_sizes(file, options=self._options).sizes
-            if not (size.needs_importance or size.set_aside) and (twice or not size.quantizes_twice)
-        ]
-        first = next((p for p in self._presets if p.preset == _FIRST), None)
-        if first is None and self._presets:
-            first = self._presets[0]
-        if first is None:
-            raise BadUsage(
-                "no preset can be made of this model, and so no mix either",
-                hint="`ggufscope size` says why; a quantized source needs --allow-requantize",
-            )
-        self._base = first.plan
-        self._importance = self._weights_of(self._base)
-        self._types = choices(self._base, wish.types, wish.floor, frozenset(self._importance))
-        self._rivals = [size for size in self._presets if self._allows(size.plan)]
+        sizes = file_sizes(file, options=options).sizes
+        presets = worth_making(sizes, twice=options.allow_requantize)
+        self._frame = Frame(file, presets, options, wish.overrides, wish.split_max_size, imatrix)
+        base = self._frame.base
+        names = self._weights_of(base).keys() if to_make is None else _gathered(base)
+        self._types = choices(base, wish.types, wish.floor, frozenset(names))
         smallest = {name: types[0] for name, types in self._types.items()}
-        self._of(smallest, first.preset).require_runnable()  # said before any work
+        self._frame.plan(smallest, base.preset).require_runnable()  # said before any work
 
     def run(self, known: Sensitivities | None, draws: int, seed: int) -> Tailored:
-        chosen_by = self._text.chosen_by
-        if known is None:
-            known = measure(
-                self._model,
-                chosen_by,
-                self._types,
-                draws=draws,
-                seed=seed,
-                importance=self._importance,
-                progress=lambda done, total: self._progress("measuring", done, total),
-            )
-        else:
-            require_fits(known, self._model.weights, chosen_by, self._types, self._importance)
-        self._known = known
-        self._ways = {
-            name: tuple(
-                Way(type_, self._nbytes_of(name, type_), known.costs[name][type_])
-                for type_ in types
-            )
-            for name, types in self._types.items()
-        }
-        knapsack = Knapsack(
-            [[Item(self._stored(way), way.cost) for way in ways] for ways in self._ways.values()]
+        known = self._known(known, draws, seed)
+        wish, of_tensors = self._wish, self._wish.bits is not None
+        mixing = Mixing(self._frame, known.costs, self._types, of_tensors=of_tensors)
+        mix, choice, preset = (
+            self._within(mixing) if wish.kl is None else self._no_further(mixing, wish.kl)
         )
-        if self._wish.kl is None:
-            selection, choice, preset = self._within(knapsack)
-        else:
-            selection, choice, preset = self._no_further(knapsack, self._wish.kl)
         beaten = preset is not None and preset.divergence.nats < choice.divergence.nats
-        rest = self._overhead()
         return Tailored(
-            wish=self._wish,
+            wish=wish,
             choice=choice,
             preset=preset,
             kept="preset" if beaten else "choice",
-            selection=selection,
-            ways=self._ways,
-            frontier=tuple((step.nbytes + rest, step.cost) for step in knapsack.steps),
+            selection=mix.selection,
+            ways=mixing.ways,
+            frontier=mixing.frontier,
+            rivals=tuple(
+                (
+                    size.preset,
+                    size.nbytes if of_tensors else self._frame.nbytes(size.plan),
+                    mixing.predicted(size.plan),
+                )
+                for size in mixing.rivals
+            ),
             sensitivities=known,
+            imatrix=self._frame.imatrix,
             tokens=sum(map(len, self._text.verified_with)),
         )
 
-    def _within(self, knapsack: Knapsack) -> tuple[Selection, Tried, Tried | None]:
+    def _known(self, known: Sensitivities | None, draws: int, seed: int) -> Sensitivities:
+        """Return what was measured before, or measure; make an importance matrix if asked to."""
+        windows, importance = self._text.chosen_by, self._weights_of(self._frame.base)
+        if known is not None:
+            require_fits(known, self._model.weights, windows, self._types, importance)
+            return known
+        collector = Collector(self._model, None, output=False)
+
+        def turned() -> Mapping[str, Floats]:
+            if self._to_make is None:
+                return importance
+            names = (self._text.name,) if self._text.name else ()
+            made = collector.matrix(self._to_make, names, max(map(len, windows)))
+            self._frame = replace(self._frame, imatrix=made)
+            return self._weights_of(self._frame.base)
+
+        return measure(
+            self._model,
+            windows,
+            self._types,
+            draws=draws,
+            seed=seed,
+            importance=turned,
+            entering=None if self._to_make is None else collector.entering,
+            progress=lambda done, total: self._progress("measuring", done, total),
+        )
+
+    def _within(self, mixing: Mixing) -> tuple[Mix, Tried, Tried | None]:
         """Choose the least cost within the size, and try it and the largest preset within it."""
-        wish = self._wish
-        budget = self._budget()
-        selection = knapsack.cheapest(budget)
-        if selection is None:
-            least = self._overhead() + knapsack.least
-            said = f"{least:,} bytes" if wish.bits is None else f"{self._bits(least):.2f} bits"
+        wish, elements = self._wish, self._frame.base.n_elements
+        budget = wish.nbytes if wish.nbytes is not None else int((wish.bits or 0) * elements / 8)
+        mix = mixing.within(budget)
+        if mix is None:
+            bits = 8 * mixing.least / elements
+            said = f"{mixing.least:,} bytes" if wish.bits is None else f"{bits:.2f} bits"
             raise BadUsage(
                 f"the smallest choice of these types has {said}",
                 hint="ask for more, or allow smaller --types",
             )
-        plan = self._plan(selection)
-        preset = next((size for size in self._rivals if self._fits(size)), None)
-        return selection, *self._try(plan, preset)
+        preset = next((size for size in mixing.rivals if self._fits(size)), None)
+        return mix, *self._try(mixing, mix, preset)
 
-    def _no_further(self, knapsack: Knapsack, kl: float) -> tuple[Selection, Tried, Tried | None]:
+    def _no_further(self, mixing: Mixing, kl: float) -> tuple[Mix, Tried, Tried | None]:
         """Choose the smallest file that diverges no more, by trial as well as by prediction."""
         limit = kl
         for _ in range(_TRIES):
-            selection = knapsack.smallest(limit)
-            if selection is None:
+            mix = mixing.no_further(limit)
+            if mix is None:
                 break
-            plan = self._plan(selection)
-            nbytes = self._nbytes(plan)
-            preset = next((size for size in self._rivals if size.weighs <= nbytes), None)
-            choice, against = self._try(plan, preset)
+            preset = next((size for size in mixing.rivals if size.weighs <= mix.nbytes), None)
+            choice, against = self._try(mixing, mix, preset)
             if choice.divergence.nats <= kl:
-                return selection, choice, against
+                return mix, choice, against
             limit *= min(0.9, 0.95 * kl / choice.divergence.nats)
         raise BadUsage(
             f"no choice of these types diverges by {kl:g} nats or less",
             hint="ask for less, or allow larger --types",
         )
 
-    def _try(self, plan: Plan, size: PresetSize | None) -> tuple[Tried, Tried | None]:
-        plans = [plan] if size is None else [plan, size.plan]
+    def _try(self, mixing: Mixing, mix: Mix, size: PresetSize | None) -> tuple[Tried, Tried | None]:
+        plans = [mix.plan] if size is None else [mix.plan, size.plan]
         views = [PlannedWeights.of(self._model.weights, p, self._weights_of(p)) for p in plans]
         found = divergences(
             self._model,
@@ -266,91 +270,25 @@ class _Tailor:
             self._text.verified_with,
             lambda done, total: self._progress("trying", done, total),
         )
-        tried = [
-            Tried(name, each, self._nbytes(each), self._predicted(each), divergence)
-            for name, each, divergence in zip(
-                ("choice", size.preset if size else ""), plans, found, strict=False
-            )
-        ]
-        return tried[0], tried[1] if size else None
-
-    def _plan(self, selection: Selection) -> Plan:
-        """Return the plan of a selection, in the preset of one of its types nearest in size."""
-        pairs = zip(self._ways.items(), selection.items, strict=True)
-        types = {name: ways[at].type for (name, ways), at in pairs}
-        made, used = self._base, {LAYOUTS[type_] for type_ in types.values()}
-        named = [size for size in self._presets if mix_named(size.preset).type in used]
-        for _ in range(2):
-            nearest = min(named or self._presets, key=lambda size: abs(size.nbytes - made.nbytes))
-            made = self._of(types, nearest.preset)
-        return made
-
-    def _of(self, types: Mapping[str, str], preset: str) -> Plan:
-        metadata = overridden(self._file.metadata, self._wish.overrides)
-        tensors = self._file.tensors.values()
-        return tailored(tensors, metadata, preset, self._options, types)
-
-    def _allows(self, plan: Plan) -> bool:
-        """Whether a plan has only types that may be chosen."""
-        types = self._types
-        return all(
-            t.target.name in types[t.source_name] for t in plan.tensors if t.source_name in types
-        )
-
-    def _budget(self) -> int:
-        """Return what is left for the free tensors, padded or not as they are counted."""
-        wish = self._wish
-        if wish.nbytes is not None:
-            return wish.nbytes - self._overhead()
-        return int((wish.bits or 0) * self._base.n_elements / 8) - self._overhead()
-
-    def _overhead(self) -> int:
-        """Return the bytes of all but the free tensors: header, padding, what is kept or set."""
-        free = {t.source_name: t for t in self._base.tensors if is_free(t)}
-        if self._wish.bits is not None:
-            return self._base.nbytes - sum(t.nbytes for t in free.values())
-        own = sum(padded(t.nbytes, self._alignment) for t in free.values())
-        return self._nbytes(self._base) - own
-
-    @property
-    def _alignment(self) -> int:
-        return alignment_of(self._file.shards[0].header.metadata)
-
-    def _stored(self, way: Way) -> int:
-        return way.nbytes if self._wish.bits is not None else padded(way.nbytes, self._alignment)
+        choice = Tried("choice", mix.plan, mix.nbytes, mix.predicted, found[0])
+        if size is None:
+            return choice, None
+        nbytes, predicted = self._frame.nbytes(size.plan), mixing.predicted(size.plan)
+        return choice, Tried(size.preset, size.plan, nbytes, predicted, found[1])
 
     def _fits(self, size: PresetSize) -> bool:
         if self._wish.nbytes is not None:
-            return self._nbytes(size.plan) <= self._wish.nbytes
+            return self._frame.nbytes(size.plan) <= self._wish.nbytes
         return size.bits_per_weight <= (self._wish.bits or 0)
 
-    def _bits(self, nbytes: int) -> float:
-        return 8 * nbytes / self._base.n_elements
-
-    def _nbytes(self, plan: Plan) -> int:
-        wish = self._wish
-        request = Request(
-            self._file,
-            [plan],
-            overrides=wish.overrides,
-            split_max_size=wish.split_max_size,
-            imatrix=self._imatrix,
-        )
-        return outlook(request).targets[0].nbytes
-
-    def _nbytes_of(self, name: str, type_: str) -> int:
-        n_elements = next(t.n_elements for t in self._base.tensors if t.source_name == name)
-        return LAYOUTS[type_].row_bytes(n_elements)
-
-    def _predicted(self, plan: Plan) -> float:
-        return sum(
-            self._known.costs[t.source_name][t.target.name]
-            for t in plan.tensors
-            if t.source_name in self._ways
-        )
-
     def _weights_of(self, plan: Plan) -> dict[str, Floats]:
-        if self._imatrix is None:
+        imatrix = self._frame.imatrix
+        if imatrix is None:
             return {}
-        found = {t.source_name: self._imatrix.of(t) for t in plan.tensors if t.converted}
+        found = {t.source_name: imatrix.of(t) for t in plan.tensors if t.converted}
         return {name: weights for name, weights in found.items() if weights is not None}
+
+
+def _gathered(base: Plan) -> set[str]:
+    """Return the tensors that a matrix made on the way will know: what is free, in the layers."""
+    return {t.source_name for t in base.tensors if is_free(t) and t.source_name.startswith("blk.")}

@@ -14,6 +14,7 @@ import numpy as np
 
 from ggufscope.arrays import Doubles
 from ggufscope.forward.held import LayerWeights
+from ggufscope.forward.remembered import RememberedWeights
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Weights
 from ggufscope.measure.metrics.distributions import kl_divergence
@@ -60,7 +61,9 @@ def divergences(
 
     ``progress`` is told of layers done and of all. Raises what ``Transformer.run`` does.
     """
-    views = [LayerWeights(weights) for weights in (model.weights, *candidates)]
+    # The model's layer is kept as float32, those of the candidates as blocks: not all in float32.
+    views: list[LayerWeights | RememberedWeights] = [LayerWeights(model.weights)]
+    views += [RememberedWeights(weights) for weights in candidates]
     runners = [model.with_weights(view) for view in views]
     found: list[list[Doubles]] = [[] for _ in candidates]
     with one_pass(), np.errstate(all="ignore"):
@@ -85,6 +88,6 @@ def divergences(
     return [Divergence(np.concatenate(each)) for each in found]
 
 
-def _release(views: Sequence[LayerWeights]) -> None:
+def _release(views: Sequence[LayerWeights | RememberedWeights]) -> None:
     for view in views:
         view.release()

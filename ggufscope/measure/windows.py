@@ -26,9 +26,11 @@ class Halves:
 
     chosen_by: tuple[tuple[int, ...], ...]
     verified_with: tuple[tuple[int, ...], ...]
+    name: str = ""
+    """What the text is called."""
 
 
-def halves(text: str, encode: Encode, *, length: int, tokens: int) -> Halves:
+def halves(text: str, encode: Encode, *, length: int, tokens: int, name: str = "") -> Halves:
     """Cut a text into windows of ``length`` tokens at the most, and deal them out in turn.
 
     Each half gets ``tokens`` at the most, so that a long text is not read to its end. The windows
@@ -37,7 +39,7 @@ def halves(text: str, encode: Encode, *, length: int, tokens: int) -> Halves:
     while length >= _LEAST:
         sides = _dealt(windows(text, encode, length), tokens)
         if all(sides):
-            return Halves(tuple(sides[0]), tuple(sides[1]))
+            return Halves(tuple(sides[0]), tuple(sides[1]), name)
         length //= 2  # all of a short text may be in one window
     raise TooFewTokens(
         "the text is too short: one part of it is to choose by, another to verify with",

@@ -9,14 +9,16 @@ from typing import Any, Final
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.places import address_elsewhere, path_in_store
-from ggufscope.errors import HyperparameterError, NotDerivable, naming
+from ggufscope.errors import BadUsage, HyperparameterError, NotDerivable, naming
 from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.model.keys import text_of
 from ggufscope.model.required import warnings_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
 from ggufscope.recipes.plan import TensorLike
+from ggufscope.recipes.sensitivities import Sensitivities
 from ggufscope.sizing.bare import parse_count
 from ggufscope.sizing.budget import RunMemory, run_memory
+from ggufscope.sizing.chosen import Chosen, best_mixes
 from ggufscope.sizing.file_size import (
     AS_IT_IS,
     PresetSize,
@@ -54,6 +56,8 @@ class Question:
     presets: tuple[str, ...] = ()
     """None named: all of them."""
     options: PlanOptions = DEFAULTS
+    known: Sensitivities | None = None
+    """What types cost, where that was measured: then mixes are chosen, too."""
     here: Here | None = None
     """This machine, where ``limits``, ``vram`` and ``ram`` are what it has free."""
 
@@ -78,6 +82,7 @@ class Overview:
     fits: tuple[FitTable, ...] = ()
     splits: tuple[SplitTable, ...] = ()
     """One for each context."""
+    mixes: tuple[Chosen, ...] = ()
     here: Here | None = None
     warnings: tuple[str, ...] = ()
 
@@ -135,6 +140,8 @@ def overview_of(model: Path | ModelShape, question: Question) -> Overview:
     ``memory_of`` raises.
     """
     if isinstance(model, ModelShape):
+        if question.known is not None:
+            raise BadUsage("sensitivities are of a file's tensors", hint="name the GGUF file")
         return overview_of_shape(model, question)
     with open_gguf(model) as file, naming(model):
         return overview_of_file(file, question)
@@ -155,6 +162,16 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     sizes = file_sizes(file, question.presets, question.options)
     name = text_of(file.metadata, "general.name") or file.path.name
     found = _overview(name, file.metadata, sizes, itself, question, tensors)
+    if question.known is not None:
+        chosen = best_mixes(
+            file,
+            question.known,
+            nbytes=question.target_nbytes,
+            bits=question.target_bits,
+            memories=question.limits,
+            runs=found.runs,
+        )
+        found = replace(found, mixes=chosen)
     return replace(found, warnings=(*warnings_of(file), *found.warnings))
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from ggufscope import open_gguf
 from ggufscope.cli import app
 from ggufscope.sizing import file_size, here
 from ggufscope.sizing.here import GPU, Here
 from ggufscope.sizing.names import known_names
+from tests.golden.command import SAMPLE
 from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import write_recipe
 from tests.recipes import golden
+from tests.sizing.test_chosen import costing
 from tests.slices import write_slice
 
 Run = Callable[..., int]
@@ -390,3 +395,37 @@ def test_names_of_shapes_are_in_the_help_of_the_error(
     assert run("size", "gpt-6") == 2
     hint = capsys.readouterr().err
     assert known_names() in hint
+
+
+def test_the_best_mixes_by_what_was_measured(
+    run: Run, ask: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with open_gguf(SAMPLE) as file:
+        kept = costing(file).as_text()
+    path = tmp_path / "s.json"
+    path.write_text(kept)
+    assert run("size", SAMPLE, "--sensitivities", path, "--type", "Q4_K_M") == 0
+    out = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert re.search(r"^size of Q4_K_M +2\.\d\d MiB +4\.\d\d +\S+ +Q4_K_M +\S+ +\d+", out, re.M)
+
+    asked = ("--target-size", "1.8MiB", "--fits", "7MiB", "--context", "128,256")
+    run("size", SAMPLE, "--sensitivities", path, *asked)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The best mix for 1.80 MiB has 4." in said
+    assert "nats; Q3_K_M, by " in said
+    assert "The best mix for 7.00 MiB with 256 tokens of context has " in said
+    told = ask(SAMPLE, "--sensitivities", path, *asked, "--target-bpw", "2", code=1)
+    assert [each["context"] for each in told["mixes"]] == [None, None, 128, 256]
+    assert told["mixes"][0]["mix"]["nbytes"] <= told["mixes"][0]["target_nbytes"]
+    assert told["mixes"][1]["mix"] is None
+    schema = json.loads((Path(app.__file__).parent.parent / "schemas/size.json").read_text())
+    Draft202012Validator(schema).validate(told)
+
+    for arguments, words in (
+        (("llama-3-8b", "--sensitivities", path), "sensitivities are of a file's tensors"),
+        (("7B", "--sensitivities", path), "nothing of layers"),
+        ((SAMPLE, "--sensitivities", __file__), "has no sensitivities"),
+    ):
+        assert run("size", *arguments) == 2
+        assert words in " ".join(capsys.readouterr().err.split())

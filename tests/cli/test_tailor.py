@@ -55,7 +55,7 @@ def test_a_mix_is_chosen_written_and_its_measurement_used_again(run: Run, tmp_pa
     )
     assert (code, err) == (0, "")
     assert re.search(r"^chosen by  400 tokens in 5 windows, 4 gradients each$", out, re.M)
-    assert re.search(r"^choice +1\.7\d MiB +3\.9\d ", out, re.M)
+    assert re.search(r"^choice +1\.7\d MiB +\d\.\d\d ", out, re.M)
     assert re.search(r"^Q3_K_S +1\.59 MiB ", out, re.M)
     assert "less than Q3_K_S, on 40" in " ".join(out.split())
     nbytes = Path("m.gguf").stat().st_size
@@ -91,10 +91,40 @@ def test_a_dry_run_explains_each_step_and_the_frontier(run: Run) -> None:
     assert re.search(r"^blk\.0\.attn_q +Q\d_K +\S+ ", out, re.M)
     assert "attn_v" not in out.split("What each tensor costs")[1].split("The least")[0]
     assert re.search(r"Q4_K: \+[\d.]+ KiB,\s+-\S+e-\d", out)
-    assert re.search(r"^ *1\.\d\d MiB +\d\.\d+ +\S+ +█+", out, re.M)
-    assert "< about here" in out
+    assert re.search(r"^[a-z] +choice +\d\.\d\d MiB +\d\.\d+ +\S+ +\S+$", out, re.M)
+    assert "Predicted divergence in nats (up) against size (right)" in out
+    assert re.search(r"^ +(0\.0\d*|1e-\d+) ┤.*·", out, re.M)
     assert "Q2_K" not in out
     assert not list(Path().iterdir())
+
+
+def test_a_page_has_the_frontier_and_what_was_tried(run: Run) -> None:
+    arguments = ("--text", TEXT, "--tokens", "100", "--dry-run", "--explain")
+    code, out, err = run(SAMPLE, "--target-bpw", "4.2", *arguments, "--html", "p.html")
+    assert (code, err) == (0, "")
+    page = Path("p.html").read_text(encoding="utf-8")
+    frontier = re.search(r'<polyline class="frontier" points="([^"]+)"', page)
+    assert frontier
+    points = [tuple(map(float, each.split(","))) for each in frontier[1].split()]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert [y for _, y in points] == sorted(y for _, y in points)  # down is less divergence
+    dots = re.findall(r"<title>([^<]+):[^<]+</title>", page)
+    assert {"choice", "choice, tried", "Q3_K_M", "Q3_K_M, tried", "Q6_K"} <= set(dots)
+    assert page.count("<td>blk.0.attn_q.weight") + page.count(">blk.0.attn_q.weight<") > 0
+    assert "<script" not in page
+    rows = re.findall(r"^[a-z] +(\S+) +([\d.]+) MiB +([\d.]+) +(\S+) +(\S+)$", out, re.M)
+    assert len(rows) > 4
+    for name, _, bits, predicted, least in rows:
+        assert float(least) <= 1.05 * float(predicted), name
+        assert name != "choice" or float(bits) <= 4.2
+    code, _, err = run(SAMPLE, "--target-bpw", "4.2", *arguments, "--html", "p.html")
+    assert code == 2
+    assert "p.html exists" in err
+    code, _, err = run(
+        *(SAMPLE, "--target-bpw", "4", "--text", "p.html", "--html", "p.html", "--force")
+    )
+    assert code == 2
+    assert "is a file that is read" in err
 
 
 def test_the_text_that_ships_is_said_to_be_one(run: Run) -> None:
@@ -136,6 +166,34 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
     assert Path("m.gguf").stat().st_size == told["chosen"][told["chosen"]["kept"]]["nbytes"]
 
 
+def test_a_matrix_made_on_the_way_is_kept_and_serves_again(run: Run) -> None:
+    size = ("--target-size", "1400000B", "--text", TEXT, "--tokens", "100")
+    kept = ("--sensitivities", "s.json", "--types", "IQ2_S,Q3_K,Q5_K")
+    code, out, err = run(
+        *(SAMPLE, "m.gguf", *size, *kept, "--make-imatrix", "i.gguf", "--write-types", "t.txt")
+    )
+    assert (code, err) == (0, "")
+    code, _, err = run(SAMPLE, "again.gguf", *size, *kept, "--imatrix", "i.gguf")
+    assert (code, err) == (0, "")
+    assert Path("again.gguf").read_bytes() == Path("m.gguf").read_bytes()
+    with open_gguf("m.gguf") as file:
+        assert file.metadata["quantize.imatrix.file"] == "i.gguf"
+        assert str(file.metadata["quantize.imatrix.dataset"]).endswith("heldout.txt")
+
+    label = re.search(r"^preset     (\S+), with a --tensor-type", out, re.M)
+    assert label  # without the measurement, by the recipe and the matrix alone
+    rules = ("--tensor-type-file", "t.txt", "--imatrix", "i.gguf")
+    assert run(SAMPLE, "plain.gguf", label[1], *rules)[0] == 0
+    assert Path("plain.gguf").read_bytes() == Path("m.gguf").read_bytes()
+    for arguments in (kept, ("--imatrix", "i.gguf")):
+        code, _, err = run(SAMPLE, *size, *arguments, "--make-imatrix", "j.gguf")
+        assert code == 2
+        assert "--make-imatrix stands beside" in err
+    code, _, err = run(SAMPLE, *size, "--make-imatrix", "i.gguf")
+    assert code == 2
+    assert "i.gguf" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -152,6 +210,7 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
         (["Q4_0", "--floor", "Q4_K"], "--floor is about a mix that is chosen by measurement"),
         (["Q4_0", "--explain"], "--explain is about a mix"),
         (["Q4_0", "--text", "t.txt"], "--text is about a mix"),
+        (["Q4_0", "--make-imatrix", "i.gguf"], "--make-imatrix is about a mix"),
         (["--target-bpw", "4", "--text", "short.txt"], "the text is too short"),
         (["--target-bpw", "4", "--sensitivities", "short.txt"], "has no sensitivities"),
         (["--target-bpw", "4", "--sensitivities", str(SAMPLE)], "bytes, and a file of"),
@@ -161,7 +220,7 @@ def test_with_an_importance_matrix(run: Run, tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_one_line(
     arguments: list[str], said: str, run: Run, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("ggufscope.measure.sensitivity_file.LONGEST", 1 << 20)
+    monkeypatch.setattr("ggufscope.recipes.sensitivities.LONGEST", 1 << 20)
     (tmp_path / "short.txt").write_text("Too short.\n")
     code, out, err = run(SAMPLE, *arguments)
     assert (code, out) == (2, "")

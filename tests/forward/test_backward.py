@@ -13,7 +13,7 @@ import pytest
 
 from ggufscope.arrays import Floats, Places
 from ggufscope.errors import NonFiniteActivation, NoRoom, NotRunnable, TooManyTokens
-from ggufscope.forward import gradients, ops
+from ggufscope.forward import backward, gradients, ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.backward import Backward, Reached
 from ggufscope.forward.transformer import Transformer
@@ -191,9 +191,21 @@ def test_a_family_that_does_more_than_is_known_here_is_refused(
 
 
 def test_room_for_what_enters_the_layers_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward, "_KEPT", 0)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(NoRoom, match="1000 bytes free, and 7168 are needed"):
+    with pytest.raises(NoRoom, match="room for 1,000 bytes, and what leaves a layer takes 9,216"):
         Backward(of_arrays(SMALL["llama-gqa"]), windows()).run(lambda each: None)
+
+
+def test_it_is_the_same_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[int, list[Reached]] = {}
+    for room in (1 << 20, 0):
+        monkeypatch.setattr(backward, "_KEPT", room)
+        found[room] = []
+        Backward(of_arrays(SMALL["llama-gqa"]), windows(), draws=2).run(found[room].append)
+    for one, other in zip(found[1 << 20], found[0], strict=True):
+        assert (one.tensor, one.draw) == (other.tensor, other.draw)
+        assert (one.dy == other.dy).all()
 
 
 def test_what_cannot_be_scored_is_said() -> None:

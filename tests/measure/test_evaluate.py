@@ -17,8 +17,8 @@ from ggufscope.arrays import Doubles
 from ggufscope.blocks.codec import engine
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import BadBase, DifferentModels, NoRoom, TokenUnknown
-from ggufscope.measure import activations
-from ggufscope.measure.activations import Activations
+from ggufscope.forward import activations
+from ggufscope.forward.activations import Activations
 from ggufscope.measure.base_file import BaseFile, BaseWriter, packed
 from ggufscope.measure.candidates import of_file, of_types
 from ggufscope.measure.evaluate import evaluate

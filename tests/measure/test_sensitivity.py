@@ -17,10 +17,15 @@ from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights
 from ggufscope.measure import sensitivity
 from ggufscope.measure.metrics.distributions import kl_divergence
-from ggufscope.measure.sensitivity import Meter, Sensitivities, measure, require_fits
-from ggufscope.measure.sensitivity_file import from_json, to_json
+from ggufscope.measure.sensitivity import Meter, measure, require_fits
 from ggufscope.measure.trial import divergences
 from ggufscope.measure.windows import halves, windows
+from ggufscope.recipes.sensitivities import (
+    Sensitivities,
+    from_json,
+    read_sensitivities,
+    to_json,
+)
 from tests.forward.arrays import Arrays
 from tests.golden.make_backward import windows as ids_of
 from tests.models.families import SMALL, Small
@@ -44,7 +49,7 @@ def matrices(small: Small) -> dict[str, tuple[str, ...]]:
 def by_formula(
     small: Small, draws: int, seed: int, importance: dict[str, Any] | None = None
 ) -> dict[str, dict[str, float]]:
-    """1/2 of the mean of the sum of (g d)^2, one matrix and one window after the other."""
+    """1/2 of the mean of (g . d)^2, one matrix and one window after the other."""
     tensors, found = small.tensors(), {n: dict.fromkeys(TYPES, 0.0) for n in matrices(small)}
     tokens = sum(map(len, ids_of()))
 
@@ -59,7 +64,9 @@ def by_formula(
             made = dequantize(quantize(exact, type_, importance=weighed), type_)
             error = (made - exact).astype(np.float64)
             d = error[each.rows] if each.rows is not None else np.asarray(each.x) @ error.T
-            found[each.tensor][type_] += float(((each.dy * d) ** 2).sum()) / (2 * tokens * draws)
+            found[each.tensor][type_] += float(((each.dy * d).sum(axis=1) ** 2).sum()) / (
+                2 * tokens * draws
+            )
 
     Backward(of_arrays(small), ids_of(), draws=draws, seed=seed).run(add)
     return found
@@ -76,7 +83,7 @@ def test_costs_are_those_of_the_formula(name: str) -> None:
         if "exps" in tensor
     }
     found = measure(
-        of_arrays(small), ids_of(), matrices(small), draws=2, seed=5, importance=importance
+        of_arrays(small), ids_of(), matrices(small), draws=2, seed=5, importance=lambda: importance
     )
     expected = by_formula(small, 2, 5, importance)
     assert found.costs.keys() == expected.keys()
@@ -87,7 +94,7 @@ def test_costs_are_those_of_the_formula(name: str) -> None:
 def test_of_a_large_vocabulary_some_tokens_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     small = SMALL["llama-gqa"]
     every = measure(of_arrays(small), ids_of(), {"output.weight": TYPES}, draws=40)
-    monkeypatch.setattr(sensitivity, "_OUTPUTS", 72 * 5)
+    monkeypatch.setattr(sensitivity, "_GRADIENTS", 72 * 40 * 5)
     some = measure(of_arrays(small), ids_of(), {"output.weight": TYPES}, draws=40)
     for type_ in TYPES:
         ratio = some.costs["output.weight"][type_] / every.costs["output.weight"][type_]
@@ -113,9 +120,9 @@ def test_the_type_that_it_has_costs_nothing(sample: Path) -> None:
 
 def test_a_gradient_that_overflows_is_said() -> None:
     model = of_arrays(SMALL["llama-gqa"])
-    meter = Meter(model, {"output.weight": TYPES}, tokens=1, draws=1, importance={})
-    x, dy = np.ones((1, 32), np.float32), np.full((1, 72), 1e30, np.float32)
-    with np.errstate(over="ignore"):
+    meter = Meter(model, {"output.weight": TYPES}, tokens=1, draws=1)
+    x, dy = np.ones((1, 32), np.float32), np.full((1, 72), np.inf, np.float32)
+    with np.errstate(invalid="ignore"):
         meter.tell(Reached("output.weight", np.zeros(1, np.intp), x, None, dy, None, 0))
     with pytest.raises(NonFiniteActivation, match=r"gradient at 'output\.weight' overflows"):
         meter.after(model.weights)
@@ -151,6 +158,20 @@ def test_what_is_predicted_is_what_is_measured(
     assert 0.7 < np.median(predicted[:16] / measured[:16]) < 1.4
     assert ((predicted / measured)[16:] > 1 / 1.5).all()
     assert ((predicted / measured)[16:] < 1.5).all()
+
+
+def test_errors_of_keys_add_up_over_their_outputs(
+    sample: Path, stories: list[tuple[int, ...]]
+) -> None:
+    """The sum of squares alone, without the products between outputs, is less than half of it."""
+    with open_gguf(sample) as file:
+        model = Transformer.of(file)
+        keys = {f"blk.{layer}.attn_k.weight": ("Q2_K",) for layer in range(model.n_layers)}
+        found = measure(model, stories, keys, draws=4)
+        view = PlannedWeights(model.weights, dict.fromkeys(keys, "Q2_K"))
+        measured = divergences(model, [view], stories)[0].nats
+    predicted = sum(row["Q2_K"] for row in found.costs.values())
+    assert 0.7 < predicted / measured < 1.4
 
 
 def test_divergence_is_that_of_the_formula() -> None:
@@ -193,8 +214,10 @@ def test_windows_begin_where_texts_begin() -> None:
 KNOWN = Sensitivities("m", "t", 9, 1, 2, 0, "", {"a": {"Q4_K": 0.5, "Q8_0": 0}}, {"b": 2})
 
 
-def test_what_was_measured_is_read_again() -> None:
+def test_what_was_measured_is_read_again(tmp_path: Path) -> None:
     assert from_json(json.dumps(to_json(KNOWN)), "it") == KNOWN
+    (tmp_path / "s.json").write_text(KNOWN.as_text())
+    assert read_sensitivities(tmp_path / "s.json") == KNOWN
 
 
 @pytest.mark.parametrize(

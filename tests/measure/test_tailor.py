@@ -15,14 +15,17 @@ import pytest
 from ggufscope import GGUFFile, open_gguf, read_tokenizer
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.errors import AlreadyQuantized, BadUsage
-from ggufscope.measure.sensitivity import Sensitivities
+from ggufscope.forward.trace import Trace
+from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.tailor import Tailored, Wish, tailor
 from ggufscope.measure.windows import Halves, halves
 from ggufscope.recipes.apply import quantize_model
+from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from ggufscope.recipes.importance import Entry, ImportanceMatrix
 from ggufscope.recipes.options import PlanOptions, TypeRule, parse_type_rules
 from ggufscope.recipes.plan import plan
 from ggufscope.recipes.request import Request, outlook
+from ggufscope.recipes.sensitivities import Sensitivities
 from ggufscope.recipes.tailoring import choices, rules_text
 from tests.golden.command import HELDOUT, HERE, SAMPLE
 from tests.models.families import SMALL, write
@@ -155,6 +158,42 @@ def test_errors_are_weighed_by_an_importance_matrix(file: GGUFFile, short: Halve
     assert found.choice.nbytes <= 1_500_000
     with pytest.raises(BadUsage, match="another importance matrix"):
         tailor(file, Wish(nbytes=1_500_000), short, sensitivities=found.sensitivities)
+
+
+def test_an_importance_matrix_is_made_on_the_way(
+    file: GGUFFile, short: Halves, tmp_path: Path
+) -> None:
+    """Of the text to choose by, as an ordinary pass over it has it. Kept, it serves again."""
+    path, wish = tmp_path / "i.gguf", Wish(nbytes=1_500_000, types=("IQ2_XS", "Q3_K", "Q6_K"))
+    text = replace(short, name="stories.txt")
+    found = tailor(file, wish, text, make_imatrix=path)
+    made = found.imatrix
+    assert made is not None
+    assert not path.exists()
+    assert (made.path, made.datasets) == (path, ("stories.txt",))
+
+    model = Transformer.of(file)
+    expected = {name: np.zeros(each.sums.shape) for name, each in made.entries.items()}
+    squares = Trace((), entering=lambda name, x, _: add(expected, name, x))
+    for window in text.chosen_by:
+        model.run(window, trace=squares)
+    assert len(expected) == 28
+    for name, entry in made.entries.items():
+        np.testing.assert_allclose(entry.sums, expected[name], rtol=1e-4)
+        assert entry.counts.tolist() == [sum(map(len, text.chosen_by))]
+
+    write_imatrix(made, path)
+    again = tailor(file, wish, text, imatrix=read_imatrix(path), sensitivities=found.sensitivities)
+    assert "IQ2_XS" in {t.target.name for t in found.choice.plan.tensors}
+    assert again.choice.plan == found.choice.plan
+    assert (again.choice.divergence.each == found.choice.divergence.each).all()
+    with pytest.raises(BadUsage, match="an importance matrix cannot be made"):
+        tailor(file, wish, text, make_imatrix=path, sensitivities=found.sensitivities)
+
+
+def add(sums: dict[str, Any], name: str, x: Any) -> None:
+    if name in sums:
+        sums[name] += np.square(x, dtype=np.float64).sum(axis=0)
 
 
 def test_experts_rows_that_do_not_divide_and_a_tied_table(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ from rich.console import Group, RenderableType
 
 from ggufscope.measure.evaluation import Evaluation
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title
-from ggufscope.report.evaluate.plot import Point, plot
 from ggufscope.report.evaluate.tables import tables
 from ggufscope.report.evaluate.words import (
-    LETTERS,
     MAIN_HEAD,
     Subject,
     answer_words,
@@ -20,6 +18,7 @@ from ggufscope.report.evaluate.words import (
     main_row,
     subject_facts,
 )
+from ggufscope.report.plot import LETTERS, Point, plot
 
 
 def evaluation_views(

@@ -17,8 +17,6 @@ from ggufscope.report.units import bits, count, percent, size, small
 SPREAD: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 """Percents of the divergence that are shown."""
 CHANGES: Final = (0.1, 1.0, 10.0, 90.0, 99.0, 99.9)
-LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""What stands for a candidate in a picture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
-from ggufscope.measure.tailor import Tailored, Tried, Way
+from ggufscope.measure.tailor import Tailored, Tried
 from ggufscope.report.console import (
     MOST_ROWS,
+    cell,
     facts,
     hidden_rows,
     left,
@@ -22,31 +24,33 @@ from ggufscope.report.console import (
     text,
     title,
 )
+from ggufscope.report.plot import LETTERS, Point, plot
 from ggufscope.report.units import bits, percent, size, small
-
-_POINTS: Final = 10
-"""Sizes that the frontier is shown at."""
-_BAR: Final = 32
+from ggufscope.sizing.mixing import Way
 
 
 def tailored_views(
-    found: Tailored, *, brief: bool = False, explain: bool = False
+    found: Tailored, *, brief: bool = False, explain: bool = False, width: int = 80
 ) -> Iterator[RenderableType]:
-    """Yield what was chosen and how it did; with ``explain`` each tensor and the frontier."""
-    yield facts(_facts(found))
+    """Yield what was chosen and how it did; with ``explain`` each tensor and the frontier.
+
+    ``width``: columns of a picture.
+    """
+    yield facts(tailored_facts(found))
     yield ""
     if brief:
         return
     yield _trial(found)
     yield ""
-    yield paragraph(_verdict(found))
+    yield paragraph(verdict_words(found))
     yield ""
     if explain:
         yield from _steps(found)
-        yield from _frontier(found)
+        yield from _frontier(found, width)
 
 
-def _facts(found: Tailored) -> list[tuple[str, str]]:
+def tailored_facts(found: Tailored) -> list[tuple[str, str]]:
+    """Return what was measured and what was kept: a word, and what there is to say."""
     known, best = found.sensitivities, found.best
     counts = Counter(t.target.name for t in best.plan.tensors if t.converted)
     mix = ", ".join(f"{name} {count}" for name, count in counts.most_common())
@@ -64,22 +68,19 @@ def _facts(found: Tailored) -> list[tuple[str, str]]:
     ]
 
 
+TRIAL_HEAD: Final = ("on other text", "size", "bits", "predicted", "KL divergence", "± error")
+
+
 def _trial(found: Tailored) -> RenderableType:
-    table = plain_table(
-        left("on other text"),
-        right("size"),
-        right("bits"),
-        right("predicted"),
-        right("KL divergence"),
-        right("± error"),
-    )
+    table = plain_table(left(TRIAL_HEAD[0]), *map(right, TRIAL_HEAD[1:]))
     for tried in (found.choice, found.preset):
         if tried is not None:
-            table.add_row(*_row(tried))
+            table.add_row(*trial_row(tried))
     return table
 
 
-def _row(tried: Tried) -> tuple[str, ...]:
+def trial_row(tried: Tried) -> tuple[str, ...]:
+    """Return how one of the two did on other text."""
     return (
         tried.name,
         size(tried.nbytes),
@@ -90,7 +91,8 @@ def _row(tried: Tried) -> tuple[str, ...]:
     )
 
 
-def _verdict(found: Tailored) -> str:
+def verdict_words(found: Tailored) -> str:
+    """Return by how much the choice is better than the preset, or worse."""
     if found.preset is None:
         return (
             "No preset of these types is as small. "
@@ -109,28 +111,31 @@ def _verdict(found: Tailored) -> str:
     )
 
 
-def _steps(found: Tailored) -> Iterator[RenderableType]:
-    table = plain_table(
-        left("tensor"),
-        left("type"),
-        right("nats"),
-        text("a step down"),
-        text("a step up"),
-    )
+STEPS_HEAD: Final = ("tensor", "type", "nats", "a step down", "a step up")
+
+
+def step_rows(found: Tailored) -> Iterator[tuple[str, ...]]:
+    """Yield of each tensor its type, what that costs, and what the next ones would change."""
     chosen = {t.source_name: t.target.name for t in found.choice.plan.tensors}
-    rows = list(found.ways.items())
-    for name, ways in rows[:MOST_ROWS]:
+    for name, ways in found.ways.items():
         at = next(index for index, way in enumerate(ways) if way.type == chosen[name])
-        table.add_row(
-            name_cell(name.removesuffix(".weight")),
+        yield (
+            name,
             ways[at].type,
             small(ways[at].cost),
             _step(ways, at, at - 1) if at else "",
             _step(ways, at, at + 1) if at + 1 < len(ways) else "",
         )
+
+
+def _steps(found: Tailored) -> Iterator[RenderableType]:
+    name, type_, nats, *steps = STEPS_HEAD
+    table = plain_table(left(name), left(type_), right(nats), *map(text, steps))
+    for name, *row in islice(step_rows(found), MOST_ROWS):
+        table.add_row(name_cell(name.removesuffix(".weight")), *row)
     yield title("What each tensor costs")
     yield table
-    yield from hidden_rows(len(rows), "tensors", "--json has every one")
+    yield from hidden_rows(len(found.ways), "tensors", "--json has every one")
     yield ""
 
 
@@ -143,31 +148,58 @@ def _signed(nbytes: int) -> str:
     return f"{'+' if nbytes >= 0 else '-'}{size(abs(nbytes))}"
 
 
-def _frontier(found: Tailored) -> Iterator[RenderableType]:
-    """Yield the least that a file of each size can cost, one bar a size, by its logarithm."""
-    points = _points(found.frontier)
-    costs = [cost for _, cost in points if cost > 0]
-    if not costs:
-        return
-    low, high = math.log10(min(costs)), math.log10(max(costs))
-    table = plain_table(right("size"), right("bits"), right("predicted"), left(""))
-    weights = found.choice.plan.n_elements
-    mark = min(points, key=lambda point: abs(point[0] - found.choice.nbytes))
-    for nbytes, cost in points:
-        share = (math.log10(cost) - low) / (high - low or 1) if cost > 0 else 0.0
-        bar = "█" * max(1, round(share * _BAR)) + (
-            " < about here" if (nbytes, cost) == mark else ""
-        )
-        per_weight = bits(round(8 * nbytes / max(1, weights), 2))
-        table.add_row(size(nbytes), per_weight, small(cost), bar)
-    yield title("The least that a file of each size can cost, in nats, logarithmic")
+def _frontier(found: Tailored, width: int) -> Iterator[RenderableType]:
+    """Yield the presets of these types, and the choice, beside the least of their sizes."""
+    table = plain_table(
+        left(""),
+        left("file"),
+        right("size"),
+        right("bits"),
+        right("predicted"),
+        right("the least of this size"),
+    )
+    shown = []
+    for letter, each in zip(LETTERS, rated(found), strict=False):
+        row = (size(each.nbytes), bits(each.bits), small(each.predicted), small(each.least))
+        table.add_row(letter, cell(each.name), *row)
+        shown.append(Point(letter, each.nbytes, each.predicted, each.name != CHOICE))
+    yield title("Presets of the same types, and the least that a file of each size can cost")
     yield table
+    yield title("Predicted divergence in nats (up) against size (right)")
+    yield Group(*plot(shown, width, found.frontier))
+    yield ""
+    yield paragraph("Dots: the least that a file of each size is predicted to diverge.", "dim")
     yield ""
 
 
-def _points(frontier: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return the frontier at sizes that are evenly apart, its two ends among them."""
-    first, last = frontier[0][0], frontier[-1][0]
-    wanted = [first + (last - first) * n / (_POINTS - 1) for n in range(_POINTS)]
-    at = [max(p for p in frontier if p[0] <= size or p == frontier[0]) for size in wanted]
-    return list(dict.fromkeys(at))
+CHOICE: Final = "choice"
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One file beside the frontier."""
+
+    name: str
+    nbytes: int
+    bits: float
+    predicted: float
+    least: float
+    """Nats that the best mix of its size is predicted to diverge."""
+
+
+def rated(found: Tailored) -> list[Rated]:
+    """Return the choice and the presets of the same types, the largest first."""
+    choice = CHOICE, found.counted(found.choice), found.choice.predicted
+    weights = max(1, found.choice.plan.n_elements)
+    return [
+        Rated(name, nbytes, round(8 * nbytes / weights, 2), predicted, least_of(found, nbytes))
+        for name, nbytes, predicted in sorted([choice, *found.rivals], key=lambda row: -row[1])
+    ]
+
+
+def least_of(found: Tailored, nbytes: int) -> float:
+    """Return what the frontier has for a size."""
+    return next(
+        (cost for size_, cost in reversed(found.frontier) if size_ <= nbytes),
+        found.frontier[0][1],
+    )

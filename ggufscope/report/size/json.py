@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ggufscope.recipes.plan import Plan
 from ggufscope.report.as_json import pick
+from ggufscope.report.size.mixes import mix_json
 from ggufscope.sizing.bare import BareSize
 from ggufscope.sizing.budget import Range, RunMemory
 from ggufscope.sizing.file_size import PresetSize, Target
@@ -51,6 +52,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
             {"context": table.context, "presets": [_split(row) for row in table.rows]}
             for table in overview.splits
         ],
+        "mixes": [mix_json(each) for each in overview.mixes],
         "targets": [_target(aim, target) for aim, target in overview.targets],
         "nothing_fits": overview.nothing_fits,
         "warnings": overview.warnings,

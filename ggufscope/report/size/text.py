@@ -11,6 +11,7 @@ from ggufscope.recipes.plan import Plan
 from ggufscope.report.console import cell, facts, left, paragraph, plain_table, right, title, words
 from ggufscope.report.size.fits import answer_lines, fits_section, preset_note
 from ggufscope.report.size.memory import memory_section, sharing_section
+from ggufscope.report.size.mixes import mix_lines, mixes_section
 from ggufscope.report.units import bits, decimal_size, size
 from ggufscope.sizing.bare import EXAMPLE, BareSize
 from ggufscope.sizing.file_size import NO_SMALLER, USUAL_NAMES, PresetSizes
@@ -23,7 +24,7 @@ def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[Rende
 
     Where nothing was asked for, in brief, the model.
     """
-    answers = list(answer_lines(overview))
+    answers = [*answer_lines(overview), *mix_lines(overview.mixes)]
     for answer in answers:
         yield paragraph(answer, "bold")
     if brief and answers:
@@ -36,6 +37,7 @@ def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[Rende
     asks_memory = bool(overview.fits or overview.splits)
     if overview.targets or not asks_memory:
         yield from presets_section(overview)
+    yield from mixes_section(overview.mixes)
     yield from memory_section(overview)
     if not asks_memory:
         yield from sharing_section(overview)

@@ -12,6 +12,8 @@ from rich.text import Text
 from ggufscope.report.console import GREEN
 from ggufscope.report.units import size
 
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What stands for a candidate in a picture."""
 _ROWS: Final = 16
 _LEFT: Final = 8
 """Columns of the numbers of the vertical axis."""
@@ -36,13 +38,24 @@ def decades(values: Sequence[float]) -> tuple[int, int]:
     return low, max(high, low + 1)
 
 
-def plot(points: Sequence[Point], width: int) -> list[Text]:
-    """Return the lines of the picture: to the right larger, up a larger divergence."""
-    low, high = decades([each.divergence for each in points])
-    smallest = min((each.nbytes for each in points), default=0)
-    largest = max((each.nbytes for each in points), default=1)
+def plot(
+    points: Sequence[Point], width: int, curve: Sequence[tuple[int, float]] = ()
+) -> list[Text]:
+    """Return the lines of the picture: to the right larger, up a larger divergence.
+
+    ``curve``: bytes and divergences by size, drawn in dots from each to the next, under the points.
+    """
+    numbers = [(each.nbytes, each.divergence) for each in points] + [*curve]
+    low, high = decades([divergence for _, divergence in numbers])
+    smallest = min((nbytes for nbytes, _ in numbers), default=0)
+    largest = max((nbytes for nbytes, _ in numbers), default=1)
     columns = max(20, width - _LEFT - 2)
     grid: list[list[tuple[str, str]]] = [[(" ", "")] * columns for _ in range(_ROWS)]
+    for column in range(columns if curve else 0):
+        value = _at(curve, smallest + (largest - smallest) * column / (columns - 1))
+        if value > 0:
+            row = round((high - math.log10(value)) / (high - low) * (_ROWS - 1))
+            grid[row][column] = ("·", "")
     for each in sorted(points, key=lambda point: not point.beaten):  # the better ones on top
         share = (each.nbytes - smallest) / max(1, largest - smallest)
         level = math.log10(each.divergence) if each.divergence > 0 else low
@@ -71,7 +84,17 @@ def plot(points: Sequence[Point], width: int) -> list[Text]:
     return lines
 
 
+def _at(curve: Sequence[tuple[int, float]], nbytes: float) -> float:
+    """Return a curve's height at a size, by its logarithm between two points; 0 beside it."""
+    before = max((p for p in curve if p[0] <= nbytes), default=None)
+    after = min((p for p in curve if p[0] >= nbytes), default=None)
+    if before is None or after is None or min(before[1], after[1]) <= 0:
+        return 0.0
+    part = (nbytes - before[0]) / max(1, after[0] - before[0])
+    return float(before[1] ** (1 - part) * after[1] ** part)
+
+
 def _free(row: Sequence[tuple[str, str]], column: int) -> int:
     """Return the place nearest to a column where nothing stands."""
-    free = [at for at, (character, _) in enumerate(row) if character == " "]
+    free = [at for at, (character, _) in enumerate(row) if character in " ·"]
     return min(free, key=lambda at: abs(at - column)) if free else column

@@ -48,14 +48,14 @@ class Activations:
                 raise NoRoom(
                     f"{self._folder} has room for {room:,} bytes, and what leaves a layer takes "
                     f"{nbytes:,} there",
-                    hint="name a folder with more room in TMPDIR, or run fewer --chunks",
+                    hint="name a folder with more room in TMPDIR, or run less of the text",
                 )
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open to the end
 
     def write(self, run: int, chunk: int, x: Floats) -> None:
-        """Keep x (T, E). Raises ``TargetUnwritable``."""
+        """Keep x (T, E), of T tokens at the most. Raises ``TargetUnwritable``."""
         if self._memory is not None:
-            self._memory[run, chunk] = x
+            self._memory[run, chunk, : len(x)] = x
             return
         assert self._file is not None
         data = memoryview(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
