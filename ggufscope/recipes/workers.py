@@ -69,12 +69,12 @@ def by_executor(
     try:
         while True:
             while len(under_way) < AHEAD * count:
-                task = again.popleft() if again else next(waiting, None)
-                if task is None:
+                given = again.popleft() if again else next(waiting, None)
+                if given is None:
                     break
                 with signals_held():
-                    future = executor.submit(work, task[0][0])
-                    under_way[future] = task
+                    future = executor.submit(work, given[0][0])
+                    under_way[future] = given
                     future.add_done_callback(finished.put)
             if not under_way:
                 return

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ggufscope import errors
+from ggufscope import __version__, errors
 from ggufscope.cli.cluster import cluster
 from ggufscope.recipes import apply, elsewhere, resume
 from ggufscope.recipes.apply import Progress
@@ -223,7 +223,7 @@ def test_a_job_names_files_that_any_machine_finds(job: Job, model: Path) -> None
 def test_a_worker_that_does_not_see_a_file_says_so(job: Job, tmp_path: Path) -> None:
     unseen = str(tmp_path / "elsewhere" / "model.gguf")
     with pytest.raises(errors.ClusterError, match="does not see") as caught:
-        elsewhere.serve(elsewhere.__version__, replace(job, path=unseen))
+        elsewhere.serve(__version__, replace(job, path=unseen))
     assert unseen in caught.value.message
     assert "same paths" in caught.value.hint
 

@@ -14,12 +14,14 @@ import pytest
 
 from ggufscope import errors
 from ggufscope.container import partial
+from ggufscope.container.journal import write_at
 from ggufscope.container.ledger import Ledger, begun_of, pieces_of
 from ggufscope.container.leftovers import ledger_name, leftovers
 from ggufscope.container.partial import PartialFile
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.recipes import apply, resume
+from ggufscope.recipes import jobs as jobs_module
 from ggufscope.recipes.apply import Progress, Result, quantize_model
 from ggufscope.recipes.imatrix_file import read_imatrix
 from ggufscope.recipes.jobs import Job
@@ -74,7 +76,7 @@ def begin(source: Path, targets: dict[Path, str], jobs: int = 12, **options: Any
 def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """What jobs are done from now on: tensor, first row, and how many types."""
     jobs: list[tuple[str, int, int]] = []
-    work = apply.run_job
+    work = jobs_module.run
 
     def noted(job: Job) -> Any:
         jobs.append((job.tensor, job.first_row, len(job.outputs)))
@@ -317,7 +319,7 @@ def test_a_disk_that_fills(
     monkeypatch: pytest.MonkeyPatch,
     done: list[tuple[str, int, int]],
 ) -> None:
-    write, left = partial.write_at, 20
+    write, left = write_at, 20
 
     def full(file: Any, offset: int, data: memoryview) -> None:
         nonlocal left
