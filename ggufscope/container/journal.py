@@ -117,7 +117,7 @@ def settle(path: Path) -> bool:
     """
     path = path.resolve()
     journal = journal_name(path)
-    remove_leftovers(journal)
+    remove_leftovers(journal, of=path)
     if not os.path.lexists(journal):
         return False
     with suppress(FileNotFoundError), opened_to_change(path) as file:
@@ -128,7 +128,7 @@ def settle(path: Path) -> bool:
 def settle_held(path: Path, file: io.FileIO, *, back: bool = False) -> bool:
     """Do what ``settle`` does with a file that is open and held; ``back``: to the old bytes."""
     journal = journal_name(path)
-    remove_leftovers(journal)
+    remove_leftovers(journal, of=path)
     if (change := _read_journal(path)) is None:
         return False
     torn = change.is_torn(read_at(file, change.offset, len(change.old)))

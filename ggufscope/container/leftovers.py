@@ -90,8 +90,11 @@ def bytes_taken(target: Path) -> int:
     return taken
 
 
-def remove_leftovers(target: Path) -> None:
-    """Remove what killed runs left; raises ``TargetBusy`` for a run that lives."""
+def remove_leftovers(target: Path, *, of: Path | None = None) -> None:
+    """Remove what killed runs left; raises ``TargetBusy`` for a run that lives.
+
+    ``of``: the file that a message names, where the target is only the journal of it.
+    """
     for path in leftovers(target):
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFELY)
@@ -99,7 +102,7 @@ def remove_leftovers(target: Path) -> None:
             continue
         try:
             if is_ours(os.fstat(descriptor), target):
-                _remove(path, descriptor, target)
+                _remove(path, descriptor, of or target)
         finally:
             os.close(descriptor)
     ledger = ledger_name(target)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from time import perf_counter
+from typing import Final, Self
 
 from ggufscope.container.foreign import hint_for_folder
 from ggufscope.errors import FileClosed, NotAFile, SourceChanged, SourceNotFound, SourceUnreadable
@@ -26,6 +28,10 @@ _FLAGS = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a pipe that took the file's place must not make us wait
 )
+AHEAD: Final = 32 << 20
+"""Bytes between what is read and what the system is asked to have ready."""
+_MEMORY: Final = 2 << 30
+"""Bytes a second that memory gives at least; what comes slower comes from a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,41 @@ def read_into(
     """Fill one buffer from a file; ``reading`` says how."""
     with reading(path, identity, offset, what) as fill:
         fill(buffer)
+
+
+class KeptOpen:
+    """A file that threads read in thousands of pieces: opened once, and held to its identity.
+
+    Where it comes from a disk, what lies further on is asked for, to be there when it is wanted.
+    The file is closed when nothing refers to this any more.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        """Open the file; raises ``SourceChanged``."""
+        self._path, self._identity = path, identity
+        self._file = -1
+        if hasattr(os, "preadv"):  # else it is opened for each piece, which has its own position
+            with opened_unchanged(path, identity) as file:
+                self._file = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._file)
+
+    def read_into(self, offset: int, buffer: memoryview, what: str, *, ahead: bool = True) -> None:
+        """Fill a buffer, as ``read_into`` does; ``ahead``: what follows will be wanted, too."""
+        start = perf_counter()
+        if not self._fill(offset, buffer):
+            read_into(self._path, self._identity, offset, buffer, what)  # or it says what is wrong
+            return
+        slow = (perf_counter() - start) * _MEMORY > len(buffer)
+        if ahead and slow and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file, offset + AHEAD, len(buffer), os.POSIX_FADV_WILLNEED)
+
+    def _fill(self, offset: int, buffer: memoryview) -> bool:
+        """Whether the path still leads to the file as it was, and the buffer could be filled."""
+        try:
+            same = self._file >= 0 and Identity.of(self._path.stat()) == self._identity
+            return same and os.preadv(self._file, [buffer], offset) == len(buffer)
+        except OSError:
+            return False
 
 
 @contextmanager

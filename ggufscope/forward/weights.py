@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from ggufscope.blocks.codec import dequantize, quantize, require_makeable
 from ggufscope.blocks.floats import require_finite
 from ggufscope.blocks.layouts import LAYOUTS, ForeignType, Layout, layout_named
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.container.source import read_into
+from ggufscope.container.source import KeptOpen
 from ggufscope.container.unfinished import require_finished
 from ggufscope.errors import NotConvertible, NotInModel, TypeDoesNotFit
 from ggufscope.recipes.plan import Plan
@@ -126,6 +127,7 @@ class StoredWeights:
         require_finished(file)
         self._tensors = dict(file.tensors)
         self._path = file.path
+        self._open: dict[Path, KeptOpen] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -151,7 +153,11 @@ class StoredWeights:
 
         Raises ``NotInModel``, and ``NotConvertible`` for a type that is not decoded.
         """
-        return _StoredMatrix(self._tensor(name))
+        tensor = self._tensor(name)
+        source = tensor.shard.source
+        if source.path not in self._open:  # two threads may both open it: the first one's is closed
+            self._open[source.path] = KeptOpen(source.path, source.identity)
+        return _StoredMatrix(tensor, self._open[source.path])
 
     def _tensor(self, name: str) -> Tensor:
         try:
@@ -163,7 +169,7 @@ class StoredWeights:
 
 
 class _StoredMatrix:
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, file: KeptOpen) -> None:
         if isinstance(tensor.type, ForeignType):
             raise NotConvertible(
                 f"tensor {tensor.name!r} is of {tensor.type.name}, which ggml does not define",
@@ -173,6 +179,8 @@ class _StoredMatrix:
         self.shape = _flat(tensor.shape)
         self._layout: Layout = tensor.type
         self._tensor = tensor
+        self._file = file
+        self._ahead = len(tensor.shape) < 3  # of experts, others may be wanted than the next ones
 
     def rows(self, start: int, stop: int) -> Floats:
         weights = dequantize(*self.blocks(start, stop), threads=1)
@@ -183,9 +191,8 @@ class _StoredMatrix:
         tensor, layout = self._tensor, self._layout
         row_bytes = layout.row_bytes(self.shape[1])
         raw = np.empty((stop - start) * row_bytes, np.uint8)
-        source = tensor.shard.source
         offset = tensor.offset + start * row_bytes
-        read_into(source.path, source.identity, offset, raw.data, f"tensor {self.name!r}")
+        self._file.read_into(offset, raw.data, f"tensor {self.name!r}", ahead=self._ahead)
         stored = raw.view(layout.dtype.newbyteorder(tensor.shard.header.order))
         return stored.astype(layout.dtype, copy=False).reshape(stop - start, -1), layout
 

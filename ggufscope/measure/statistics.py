@@ -72,14 +72,15 @@ def part_of(tensor: Tensor, rows: tuple[int | None, int | None] = (None, None)) 
     """Return rows [start, stop) of a tensor; all by default. Raises ``BadUsage``."""
     count = prod(tensor.shape[:-1])
     start, stop = (0 if rows[0] is None else rows[0]), (count if rows[1] is None else rows[1])
+    name = tensor.shard.source.name
     if not tensor.info.n_elements:
         raise BadUsage(
-            f"tensor {tensor.name!r} has no weights: its shape is {tensor.shape}",
+            f"tensor {tensor.name!r} of {name} has no weights: its shape is {tensor.shape}",
             hint="there is nothing to look at; `ggufscope list` shows its shape",
         )
     if not 0 <= start < stop <= count:
         raise BadUsage(
-            f"tensor {tensor.name!r} has no rows {start}:{stop}",
+            f"tensor {tensor.name!r} of {name} has no rows {start}:{stop}",
             hint=f"they are counted from 0, and it has {count}; the last one named is left out",
         )
     return Part(tensor, start, stop)

@@ -20,7 +20,7 @@ SOURCES: Final = Path(__file__).parent
 INSTRUCTION_SETS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "x86_64": {
         "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
-        "avx2": ("-mavx2", "-mfma"),
+        "avx2": ("-mavx2", "-mfma", "-mf16c"),
         "baseline": (),
     },
     "aarch64": {"baseline": ()},

@@ -23,7 +23,7 @@ static unsigned kept_registers() {
 static bool runs_avx2(bool avx512) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return false;  // may XCR0 be read?
-    if (!(c >> 12 & 1)) return false;  // FMA, which came with AVX2
+    if (!(c >> 12 & 1) || !(c >> 29 & 1)) return false;  // FMA and F16C, which came with AVX2
     unsigned registers = kept_registers();
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
     bool avx2 = (registers & 0x06) == 0x06 && (b >> 5 & 1);

@@ -10,7 +10,7 @@ namespace {
 INLINE void quantize_f16(const float *x, F16 *out) { store(out, to_shorts(to_half(load(x)))); }
 
 INLINE void dequantize_f16(const F16 *bits, float *out) {
-    store(out, from_half(to_int(load<Shorts>(bits))));
+    store(out, from_half(load<Shorts>(bits)));
 }
 
 INLINE void quantize_bf16(const float *x, BF16 *out) {

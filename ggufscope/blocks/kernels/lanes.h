@@ -123,6 +123,20 @@ INLINE F fused(F a, F b, F c) {
 INLINE F fused(F a, F b, F c) { return a * b + c; }
 #endif
 
+// Widen the bits of float16: exact; a signalling NaN becomes quiet.
+#if defined(__AVX512F__)
+INLINE F from_half(Shorts half) { return (F)_mm512_cvtph_ps((__m256i)half); }
+#elif defined(__F16C__)
+INLINE F from_half(Shorts half) { return (F)_mm256_cvtph_ps((__m128i)half); }
+#else
+INLINE F from_half(Shorts half) {
+    I bits = (to_int(half) & 0x7fff) << 13;
+    I finite = as_bits((F)bits * 0x1p112f);
+    I quiet = bits > 0x0f800000 ? splat(0x7fc00000) : splat(0x7f800000);
+    return (F)((to_int(half) & 0x8000) << 16 | (bits < 0x0f800000 ? finite : quiet | bits));
+}
+#endif
+
 INLINE F square_root(F x) {
     for (int lane = 0; lane < W; lane++) x[lane] = __builtin_sqrtf(x[lane]);
     return x;

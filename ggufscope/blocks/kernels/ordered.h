@@ -131,15 +131,7 @@ INLINE I to_half(F x) {
     return sign | (bits < 0x47800000 ? half : beyond);
 }
 
-// Widen the bits of float16: exact; a signalling NaN becomes quiet.
-INLINE F from_half(I half) {
-    I bits = (half & 0x7fff) << 13;
-    I finite = as_bits((F)bits * 0x1p112f);
-    I quiet = bits > 0x0f800000 ? splat(0x7fc00000) : splat(0x7f800000);
-    return (F)((half & 0x8000) << 16 | (bits < 0x0f800000 ? finite : quiet | bits));
-}
-
 INLINE uint16_t to_half(float x) { return (uint16_t)to_half(splat(x))[0]; }
-INLINE float from_half(uint16_t half) { return from_half(splat((int32_t)half))[0]; }
+INLINE float from_half(uint16_t half) { return from_half(Shorts{} + half)[0]; }
 
 }  // namespace

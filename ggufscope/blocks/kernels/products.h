@@ -13,6 +13,7 @@ namespace {
 constexpr int CHUNK = 1024;         // weights of a row that are multiplied in one go
 constexpr int PITCH = CHUNK + 16;   // no two rows begin at the same place of the first cache
 constexpr int TILE = 64;            // rows that are decoded together: they stay in the second cache
+constexpr int AHEAD = 128;          // weights between those in use and those on their way here
 constexpr int PARTS = 16 / W;
 
 // Rows and tokens whose sums are in registers at the same time.
@@ -50,7 +51,8 @@ template <int tokens>
 INLINE void add_products(const float *weights, const float *x, int length, float *y, int64_t stride,
                          int rows) {
     F sums[tokens * ROWS][PARTS] = {};
-    for (int i = 0; i < length; i += 16)
+    for (int i = 0; i < length; i += 16) {
+        for (int row = 0; row < ROWS; row++) __builtin_prefetch(weights + row * PITCH + i + AHEAD);
         for (int part = 0; part < PARTS; part++) {
             F some[ROWS];
             for (int row = 0; row < ROWS; row++)
@@ -63,6 +65,7 @@ INLINE void add_products(const float *weights, const float *x, int length, float
                 }
             }
         }
+    }
     float totals[tokens * ROWS];
     fold_lanes<tokens * ROWS>(sums, totals);
     for (int token = 0; token < tokens; token++, y += stride)
