@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ggufscope.measure.calibrating import is_checkpoint
+from tests.documents import SAMPLE
 from tests.program import run
 
+HELD_OUT: Final = SAMPLE.parent / "heldout.txt"
 LONGER: Final = "name=str:" + "a longer name " * 20
 SHORT: Final = "name=str:Talez"
 
@@ -28,6 +31,8 @@ class Writer:
     words: Callable[[Path, Path], list[object]]
     """Of a source and a target."""
     changes_its_source: bool = False
+    under_way: Callable[[Path], bool] = lambda path: False
+    """Whether what lies there, neither old nor whole, is what a run goes on from."""
 
     def files(self, sample: Path, folder: Path) -> tuple[Path, Path]:
         """A source and a target in a folder, there before: whole files both."""
@@ -43,6 +48,13 @@ WRITERS: Final[dict[str, Writer]] = {
     "quantize": Writer(
         lambda source, target: [*("quantize", source, target, "Q4_0", "--force", "--threads", "1")]
     ),
+    "imatrix": Writer(
+        lambda source, target: [
+            *("imatrix", source, "--text", HELD_OUT, "-c", "32", "--chunks", "3"),
+            *("-o", target, "--force"),
+        ],
+        under_way=is_checkpoint,
+    ),
     "edit in place": Writer(
         lambda source, _: ["edit", source, "--set", f"general.{SHORT}"], changes_its_source=True
     ),
@@ -53,7 +65,7 @@ WRITERS: Final[dict[str, Writer]] = {
         lambda source, target: [*("edit", source, target, "--set", f"general.{LONGER}", "--force")]
     ),
 }
-"""Every command that writes a model: a line is what a new one needs to be put through all this."""
+"""Every command that writes GGUF: a line is what a new one needs to be put through all this."""
 
 _STEPS: Final = """
 import atexit, os, pathlib, sys, threading

@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_refused(small: Transformer, tmp_path: Path) -> Non
         gather(small, _random(), tmp_path, before=before)
     with pytest.raises(TooFewTokens, match=r"has 31$"):
         gather(small, _random(31), tmp_path)
-    with pytest.raises(TooFewTokens, match="least after the 5 that are skipped, and a.txt has 100"):
+    with pytest.raises(TooFewTokens, match="after the 5 that are skipped, and a"):
         gather(small, _random(skipped=5), tmp_path)
     with pytest.raises(TokenUnknown):
         gather(small, Calibration([("", [1, 99] * 30)], 16), tmp_path)
