@@ -264,12 +264,9 @@ def _finish(
     stop = len(chunk) - 1
     for first, last in _stretches(model, calibration, len(chunk)):
         rows = slice(first, last)
-        if calibration.process_output:
-            logits = model.logits(x[rows], trace=trace)
-        elif found is not None and last > half:
-            logits = model.logits(x[rows])
-        else:
+        if not calibration.process_output and (found is None or last <= half):
             continue
+        logits = model.logits(x[rows], trace=trace)
         scored = slice(max(half, first), min(last, stop))
         if found is not None and scored.start < scored.stop:
             found.add(
