@@ -56,6 +56,12 @@ def imatrix_command(
     ] = None,
     context: ChunkTokens = None,
     chunks: Chunks = None,
+    from_chunk: Annotated[
+        int,
+        typer.Option(
+            "--from-chunk", "--chunk", min=0, metavar="N", help="Skip the first N of each text."
+        ),
+    ] = 0,
     in_file: Annotated[
         list[Path] | None,
         typer.Option("--in-file", metavar="FILE", help="A matrix to add; may be repeated."),
@@ -69,6 +75,12 @@ def imatrix_command(
         int,
         typer.Option("--output-frequency", min=1, metavar="N", help="Chunks from save to save."),
     ] = 1,
+    save_frequency: Annotated[
+        int | None,
+        typer.Option(
+            "--save-frequency", min=1, metavar="N", help="Leave a copy every N chunks: FILE.at_N."
+        ),
+    ] = None,
     chunks_at_once: Annotated[
         int,
         typer.Option("--chunks-at-once", min=1, max=256, metavar="N", help="Chunks side by side."),
@@ -96,6 +108,7 @@ def imatrix_command(
     shows, added = is_imatrix(file), list(in_file or ())
     for name, given in (
         *(("--text", text), ("--ids", ids), ("--ids-file", ids_file), ("--chunks", chunks)),
+        *(("--from-chunk", from_chunk), ("--save-frequency", save_frequency)),
         *(("--process-output", process_output), ("--resume", resume)),
         *(("--no-ppl", no_ppl), ("--parse-special", parse_special)),
     ):
@@ -133,6 +146,7 @@ def imatrix_command(
         "legacy": legacy,
         "perplexity": not no_ppl,
         "save_every": output_frequency,
+        "copy_every": save_frequency,
         "batch": chunks_at_once,
         "resume": resume,
         "overwrite": force,
@@ -140,8 +154,13 @@ def imatrix_command(
 
     def calibration(metadata: Mapping[str, Any]) -> Calibration:
         found = read_texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
-        size = context or found.context
-        return replace(found, context=size, chunks=chunks, process_output=process_output)
+        return replace(
+            found,
+            context=context or found.context,
+            chunks=chunks,
+            skipped=from_chunk,
+            process_output=process_output,
+        )
 
     _make(file, calibration, target, how, as_json=as_json)
 

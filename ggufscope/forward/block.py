@@ -75,7 +75,7 @@ class Block:
 
     def project(self, stem: str, x: Floats, name: str | None = None) -> Floats:
         """x (T, in) -> x @ W.T (T, out), tapped as ``name`` before the bias, as llama.cpp does."""
-        self.trace.enter(self.name(stem), x)
+        x = self.trace.enter(self.name(stem), x)
         y = ops.linear(x, self.weights.matrix(self.name(stem)))
         bias = self.bias(stem)
         if name is not None:

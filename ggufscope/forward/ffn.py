@@ -95,13 +95,12 @@ def _through_experts(
         mine = x[at[0]]
         inner = (int(expert) * width, (int(expert) + 1) * width)
         outer = (int(expert) * embedding, (int(expert) + 1) * embedding)
-        for matrix in (gates, ups):
-            block.trace.enter(matrix.name, mine, int(expert))
-        gate[at] = ops.linear(mine, gates, rows=inner)
-        up[at] = ops.linear(mine, ups, rows=inner)
+        for matrix, into in ((gates, gate), (ups, up)):
+            entered = block.trace.enter(matrix.name, mine, int(expert))
+            into[at] = ops.linear(entered, matrix, rows=inner)
         hidden[at] = _gated(block, gate[at], up[at])
-        block.trace.enter(downs.name, hidden[at], int(expert))
-        out[at] = ops.linear(hidden[at], downs, rows=outer)
+        entered = block.trace.enter(downs.name, hidden[at], int(expert))
+        out[at] = ops.linear(entered, downs, rows=outer)
     block.tap("ffn_moe_up", up)
     block.tap("ffn_moe_gate", gate)
     block.tap(f"ffn_moe_{block.activation}", hidden)
@@ -113,6 +112,6 @@ def shared_expert(block: Block, x: Floats) -> Floats:
     gate, up = (block.project(f"ffn_{part}_shexp", x) for part in ("gate", "up"))
     out = block.tap("ffn_shexp", block.project("ffn_down_shexp", _gated(block, gate, up)))
     row = block.vector("ffn_gate_inp_shexp")
-    block.trace.enter(block.name("ffn_gate_inp_shexp"), x)
-    opening: Floats = ops.sigmoid(x @ row.reshape(-1, 1))
+    entered = block.trace.enter(block.name("ffn_gate_inp_shexp"), x)
+    opening: Floats = ops.sigmoid(entered @ row.reshape(-1, 1))
     return out * opening

@@ -25,7 +25,8 @@ class Trace(Mapping[str, Array]):
     ``rows(layer, first, shares)``: is handed ``kq_soft_max`` in stretches of rows (H, rows, S), in
     order, whether or not it is kept: of a long text the whole of it would fill the memory.
     ``entering(tensor, x, expert)``: is handed what a stored matrix is multiplied with, (T, in), by
-    the name of its tensor; of a stack by the expert, for those that some token chose.
+    the name of its tensor; of a stack by the expert, for those that some token chose. The matrix is
+    multiplied with what it returns: x, or x as other programs round it.
 
     Arrays are the pass's own; those handed out later are never written to. A pass with a cache
     keeps the last token's or tokens' quantities: an array of the same name replaces the one before.
@@ -38,7 +39,7 @@ class Trace(Mapping[str, Array]):
         layers: Collection[int] | None = None,
         sink: Callable[[str, int | None, Array], None] | None = None,
         rows: Callable[[int, int, Array], None] | None = None,
-        entering: Callable[[str, Floats, int | None], None] | None = None,
+        entering: Callable[[str, Floats, int | None], Floats] | None = None,
     ) -> None:
         if isinstance(keep, str):  # a name is a collection too, of its letters
             keep = (keep,)
@@ -64,10 +65,9 @@ class Trace(Mapping[str, Array]):
         else:
             self._arrays[key_of(name, layer)] = array
 
-    def enter(self, tensor: str, x: Floats, expert: int | None = None) -> None:
-        """Hand on what a stored matrix is about to be multiplied with, if anybody wants it."""
-        if self._entering is not None:
-            self._entering(tensor, x, expert)
+    def enter(self, tensor: str, x: Floats, expert: int | None = None) -> Floats:
+        """x (T, in) -> what a stored matrix is to be multiplied with; hand it on on the way."""
+        return x if self._entering is None else self._entering(tensor, x, expert)
 
     def __getitem__(self, key: str) -> Array:
         return self._arrays[key]

@@ -169,7 +169,7 @@ class Transformer:
         """``result_norm`` (T, E) -> logits (T, V)."""
         tied = "output.weight" not in self.weights
         matrix = self.weights.matrix("token_embd.weight" if tied else "output.weight")
-        trace.enter(matrix.name, x)
+        x = trace.enter(matrix.name, x)
         logits = ops.linear(x, matrix, self._bias("output"))
         return ops.soft_cap(logits, self.graph.logit_cap(self.hparams))
 

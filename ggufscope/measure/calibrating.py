@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ggufscope.container.target import check_target
 from ggufscope.errors import BadUsage, GGUFScopeError
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.gathering import Calibration, Perplexity, Progress, fingerprint, gather
@@ -23,6 +24,7 @@ def make_imatrix(
     legacy: bool = False,
     perplexity: bool = True,
     save_every: int = 1,
+    copy_every: int | None = None,
     batch: int = 1,
     resume: bool = False,
     overwrite: bool = False,
@@ -32,7 +34,8 @@ def make_imatrix(
 
     ``in_files`` are added to. ``save_every`` chunks, in whole batches, the file is written: it is
     always whole, and names the run until that is complete. With ``resume`` a run goes on from
-    there, and ends with the bytes that it would have had in one go.
+    there, and ends with the bytes that it would have had in one go. ``copy_every`` chunks a copy
+    is left beside it, ``TARGET.at_N`` after N chunks: a matrix of its own, of the text so far.
 
     Raises what ``gather`` and ``write_imatrix`` raise, ``BadUsage`` for a file to resume from that
     is not of this run.
@@ -53,9 +56,19 @@ def make_imatrix(
         before = done
     written = bool(skip)
     last_saved = skip
+    copies: dict[int, Path] = {}
+    added = before.chunk_count - skip if before else 0
+    for start in range(skip, count, batch):
+        end = min(start + batch, count)
+        if copy_every and (added + start) // copy_every < (added + end) // copy_every:
+            copies[end] = target.with_name(f"{target.name}.at_{added + end}")
+    for path in copies.values():
+        check_target(path, overwrite=overwrite or resume)
 
     def keep(matrix: ImportanceMatrix, chunks: int) -> None:
         nonlocal written, last_saved
+        if chunks in copies:  # before the checkpoint: a run that goes on from that makes it no more
+            write_imatrix(matrix, copies[chunks], legacy=legacy, overwrite=overwrite or resume)
         if chunks < count and chunks - last_saved < save_every:
             return
         whole = replace(matrix, unfinished="" if chunks == count else run)

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats
+from ggufscope.blocks.codec import dequantize, quantize
 from ggufscope.errors import ImportanceMismatch, NonFiniteActivation, TooFewTokens
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -30,6 +31,8 @@ from ggufscope.recipes.importance import Entry, ImportanceMatrix, in_order
 _LOGITS: Final = 1 << 25
 """Logits that are computed together: 128 MiB, and as much again while they are."""
 _OUTPUT: Final = "output.weight"
+_ROUNDED: Final = frozenset({"F16", "BF16"})
+"""What weights are stored as where ggml's CPU code rounds the other factor to the same type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Calibration:
     """Tokens of a chunk."""
     chunks: int | None = None
     """Of each text at the most; None for all."""
+    skipped: int = 0
+    """Chunks at the beginning of each text that are not run."""
     bos: int | None = None
     """What stands in for the first token of each chunk; None where the model wants none."""
     process_output: bool = False
@@ -51,15 +56,17 @@ class Calibration:
         """Return the token ids of every chunk; raises ``TooFewTokens``."""
         found = []
         for name, ids in self.texts:
-            if len(ids) < 2 * self.context:
+            left = ids[self.skipped * self.context :]
+            if len(left) < 2 * self.context:
+                after = f" after the {self.skipped:,} that are skipped" if self.skipped else ""
                 raise TooFewTokens(
-                    f"two chunks of {self.context:,} tokens are needed at the least, and "
+                    f"two chunks of {self.context:,} tokens are needed at the least{after}, and "
                     f"{name or 'the text'} has {len(ids):,}",
                     hint="give a longer text, or a smaller --context",
                 )
-            count = min(len(ids) // self.context, self.chunks or len(ids))
+            count = min(len(left) // self.context, self.chunks or len(left))
             for start in range(0, count * self.context, self.context):
-                found.append([*ids[start : start + self.context]])
+                found.append([*left[start : start + self.context]])
         return found
 
     def entered(self, chunk: Sequence[int]) -> list[int]:
@@ -124,10 +131,20 @@ class Collector:
         self._entries: dict[str, Entry] = dict(before.entries) if before else {}
         self._mine: dict[str, Entry] = {}
 
-    def entering(self, name: str, x: Floats, expert: int | None) -> None:
-        """Add what enters a matrix, (T, in). Raises ``NonFiniteActivation``."""
-        if not (name.startswith("blk.") or (self._output and name == _OUTPUT)):
-            return
+    def entering(self, name: str, x: Floats, expert: int | None) -> Floats:
+        """Add what enters a matrix, (T, in); return it as ggml's CPU code rounds it.
+
+        Raises ``NonFiniteActivation``.
+        """
+        if name.startswith("blk.") or (self._output and name == _OUTPUT):
+            self._add(name, x, expert)
+        type_ = self._weights.type(name)
+        if type_ not in _ROUNDED:
+            return x
+        rounded = quantize(x, type_, threads=1, check_finite=False)
+        return dequantize(rounded, type_, threads=1)
+
+    def _add(self, name: str, x: Floats, expert: int | None) -> None:
         entry = self._mine.get(name) or self._begin(name, stacked=expert is not None)
         at = expert or 0
         sums = entry.sums[at]
@@ -247,12 +264,9 @@ def _finish(
     stop = len(chunk) - 1
     for first, last in _stretches(model, calibration, len(chunk)):
         rows = slice(first, last)
-        if calibration.process_output:
-            logits = model.logits(x[rows], trace=trace)
-        elif found is not None and last > half:
-            logits = model.logits(x[rows])
-        else:
+        if not calibration.process_output and (found is None or last <= half):
             continue
+        logits = model.logits(x[rows], trace=trace)
         scored = slice(max(half, first), min(last, stop))
         if found is not None and scored.start < scored.stop:
             found.add(

@@ -189,8 +189,10 @@ def _error(
     weights: Floats, squared_weights: float, made: Array, type: str, scratch: Floats
 ) -> WeightError:
     """Read what was made, a stretch at a time so that it stays in the cache, and compare."""
+    layout, kernels = LAYOUTS[type], codec.engine().kernels
+    if kernels is not None and kernels.multiplies(layout):
+        return kernels.error(layout, made, weights)
     flat, blocks = weights.reshape(-1), made.reshape(-1)
-    layout = LAYOUTS[type]
     step = max(1, scratch.size // layout.block_length)
     squared_error = largest = 0.0
     for start in range(0, len(blocks), step):

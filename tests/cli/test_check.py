@@ -89,7 +89,7 @@ def test_several_files_and_folders(run: Run, damaged: Path, sample: Path, tmp_pa
     (tmp_path / "bad.gguf").write_bytes(b"")
     code, out, _ = run(sample, tmp_path, "--brief")
     assert code == 2
-    assert out.splitlines()[-1] == "3 models: 1 sound, 1 unreadable, 1 not sound"
+    assert out.splitlines()[-1] == "3 files: 1 sound, 1 unreadable, 1 not sound"
     code, out, _ = run(sample, damaged)
     assert code == 1
     assert out.count("verdict  ") == 2

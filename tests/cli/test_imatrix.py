@@ -88,6 +88,18 @@ def test_ids_are_run_as_they_are(run: Run, model: Path) -> None:
     assert (code, "ids.txt is no list of ids" in err) == (2, True)
 
 
+def test_the_first_chunks_are_skipped_and_copies_left(run: Run, model: Path) -> None:
+    make = ("imatrix", model, "-f", "text.txt", "-c", "32", "-q")
+    assert run(*make, "--from-chunk", "2", "--save-frequency", "3")[0] == 0
+    found = {path.name for path in Path().iterdir()}
+    assert found >= {"imatrix.gguf", "imatrix.gguf.at_3"}
+    assert read_imatrix("imatrix.gguf").chunk_count == 4
+    assert run(*make, "-o", "b.gguf", "--chunk", "2", "--chunks", "3")[0] == 0
+    assert Path("b.gguf").read_bytes() == Path("imatrix.gguf.at_3").read_bytes()
+    code, _, err = run(*make, "-o", "c.gguf", "--from-chunk", "5")
+    assert (code, "after the 5 that are skipped" in err) == (2, True)
+
+
 def test_json_of_what_was_made(run: Run, model: Path) -> None:
     code, out, _ = run("imatrix", model, "-f", "text.txt", "-c", "32", "--chunks", "2", "--json")
     told = json.loads(out)
@@ -143,6 +155,7 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
         (["M", "--text", "text.txt", "-c", "32", "--in-file", "text.txt"], "no importance matrix"),
         (["I", "--text", "text.txt"], "--text is for a model"),
         (["I", "--no-ppl"], "--no-ppl is for a model"),
+        (["I", "--from-chunk", "2"], "--from-chunk is for a model"),
         (["I", "--in-file", "I"], "--in-file is about what is written, and nothing is"),
         (["I", "-c", "64"], "--context is about what is written"),
         (["I", "--force"], "--force is about what is written"),

@@ -41,6 +41,9 @@ from tests.slices import write_slice
 NUMBERS = ("-t", "2", "-fa", "off", "-ctk", "f32", "-ctv", "f32")
 """As the forward pass here: no flash attention, and a cache in float32."""
 
+TYPES = ("F16", "BF16")
+"""What a small model is quantized to where its name ends so."""
+
 MATRICES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{
         name: (name, ("-c", "32", "-b", "128"))
@@ -50,6 +53,11 @@ MATRICES: dict[str, tuple[str, tuple[str, ...]]] = {
         )
     },
     "llama-gqa-output": ("llama-gqa", ("-c", "32", "-b", "128", "--process-output")),
+    "llama-gqa-from-3": ("llama-gqa", ("-c", "32", "-b", "128", "--from-chunk", "3")),
+    **{
+        name: (name, ("-c", "32", "-b", "128", "--process-output"))
+        for name in ("llama-gqa-F16", "llama-mqa-F16", "mixtral-F16", "qwen2moe-BF16")
+    },
     "stories": ("stories", ("-c", "128")),
     "stories-F32": ("stories-F32", ("-c", "128")),
 }
@@ -129,11 +137,14 @@ class Programs:
 def write_model(folder: Path, name: str) -> Path:
     """Write a small model, or the sample, and beside it the text that it is run on."""
     path, text = folder / f"{name}.model", folder / "text.txt"
+    kind, _, type_ = name.rpartition("-")
     if name == "stories":
         shutil.copyfile(SAMPLE, path)
     elif name == "stories-F32":  # the same bytes as llama-quantize's, which a test says
         quantize_model(SAMPLE, {path: "F32"})
         assert sha256(path.read_bytes()) == load("stories")["presets"]["F32"]["sha256"]
+    elif type_ in TYPES:
+        quantize_model(write(folder / kind, SMALL[kind]), {path: type_}, overwrite=True)
     else:
         write(path, SMALL[name])
     heldout = SAMPLE.parent / "heldout.txt"

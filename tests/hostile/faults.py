@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ggufscope.measure.calibrating import is_checkpoint
+from tests.documents import SAMPLE
 from tests.program import run
 
+HELD_OUT: Final = SAMPLE.parent / "heldout.txt"
 LONGER: Final = "name=str:" + "a longer name " * 20
 SHORT: Final = "name=str:Talez"
 
@@ -30,6 +33,8 @@ class Writer:
     changes_its_source: bool = False
     keeps: bool = False
     """What is done is kept for another run, beside the target and under names that begin so."""
+    under_way: Callable[[Path], bool] = lambda path: False
+    """Whether what lies there, neither old nor whole, is what a run goes on from."""
 
     def left(self, folder: Path) -> set[str]:
         """The names in a folder, but for what it may keep there."""
@@ -55,6 +60,13 @@ WRITERS: Final[dict[str, Writer]] = {
         ],
         keeps=True,
     ),
+    "imatrix": Writer(
+        lambda source, target: [
+            *("imatrix", source, "--text", HELD_OUT, "-c", "32", "--chunks", "3"),
+            *("-o", target, "--force"),
+        ],
+        under_way=is_checkpoint,
+    ),
     "edit in place": Writer(
         lambda source, _: ["edit", source, "--set", f"general.{SHORT}"], changes_its_source=True
     ),
@@ -65,7 +77,7 @@ WRITERS: Final[dict[str, Writer]] = {
         lambda source, target: [*("edit", source, target, "--set", f"general.{LONGER}", "--force")]
     ),
 }
-"""Every command that writes a model: a line is what a new one needs to be put through all this."""
+"""Every command that writes GGUF: a line is what a new one needs to be put through all this."""
 
 _STEPS: Final = """
 import atexit, os, pathlib, sys, threading

@@ -61,7 +61,8 @@ def test_ended_at_any_step(
             assert names == {source.name, target.name}, moment
         torn = is_torn(target)
         assert not (torn and number != signal.SIGKILL), moment
-        assert torn or digest(target) in (before, whole), moment
+        states = (before, whole)
+        assert torn or digest(target) in states or writer.under_way(target), moment
         if not writer.changes_its_source:
             assert (source.stat().st_mtime_ns, digest(source)) == (
                 status.st_mtime_ns,
@@ -112,13 +113,14 @@ def test_a_full_disk(name: str, limit: int, sample: Path, tmp_path: Path) -> Non
     before = digest(source), digest(target)
     words = writer.words(source, target)
     done = run(*words, before=_FULL.format(limit=limit))
-    if done.returncode or name != "edit in place":
+    if done.returncode:
         lines = done.stderr.splitlines()
         assert done.returncode == 2
         assert [line.split(":")[0] for line in lines if line[:4] != "note"] == ["error", "hint"]
         assert (digest(source), digest(target)) == before
     else:
-        assert limit > 40_000  # where the header fits, and a journal of it
+        assert limit > 40_000  # where all that it writes fits, be it a header and a journal of it
+        assert name in {"edit in place", "imatrix"}
     assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name}
 
 

@@ -16,13 +16,15 @@ from ggufscope.errors import (
     BadUsage,
     ImportanceMismatch,
     NonFiniteActivation,
+    TargetExists,
     TokenUnknown,
     TooFewTokens,
 )
 from ggufscope.forward.transformer import Transformer
 from ggufscope.measure.calibrating import make_imatrix
-from ggufscope.measure.gathering import Calibration, Perplexity, gather
+from ggufscope.measure.gathering import Calibration, Collector, Perplexity, Progress, gather
 from ggufscope.measure.importance import findings_of
+from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from ggufscope.recipes.importance import Entry, ImportanceMatrix
 from tests.golden.make_imatrix import MATRICES, write_model
@@ -45,13 +47,18 @@ def _calibration(folder: Path, model: Path, context: int, *, output: bool = Fals
 def test_a_matrix_is_that_of_llama_imatrix(name: str, tmp_path: Path) -> None:
     """Sums within 1e-4, counts and all else equal.
 
-    Where weights are F16 ggml rounds what enters a matrix to halves before it multiplies, and its
-    GELU is a table of halves: both are further off, and no sum is.
+    Where weights are F16 or BF16, what enters a matrix is rounded first, here and there. A number
+    in the middle goes the way of the order that a sum was taken in, which moves its column: so each
+    sum is within 1e-4 where that has not happened yet, and after it those of a matrix together. Of
+    192 tokens one is much: three times as much is let pass there. ggml's GELU is a table of halves.
     """
     of, arguments = MATRICES[name]
+    rounds = of == "stories" or of.endswith("F16")
     model = write_model(tmp_path, of)
     context, output = int(arguments[1]), "--process-output" in arguments
     calibration = _calibration(tmp_path, model, context, output=output)
+    if "--from-chunk" in arguments:
+        calibration = replace(calibration, skipped=3)
     with open_gguf(model) as file:
         runnable = Transformer.of(file, context=context)
         found, perplexity = gather(runnable, calibration, Path("x"))
@@ -59,11 +66,15 @@ def test_a_matrix_is_that_of_llama_imatrix(name: str, tmp_path: Path) -> None:
     assert list(found.entries) == list(theirs.entries)
     for field in ("datasets", "chunk_count", "chunk_size"):
         assert getattr(found, field) == getattr(theirs, field), field
-    allowed = 1e-3 if name == "stories" else 2e-3 if of in GELU else 1e-4
+    allowed = 2e-3 if of in GELU else 1e-4
     for key, entry in theirs.entries.items():
         assert found.entries[key].counts.tolist() == entry.counts.tolist(), key
         sums = found.entries[key].sums
-        np.testing.assert_allclose(sums, entry.sums, rtol=allowed, err_msg=key)
+        if rounds and not key.startswith("blk.0."):
+            off = np.linalg.norm(sums - entry.sums) / np.linalg.norm(entry.sums)
+            assert off < (1e-4 if of == "stories" else 3e-4), key
+        else:
+            np.testing.assert_allclose(sums, entry.sums, rtol=allowed, err_msg=key)
     said = SAID["perplexity"][name]
     np.testing.assert_allclose(perplexity.so_far, said, rtol=2e-2 if of in GELU else 1e-3)
 
@@ -108,6 +119,60 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bytes(small: Transformer, tmp_
     assert not read_imatrix(parts).unfinished
     with pytest.raises(BadUsage, match="complete"):
         make_imatrix(small, calibration, parts, resume=True)
+
+
+@pytest.mark.parametrize(("batch", "made"), [(1, (2, 4, 6)), (4, (4, 6)), (100, (6,))])
+def test_copies_on_the_way_are_matrices_of_the_text_so_far(
+    batch: int, made: tuple[int, ...], small: Transformer, tmp_path: Path
+) -> None:
+    target, alone = tmp_path / "i.gguf", tmp_path / "alone"
+    make_imatrix(small, _random(), target, copy_every=2, batch=batch)
+    for chunks in made:
+        copy = tmp_path / f"i.gguf.at_{chunks}"
+        make_imatrix(small, replace(_random(), chunks=chunks), alone, overwrite=True)
+        assert copy.read_bytes() == alone.read_bytes()
+        copy.unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"i.gguf", "alone"}
+    (tmp_path / "more.gguf.at_8").touch()
+    with pytest.raises(TargetExists, match="at_8"):  # before any work
+        make_imatrix(small, _random(), tmp_path / "more.gguf", in_files=[target], copy_every=4)
+    assert not (tmp_path / "more.gguf").exists()
+
+
+def test_a_copy_is_made_by_a_run_that_goes_on(small: Transformer, tmp_path: Path) -> None:
+    class Ended(Exception):
+        pass
+
+    def end(done: Progress) -> None:
+        if done.chunks == 3:
+            raise Ended
+
+    target = tmp_path / "i.gguf"
+    with pytest.raises(Ended):
+        make_imatrix(small, _random(), target, copy_every=2, save_every=5, progress=end)
+    copy = tmp_path / "i.gguf.at_2"
+    before = copy.read_bytes()
+    assert not target.exists()
+    make_imatrix(small, _random(), target, copy_every=2, resume=True)
+    assert copy.read_bytes() == before
+    assert (tmp_path / "i.gguf.at_6").read_bytes() == target.read_bytes()
+
+
+def test_what_enters_is_rounded_as_the_weights_are(tmp_path: Path) -> None:
+    for type_, bits in (("F32", 24), ("F16", 11), ("BF16", 8), ("Q8_0", 24)):
+        whole = write(tmp_path / "m.gguf", SMALL["llama-mha"])
+        quantize_model(whole, {tmp_path / "q.gguf": type_}, overwrite=True)
+        with open_gguf(tmp_path / "q.gguf") as file:
+            collector = Collector(Transformer.of(file, context=16), None, output=False)
+            x = np.array([[1 / 3, -(2.0**-20), 0, 1e-30] * 8], np.float32)
+            entered = collector.entering("blk.0.attn_q.weight", x, None)
+        mantissa, exponent = np.frexp(x)
+        near = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+        near[:, 1::2] *= type_ != "F16" or [1, 0] * 8  # 2**-20 is a half, 1e-30 is none
+        np.testing.assert_array_equal(entered, near)
+        np.testing.assert_array_equal(
+            collector.matrix(tmp_path, (), 16).entries["blk.0.attn_q.weight"].sums, x * x
+        )
 
 
 def test_another_run_is_not_resumed(small: Transformer, tmp_path: Path) -> None:
@@ -161,6 +226,8 @@ def test_what_does_not_fit_is_refused(small: Transformer, tmp_path: Path) -> Non
         gather(small, _random(), tmp_path, before=before)
     with pytest.raises(TooFewTokens, match=r"has 31$"):
         gather(small, _random(31), tmp_path)
+    with pytest.raises(TooFewTokens, match="after the 5 that are skipped, and a"):
+        gather(small, _random(skipped=5), tmp_path)
     with pytest.raises(TokenUnknown):
         gather(small, Calibration([("", [1, 99] * 30)], 16), tmp_path)
 

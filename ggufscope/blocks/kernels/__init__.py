@@ -169,15 +169,14 @@ class Kernels:
 
     def reads(self, layout: Layout) -> bool:
         """Whether there is a kernel that dequantizes the type."""
-        return bool(self._function("block_bytes")(layout.number) == layout.block_bytes)
+        return self._answer("block_bytes", layout) == layout.block_bytes
 
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
-        made = self._function("makes")(layout.number) or self._searches(layout)
-        return self.reads(layout) and bool(made)
+        return self.reads(layout) and bool(self._answer("makes", layout) or self._searches(layout))
 
     def _searches(self, layout: Layout) -> bool:
-        return bool(self._function("searches")(layout.number))
+        return bool(self._answer("searches", layout))
 
     def xxh64(self, lanes: Array, stripes: Array) -> None:
         """Take the lanes (4,) uint64, changed in place, over stripes (n, 32) of data, as bytes."""
@@ -185,6 +184,10 @@ class Kernels:
             raise ValueError("lanes and stripes are contiguous, and there are four lanes")
         call = self._function("xxh64")
         call(lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
+
+    def _answer(self, question: str, layout: Layout) -> int:
+        name = f"{self.instruction_set}_{question}"
+        return _answer(self._library, name, _ARGUMENTS[question], layout.number)
 
     def _function(self, name: str) -> Callable[..., int]:
         return _function(self._library, f"{self.instruction_set}_{name}", _ARGUMENTS[name])
@@ -195,6 +198,11 @@ def _function(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Ca
     function = getattr(library, name)
     function.argtypes = arguments
     return function  # type: ignore[no-any-return]  # ctypes does not say
+
+
+@cache  # a call costs a microsecond, and a tile of rows is made in twenty
+def _answer(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...], number: int) -> int:
+    return _function(library, name, arguments)(number)
 
 
 @cache

@@ -135,7 +135,7 @@ const Codec CODECS[] = {
     BY_GRID(IQ2_S, iq2_s),
     WEIGHED(IQ4_XS, iq4_xs, GROUP<32>, GROUP<32>, TIMES_TWO),
     BY_GRID(IQ1_M, iq1_m),
-    MADE(BF16, bf16, W, W),
+    MADE(BF16, bf16, LANES, W),
     MADE(TQ1_0, tq1_0, W, 1),
     MADE(TQ2_0, tq2_0, W, 1),
     MADE(MXFP4, mxfp4, W, 1),

@@ -32,6 +32,7 @@ typedef float F __attribute__((vector_size(4 * W)));
 typedef int32_t I __attribute__((vector_size(4 * W)));
 typedef uint32_t U __attribute__((vector_size(4 * W)));
 typedef uint16_t Shorts __attribute__((vector_size(2 * W)));
+typedef uint16_t Halves __attribute__((vector_size(4 * W)));  // two for each lane, the lower first
 typedef uint8_t Sixteen __attribute__((vector_size(16)));  // bytes, in 16 / W vectors of integers
 
 template <class V, class T> INLINE V load(const T *from) {
@@ -155,9 +156,15 @@ template <int... i> struct Indices {};
 template <int n, int... i> struct UpTo : UpTo<n - 1, n - 1, i...> {};
 template <int... i> struct UpTo<0, i...> { typedef Indices<i...> indices; };
 typedef UpTo<W>::indices Each;
+typedef UpTo<2 * W>::indices EachOfTwo;
 
 template <int by, class V, int... i> INLINE V rotate(V v, Indices<i...>) {
     return __builtin_shufflevector(v, v, (i + by) % W...);
+}
+
+// The upper half of each lane of a, then of b.
+template <int... i> INLINE Halves upper_halves(I a, I b, Indices<i...>) {
+    return __builtin_shufflevector((Halves)a, (Halves)b, (2 * i + 1)...);
 }
 
 template <int... i> INLINE I count_up(Indices<i...>) { return I{i...}; }

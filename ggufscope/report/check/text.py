@@ -38,7 +38,7 @@ def check_views(checked: Sequence[Checked], *, brief: bool = False) -> Iterator[
             yield paragraph(f"... and {len(each.findings) - MOST} more: --json has all", "dim")
     if len(checked) > 1:
         yield ""
-        yield paragraph(f"{len(checked)} models: {_summed(checked)}", "bold")
+        yield paragraph(f"{len(checked)} files: {_summed(checked)}", "bold")
 
 
 def _summed(checked: Sequence[Checked]) -> str:
