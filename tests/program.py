@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextvars import copy_context
 from pathlib import Path
 from typing import IO, Any, Final
+from unittest.mock import patch
 
+from ggufscope.cli import app
 from tests import warm
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +108,31 @@ def run(
 def _read(descriptor: int) -> str:
     with open(descriptor, encoding="utf-8", errors="backslashreplace") as stream:
         return stream.read()
+
+
+def inside(
+    *arguments: object, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end in this process, which takes a quarter of the time.
+
+    For what it prints, writes and ends with. What is about a process of its own, its start, its
+    streams, its memory, signals, the folder it is in, goes to ``run``.
+    """
+    words = ["ggufscope", *map(str, arguments)]
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2)]
+    code: Any = 0
+    with (
+        patch.dict(os.environ, environment() if env is None else env, clear=True),
+        patch.object(sys, "argv", words),
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
+    ):
+        try:
+            copy_context().run(app.main)
+        except SystemExit as end:
+            code = end.code
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
+    return subprocess.CompletedProcess(words, int(code or 0), out, err)
 
 
 def on_a_terminal(

@@ -37,6 +37,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_each_next_token_is_as_likely_as_in_llama_cpp": 2,
         "test_the_sample_and_what_quantizing_makes_of_it": 1,
     },
+    "hostile/test_bytes.py": {"test_changed_bytes": 2},
     "hostile/test_bounded.py": {
         "test_a_prompt_is_a_regular_file_of_some_size": 0,
         "test_many_pairs_are_no_crime": 0,
@@ -48,11 +49,10 @@ KEPT: dict[str, dict[str, int]] = {
         "test_a_disk_that_cannot_be_read": 4,
         "test_a_full_disk": 4,
         "test_ended_at_any_step": 4,
-        "test_of_two_at_once_one_wins_whole": 2,
-        "test_within_a_change_in_place": 1,
+        "test_of_two_at_once_one_wins_whole": 1,
     },
-    "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 4},
-    "hostile/test_lies.py": {"test_a_lie_through_every_command": 12},
+    "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 2},
+    "hostile/test_lies.py": {"test_a_lie_through_every_command": 8},
     "hostile/test_targets.py": {
         "test_force_on_a_device_is_refused": 0,
         "test_the_next_run_removes_what_a_killed_one_left": 1,
@@ -66,7 +66,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_error_lines_have_a_limit": 0,
         "test_names_are_no_markup": 1,
         "test_other_streams_that_are_closed_do_no_harm": 1,
-        "test_output_that_goes_nowhere_is_a_failure": 2,
+        "test_output_that_goes_nowhere_is_a_failure": 1,
         "test_what_nobody_foresaw_is_a_defect": 1,
     },
     "hostile/test_values.py": {
@@ -74,7 +74,10 @@ KEPT: dict[str, dict[str, int]] = {
         "test_every_refusal_names_the_file": 0,
         "test_numbers_that_are_none": 4,
     },
-    "hostile/test_working_folder.py": {"test_nothing_is_imported_from_it": 2},
+    "hostile/test_working_folder.py": {
+        "test_nothing_is_imported_by_workers_of_a_library_call": 0,
+        "test_nothing_is_imported_from_it": 1,
+    },
     "measure/test_gathering.py": {"test_a_matrix_is_that_of_llama_imatrix": 7},
     "measure/test_making.py": {
         "test_a_fault_is_named_with_tensor_layer_and_head": 8,
@@ -86,8 +89,8 @@ KEPT: dict[str, dict[str, int]] = {
         "test_every_way_to_cut_words_is_llama_cpps": 5,
     },
     "recipes/test_files.py": {
-        "test_every_preset_of_every_slice": 4,
-        "test_every_preset_of_every_slice_with_an_importance_matrix": 4,
+        "test_every_preset_of_every_slice": 3,
+        "test_every_preset_of_every_slice_with_an_importance_matrix": 2,
     },
     "recipes/test_workers.py": {
         "test_a_worker_that_is_killed_is_replaced": 1,
@@ -106,8 +109,9 @@ KEPT: dict[str, dict[str, int]] = {
 
 
 LONG = re.compile(
-    r"test_many_thousand_absurd_models|test_every_preset_runs_in_llama_cpp"
+    r"test_many_thousand_(absurd_models|changed_bytes)|test_every_preset_runs_in_llama_cpp"
     r"|test_millions_of_blocks_are_made_as_ggml_makes_them"
+    r"|test_a_bulk_of_weights_both_ways\[numpy-.*-4000000\]"
     r"|test_arm64_|test_sanitizers_find_nothing"
     r"|test_what_the_wheel_can_make_is_what_lies_here\[tests.golden.make_searched\]"
     r"|test_a_worker_killed_at_any_moment"

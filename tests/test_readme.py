@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ggufscope.cli.app import app
-from tests.documents import DOCUMENTS, GUIDE, REPLAYED, ROOT, Shown, run_all, shown_in
+from tests.documents import DOCUMENTS, GUIDE, REPLAYED, ROOT, Shown, run, shown_in
 from tests.test_house import PACKAGE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,11 +20,6 @@ SHOWN = [shown for document in REPLAYED for shown in shown_in(document)]
 
 def _name(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
-
-
-@pytest.fixture(scope="module")
-def done() -> dict[str, subprocess.CompletedProcess[str]]:
-    return run_all(shown.command for shown in SHOWN)
 
 
 def test_the_readme_opens_with_what_the_program_prints() -> None:
@@ -47,10 +42,8 @@ def test_every_block_of_a_terminal_is_replayed() -> None:
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda s: f"{s.document.stem}: {s.command}")
-def test_commands_print_what_is_shown(
-    shown: Shown, done: dict[str, subprocess.CompletedProcess[str]]
-) -> None:
-    ended = done[shown.command]
+def test_commands_print_what_is_shown(shown: Shown) -> None:
+    ended = run(shown.command)
     assert ended.returncode == shown.exit_code
     if shown.whole:
         assert ended.stdout == shown.printed

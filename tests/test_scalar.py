@@ -50,7 +50,7 @@ def test_it_prints_what_the_command_prints(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("--prompt", TEXT, "--explain", "--layer", 2, "--head", 5, "--token", "mat", "--json")
-    done = json.loads(program.run("attention", sample, *asked).stdout)
+    done = json.loads(program.inside("attention", sample, *asked).stdout)
     monkeypatch.chdir(ROOT)
     scalar_attention.main(TEXT)
     last = capsys.readouterr().out.splitlines()[-1]

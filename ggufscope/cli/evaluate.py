@@ -22,10 +22,12 @@ from ggufscope.cli.chunks import (
 )
 from ggufscope.cli.options import (
     CHECKING,
+    Against,
     AsJson,
     Force,
     Ids,
     Model,
+    Recipes,
     check_results,
     split_types,
     warn_about,
@@ -53,10 +55,7 @@ def evaluate_command(
     context: ChunkTokens = None,
     chunks: Chunks = None,
     parse_special: ParseSpecial = False,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option("--against", metavar="FILE", help="Another quantization of the same model."),
-    ] = None,
+    against: Against = None,
     types: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,15 +65,7 @@ def evaluate_command(
             autocompletion=completion.types,
         ),
     ] = None,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe",
-            metavar="PRESET",
-            help="A mixture such as Q4_K_M, in memory.",
-            autocompletion=completion.presets,
-        ),
-    ] = None,
+    recipe: Recipes = None,
     all_presets: Annotated[
         bool, typer.Option("--all-presets", help="Every preset that makes the model smaller.")
     ] = False,

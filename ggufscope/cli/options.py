@@ -62,6 +62,20 @@ Context = Annotated[
     Option("--context", "-c", min=1, max=2**31, metavar="N", help="Tokens it is set up for."),
 ]
 
+Recipes = Annotated[
+    list[str] | None,
+    Option(
+        "--recipe",
+        metavar="PRESET",
+        help="A mixture such as Q4_K_M, in memory.",
+        autocompletion=completion.presets,
+    ),
+]
+Against = Annotated[
+    list[Path] | None,
+    Option("--against", metavar="FILE", help="Another quantization of the same model."),
+]
+
 LONG_JOB: Final = 1 << 28
 """Bytes of models from which on a line is worth it that compiled kernels would be faster."""
 LONGEST_LINE: Final = 500

@@ -241,7 +241,13 @@ def counted(x: Lane) -> Lane:
 
 @pytest.mark.parametrize(
     ("name", "length", "count"),
-    [("Q2_K", 16, 400), ("Q4_K", 32, 400), ("Q4_K by importance", 32, 100)],
+    [
+        ("Q2_K", 16, 100),
+        ("Q4_K", 32, 100),
+        ("Q4_K by importance", 32, 50),
+        pytest.param("Q2_K", 16, 400, marks=pytest.mark.slow),
+        pytest.param("Q4_K", 32, 400, marks=pytest.mark.slow),
+    ],
 )
 def test_qkx2_is_the_loop(name: str, length: int, count: int) -> None:
     search = SEARCHES[name]
@@ -278,10 +284,11 @@ def test_qp_is_the_loop() -> None:
     assert levels.T.tolist() == [each[1] for each in expected]
 
 
-def test_q3_is_the_loop() -> None:
+@pytest.mark.parametrize("count", [1000, pytest.param(6000, marks=pytest.mark.slow)])
+def test_q3_is_the_loop(count: int) -> None:
     # Weights in half steps are near to many ties of the descent; few lanes tell rounding errors.
-    halves = np.random.default_rng(3).integers(-8, 8, (16, 20_000)) * F(0.15)
-    x = np.concatenate([lanes(16, TRIES[3], 6000), halves.astype(np.float32)], axis=1)
+    halves = np.random.default_rng(3).integers(-8, 8, (16, 3 * count)) * F(0.15)
+    x = np.concatenate([lanes(16, TRIES[3], count), halves.astype(np.float32)], axis=1)
     scale, levels = symmetric.q3(x, x * x, 4)
     expected = [q3(lane, 4) for lane in x.T]
     assert same(scale, [pair[0] for pair in expected])
@@ -289,7 +296,7 @@ def test_q3_is_the_loop() -> None:
 
 
 def test_the_search_of_iq4_is_the_loop() -> None:
-    x = lanes(32, TRIES[15], 200)
+    x = lanes(32, TRIES[15], 60)
     scale = symmetric.qvalues(x, x * x, F(-127), iq4._nearest)
     assert same(scale, [iq4_scale(lane) for lane in x.T])
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ggufscope.blocks.codec import CODECS, dequantize, quantize
 from ggufscope.blocks.layouts import LAYOUTS, SUPER, Layout
 from tests.blocks.comparison import Tally
 from tests.blocks.searched import TYPES
-from tests.blocks.weights import finite_edges, other_edges, random_weights
+from tests.blocks.weights import finite_edges, other_edges, random_weights, side_by_side
 from tests.oracles import ggml_accepts, ggml_dequantize, ggml_quantize
 
 MADE = [LAYOUTS[name] for name, codec in CODECS.items() if codec.quantize and name not in TYPES]
 FINITE, OTHER = dict(finite_edges()), dict(other_edges())
+NAMES, X = side_by_side(FINITE | OTHER)
 MILLION = 1_000_000
 
 pytestmark = pytest.mark.usefixtures("engine")
+
+
+@cache
+def made_by_ggml(layout: Layout, count: int) -> npt.NDArray[np.uint8]:
+    """What both engines are held to: so many random weights, or each edge, made once."""
+    return ggml_quantize(random_weights(count) if count else X, layout)
 
 
 def test_the_types_to_make_are_made() -> None:
@@ -25,10 +35,11 @@ def test_the_types_to_make_are_made() -> None:
     assert {layout.name for layout in MADE} == simple | super_blocks | {"IQ4_NL", "MXFP4", "NVFP4"}
 
 
+@pytest.mark.parametrize("count", [MILLION // 2, pytest.param(4 * MILLION, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layout", MADE, ids=lambda layout: layout.name)
-def test_four_million_weights_both_ways(layout: Layout, tally: Tally) -> None:
-    x = random_weights(4 * MILLION)
-    ours, theirs = quantize(x, layout), ggml_quantize(x, layout)
+def test_a_bulk_of_weights_both_ways(layout: Layout, count: int, tally: Tally) -> None:
+    x = random_weights(count)
+    ours, theirs = quantize(x, layout), made_by_ggml(layout, count)
     width = layout.block_bytes
     assert tally.compare(layout.name, "made, bulk", ours, theirs, width) == []
     assert ggml_accepts(ours, layout)
@@ -41,20 +52,9 @@ def test_four_million_weights_both_ways(layout: Layout, tally: Tally) -> None:
 
 @pytest.mark.parametrize("layout", MADE, ids=lambda layout: layout.name)
 def test_edge_data(layout: Layout, tally: Tally) -> None:
-    differing = {
-        name: found
-        for name, x in (FINITE | OTHER).items()
-        if (
-            found := tally.compare(
-                layout.name,
-                "made, edges",
-                quantize(x, layout, check_finite=False),
-                ggml_quantize(x, layout),
-                layout.block_bytes,
-            )
-        )
-    }
-    assert differing == {}
+    ours, theirs = quantize(X, layout, check_finite=False), made_by_ggml(layout, 0)
+    found = tally.compare(layout.name, "made, edges", ours, theirs, layout.block_bytes)
+    assert {NAMES[number * layout.block_length // X.shape[1]] for number in found} == set()
 
 
 @pytest.mark.parametrize("layout", MADE, ids=lambda layout: layout.name)

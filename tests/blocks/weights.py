@@ -5,7 +5,7 @@ Rows of 256, so that every type divides them. Everything is seeded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -157,6 +157,16 @@ def other_edges() -> Iterator[tuple[str, Rows]]:
         mixed, jumping = sprinkle(mixed, value, 0.02), sprinkle(jumping, value, 0.01)
     yield "all three", mixed
     yield "all three, and jumps", jumping
+
+
+def side_by_side(edges: Mapping[str, Rows], row: int = ROW) -> tuple[list[str], Rows]:
+    """Put all edges into one array (rows, row), which is made at once; and say whose each row is.
+
+    An edge is repeated to the end of its last row.
+    """
+    parts = {name: np.resize(x, (-(-x.size // row), row)) for name, x in edges.items()}
+    names = [name for name, part in parts.items() for _ in part]
+    return names, np.concatenate([*parts.values()])
 
 
 def importances(row: int) -> Iterator[tuple[str, Rows]]:

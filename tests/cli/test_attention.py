@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.forward.transformer import Transformer
+from tests.cli.conftest import Run
 from tests.forward.golden import golden
 from tests.llama_cpp import LlamaCpp
 from tests.models import makers, vocabularies
 from tests.models.families import IDS, SMALL, Small, write
 
-Run = Callable[..., tuple[int, str, str]]
 HABITS = ("previous", "first", "itself", "equal", "entropy")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the program in this process; gives the exit code and what it printed."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", "attention", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run: Run) -> Run:
+    """Run `attention` in this process."""
+    return partial(run, "attention")
 
 
 @pytest.mark.parametrize("name", ["llama-gqa", "gemma2", "qwen3", "mixtral"])

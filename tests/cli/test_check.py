@@ -5,37 +5,26 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from tests.checking.models import with_metadata
 from tests.checking.test_belonging import FITS, LORA, other
+from tests.cli.conftest import Run
 from tests.golden.make_hashes import GOLDEN, NAME
 from tests.models.families import SMALL, write
 from tests.models.makers import raw_gguf, tensor
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.program import inside
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the program in this process: the exit code, what it printed, what it complained of."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", "check", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run: Run) -> Run:
+    """Run `check` in this process."""
+    return partial(run, "check")
 
 
 @pytest.fixture
@@ -120,9 +109,7 @@ def test_hashes_are_a_manifest_that_is_verified(
     assert "llama.cpp says: Mismatch" in out
 
 
-def test_the_recipe_is_written_down_and_taken_again(
-    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_recipe_is_written_down_and_taken_again(run: Run, sample: Path, tmp_path: Path) -> None:
     from ggufscope.recipes.apply import quantize_model
     from ggufscope.recipes.options import PlanOptions, parse_type_rules
 
@@ -139,10 +126,8 @@ def test_the_recipe_is_written_down_and_taken_again(
     code, _, err = run(made, "--recipe-out", made, "--force")
     assert (code, "is a file that is read" in err) == (2, True)
     again = tmp_path / "again.gguf"
-    words = ["quantize", sample, again, "Q4_K_M", "--tensor-type-file", rules, "-q", "--brief"]
-    monkeypatch.setattr(sys, "argv", ["ggufscope", *map(str, words)])
-    with pytest.raises(SystemExit):
-        app.main()
+    words = ("quantize", sample, again, "Q4_K_M", "--tensor-type-file", rules, "-q", "--brief")
+    assert inside(*words).returncode == 0
     assert again.read_bytes() == made.read_bytes()
 
 
@@ -176,14 +161,15 @@ def test_options_that_make_no_sense(words: list[str], said: str, run: Run, sampl
     assert said in err
 
 
-def test_no_control_character_of_a_file_is_printed(run: Run, tmp_path: Path) -> None:
+def test_no_control_character_of_a_file_is_printed(tmp_path: Path) -> None:
     name = "blk.0.\x1b[31mred\u202e.weight"
     path = tmp_path / "m.gguf"
     lines = [tensor("output.weight", (32, 2)), tensor(name, (32, 2), offset=256)]
     path.write_bytes(raw_gguf([], lines, b"\xff" * 512))
     evil = {"tokenizer.chat_template": "{{ x.__class__ \x1b[2J }}"}
-    code, out, _ = run(path, with_metadata(tmp_path / "n.gguf", evil), "--hash", "sha1")
-    assert code == 1
+    done = inside("check", path, with_metadata(tmp_path / "n.gguf", evil), "--hash", "sha1")
+    assert done.returncode == 1
+    out = done.stdout
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", out)
     assert "\\x1b[31mred\\u202e" in out
     assert max(len(line) for line in out.splitlines() if not line.startswith("sha1")) <= 80

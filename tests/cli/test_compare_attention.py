@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,21 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import softmax
 
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
-from ggufscope.forward.transformer import Transformer
-from ggufscope.measure.compare import compare
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
 from tests.measure.altered import altered, head_rows
-from tests.models import makers
 
 Run = Callable[..., int]
 
-IDS = (0, 275, 477, 714, 512, 259, 673)
-"""The default prompt, "The cat sat on the mat", as the sample has it."""
 BY = ("--by", "layer", "--by", "head")
 
 
@@ -264,183 +257,6 @@ def test_a_model_that_is_quantized_already_is_said_to_be_so_first(
     # Without the original nothing tells how it was made.
     data = _json(run, capsys, small, "--against", other)
     assert data["candidates"][0]["verdict"]["well_made"] is None
-
-
-def test_the_page_is_written_once(
-    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "page.html"
-    assert run(sample, "--types", "Q8_0", "--html", page) == 0
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith("<!DOCTYPE html>")
-    assert "Q8_0, layer by layer" in text
-    before = page.stat().st_mtime_ns
-    assert run(sample, "--types", "Q8_0", "--html", page) == 2
-    assert page.stat().st_mtime_ns == before
-    assert run(sample, "--types", "Q8_0", "--html", page, "--force") == 0
-    assert run(sample, "--html", "/dev/null/page.html") == 2
-    assert "error: " in capsys.readouterr().err
-
-
-def test_the_page_names_what_changed_and_what_comes_next(
-    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[str] = []
-
-    def browse(uri: str) -> bool:
-        opened.append(uri)
-        return True
-
-    monkeypatch.setattr("webbrowser.open", browse)
-    page = tmp_path / "page.html"
-    assert (
-        run(
-            sample,
-            *("--types", "Q8_0,Q2_K", "--ids", ",".join(map(str, IDS)), "--html", page, "--open"),
-        )
-        == 0
-    )
-    assert opened == [page.as_uri()]
-    text = page.read_text(encoding="utf-8")
-    assert '<a href="#candidate=Q2_K&amp;head=L1H4">L1H4 10.0%</a>' in text
-    found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    data = json.loads(found[1])
-    assert data["groups"] == [2, 2, 2, 2]  # KV heads of each layer
-    names = [score["name"] for score in data["runs"][0]["scores"]]
-    assert names[0] == "attends to the previous token"
-    assert names[-1] == "entropy"
-    # What each run holds likely to come next, as the logits after the last token have it.
-    with open_gguf(sample) as file:
-        shares = softmax(Transformer.of(file).run(IDS)[-1].astype(np.float64))
-        likely = compare(file, IDS, ["Q8_0", "Q2_K"]).next_tokens
-    assert [each.id for each in likely][:5] == np.argsort(-shares)[:5].tolist()
-    for each, (_, reference, *others) in zip(likely, data["next"], strict=True):
-        assert each.shares[0] == pytest.approx(shares[each.id], abs=1e-5)
-        assert (reference, *others) == pytest.approx(each.shares, rel=1e-6)
-    # Each candidate's own five are among them.
-    for number in (1, 2):
-        assert sum(each.shares[number] for each in likely) > 0.8
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--prompt", ""], "the prompt is empty"),
-        (["--ids", ""], "the prompt is empty"),
-        (["--ids", "1,x"], "no list of ids"),
-        (["--ids", "1,1024"], "1024"),
-        (["--ids", "-1"], "-1"),
-        (["--ids", ",".join(["1"] * 257)], "256"),
-        (["--prompt", "a", "--ids", "1"], "beside"),
-        (["--prompt-file", "nowhere.txt"], "nowhere.txt"),
-        (["--layer", "99"], "no layer 99"),
-        (["--layer", "-1"], "no layer -1"),
-        (["--head", "8"], "no head 8"),
-        (["--types", "Q9_9"], "Q9_9"),
-        (["--types", ","], "names no type"),
-        (["--types", "Q4_K,q4_k"], "twice"),
-        (["--types", "IQ1_S"], "IQ1_S"),
-        (["--recipe", "Q9_K"], "Q9_K"),
-        (["--type-k", "q9"], "q9"),
-        (["--type-v", "q9"], "q9"),
-        (["--tolerance", "much"], "much"),
-        (["--against", "nowhere.gguf"], "nowhere.gguf"),
-    ],
-    ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else "",
-)
-def test_what_cannot_be_done_is_one_clear_error_before_any_work(
-    arguments: list[str],
-    said: str,
-    run: Run,
-    sample: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from ggufscope.forward import weights
-
-    def no_work(*_: object) -> None:
-        raise AssertionError("a weight was read")
-
-    monkeypatch.setattr(weights._StoredMatrix, "rows", no_work)
-    assert run(sample, *arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert said in error
-    assert "\nhint: " in error
-    assert len(error.splitlines()) == 2
-
-
-@pytest.mark.parametrize("which", ["reference", "candidate"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_weight_that_is_no_number_is_found_before_the_first_layer(
-    which: str,
-    value: float,
-    run: Run,
-    sample: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from ggufscope.forward.transformer import Transformer
-
-    def damage(weights: Any) -> Any:
-        weights[17, 5] = value
-        return weights
-
-    with open_gguf(sample) as file:
-        bad = altered(file, tmp_path / "bad.gguf", {"blk.3.ffn_down.weight": damage})
-    monkeypatch.setattr(Transformer, "embed", lambda *_, **__: pytest.fail("it began"))
-    arguments = [bad] if which == "reference" else [sample, "--against", bad]
-    assert run(*arguments) == 2
-    error = capsys.readouterr().err
-    assert "'blk.3.ffn_down.weight' has a NaN or an infinity in row 17" in error
-
-
-def test_two_files_that_are_not_the_same_model(
-    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = makers.make(tmp_path / "other.gguf", "llama-gqa")
-    assert run(sample, "--against", other) == 2
-    assert "is not the same model as" in capsys.readouterr().err
-
-
-def test_an_architecture_without_a_forward_pass(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(makers.make(tmp_path / "m.gguf", "mamba"), "--ids", "1") == 2
-    assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_a_model_without_a_tokenizer_is_run_by_ids(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = makers.make(tmp_path / "m.gguf", "llama-gqa")
-    assert run(model, "--types", "Q8_0", "--ids", "1,2,3") in {0, 1}
-    assert "3 tokens" in capsys.readouterr().out
-    assert run(model, "--types", "Q8_0") == 2
-    assert "--ids" in capsys.readouterr().err
-
-
-def test_hostile_tokens_reach_no_terminal(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = makers.RECIPES["llama-gqa"]()
-    tokens = ["\x1b[31m", "\u202e", "\n", "</script>"] + [f"t{n}" for n in range(36)]
-    recipe.metadata |= {
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.scores": [0.0] * 40,
-        "tokenizer.ggml.token_type": [1] * 40,
-    }
-    model = makers.write_recipe(tmp_path / "m.gguf", recipe)
-    page = tmp_path / "page.html"
-    run(model, "--types", "Q8_0", "--ids", "0,1,2,3", "--html", page)
-    out = capsys.readouterr().out
-    for text in (out, page.read_text(encoding="utf-8")):
-        assert "\x1b" not in text
-        assert "\u202e" not in text
-    assert page.read_text(encoding="utf-8").count("</script>") == 2
 
 
 def test_a_pipe_gets_it_without_colour_or_bar(sample: Path) -> None:

@@ -12,11 +12,11 @@ from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.recipes.apply import quantize_model
 from tests.models.makers import Recipe, pair, raw_gguf, tensor, text, write_recipe
-from tests.program import refused, run
+from tests.program import inside, refused
 
 
 def _diff(*arguments: str | Path, code: int = 1) -> str:
-    done = run("diff", *arguments)
+    done = inside("diff", *arguments)
     assert (done.returncode, done.stderr) == (code, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
     return done.stdout
@@ -51,18 +51,18 @@ def test_brief_and_quick(sample: Path, small: Path) -> None:
     assert "verdict  other headers: 30 types, 2 keys (no weight was looked at)\n" in output
     output = _diff(sample, sample, "--quick", code=0)
     assert output.endswith("verdict  the same headers (no weight was looked at)\n")
-    refused(run("diff", sample, small, "--brief", "--all"), "--brief leaves out")
+    refused(inside("diff", sample, small, "--brief", "--all"), "--brief leaves out")
 
 
 def test_markdown(sample: Path, small: Path) -> None:
-    done = run("diff", sample, small, "--markdown")
+    done = inside("diff", sample, small, "--markdown")
     assert done.returncode == 1
     assert "B is A quantized to Q4_K_M" in done.stdout
     assert "| F16 &gt; Q6_K | 5 |" in done.stdout
 
 
 def test_what_cannot_be_read(sample: Path, tmp_path: Path) -> None:
-    refused(run("diff", sample, tmp_path / "none.gguf"), "none.gguf")
+    refused(inside("diff", sample, tmp_path / "none.gguf"), "none.gguf")
 
 
 def test_long_and_raw_text_is_cut_and_escaped(sample: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ggufscope import open_gguf
-from tests.program import on_a_terminal, refused, run
+from tests.program import inside, on_a_terminal, refused
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_dry_run_says_what_would_change(model: Path, tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}\x1b[2J" + "x" * 500)
     token = open_gguf(model).metadata["tokenizer.ggml.tokens"][300]
-    done = run(
+    done = inside(
         *("edit", model, "--dry-run", "--remove", "general.author", "--special", f"eot={token}"),
         *("--rename", "general.name=general.basename", "--set", 'general.tags=str[]:["a"]'),
         *("--chat-template", template),
@@ -37,7 +37,7 @@ def test_a_dry_run_says_what_would_change(model: Path, tmp_path: Path) -> None:
 
 
 def test_it_says_that_the_model_itself_is_changed(model: Path) -> None:
-    done = run("edit", model, "--set", "general.name=str:Talez")
+    done = inside("edit", model, "--set", "general.name=str:Talez")
     assert done.returncode == 0
     assert done.stderr == f"note: {model} itself is changed: no COPY is named\n"
     assert [line.split() for line in done.stdout.splitlines()[:2]] == [
@@ -46,35 +46,35 @@ def test_it_says_that_the_model_itself_is_changed(model: Path) -> None:
     ]
     assert ", in place: " in done.stdout.replace("\n", " ")
     assert open_gguf(model).metadata["general.name"] == "Talez"
-    quiet = run("edit", model, "-q", "--set", "general.name=str:" + "x" * 300)
+    quiet = inside("edit", model, "-q", "--set", "general.name=str:" + "x" * 300)
     assert (quiet.returncode, quiet.stderr) == (0, "")
     assert "replaced" in quiet.stdout
 
 
 def test_a_copy_leaves_the_model(model: Path, tmp_path: Path) -> None:
     before, copy = model.read_bytes(), tmp_path / "copy.gguf"
-    done = run("edit", model, copy, "--remove", "general.author", "--json")
+    done = inside("edit", model, copy, "--remove", "general.author", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     assert [each["key"] for each in told["differences"]] == ["general.author"]
     assert told["files"] == [{"path": str(copy), "nbytes": copy.stat().st_size}]
     assert model.read_bytes() == before
-    refused(run("edit", model, copy, "--remove", "general.author"), "exists")
-    assert run("edit", model, copy, "--remove", "general.name", "--force").returncode == 0
+    refused(inside("edit", model, copy, "--remove", "general.author"), "exists")
+    assert inside("edit", model, copy, "--remove", "general.name", "--force").returncode == 0
     assert "general.author" in open_gguf(copy).metadata
 
 
 def test_a_chat_template_is_a_text_and_never_run(model: Path, tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_bytes("{{ ''.__class__ }}\r\né".encode())
-    assert run("edit", model, "--chat-template", template).returncode == 0
+    assert inside("edit", model, "--chat-template", template).returncode == 0
     assert open_gguf(model).metadata["tokenizer.chat_template"].encode() == template.read_bytes()
     template.write_bytes(b"\xff")
-    refused(run("edit", model, "--chat-template", template), "not UTF-8")
-    refused(run("edit", model, "--chat-template", tmp_path / "none"), "no such file")
+    refused(inside("edit", model, "--chat-template", template), "not UTF-8")
+    refused(inside("edit", model, "--chat-template", tmp_path / "none"), "no such file")
     both = ["--set", "tokenizer.chat_template=str:x", "--chat-template", model]
     template.write_text("x")
-    refused(run("edit", model, *both[:3], template), "about one key")
+    refused(inside("edit", model, *both[:3], template), "about one key")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
     words: list[str], said: str, hint: str, model: Path
 ) -> None:
     before = model.read_bytes()
-    done = run("edit", model, *words)
+    done = inside("edit", model, *words)
     refused(done, said)
     assert hint in done.stderr
     assert "\x1b" not in done.stderr
@@ -104,12 +104,12 @@ def test_what_cannot_be_done_is_said_in_a_line(
 
 
 def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:
-    refused(run("edit", tmp_path / "none.gguf", "--remove", "x"), "no such file")
-    refused(run("edit", tmp_path, "--remove", "x"), "is a directory")
+    refused(inside("edit", tmp_path / "none.gguf", "--remove", "x"), "no such file")
+    refused(inside("edit", tmp_path, "--remove", "x"), "is a directory")
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"junk" * 100)
-    refused(run("edit", junk, "--remove", "x"), "not a GGUF file")
-    refused(run("edit", junk), "nothing is to be changed")
+    refused(inside("edit", junk, "--remove", "x"), "not a GGUF file")
+    refused(inside("edit", junk), "nothing is to be changed")
 
 
 def test_on_a_terminal_it_is_as_narrow(model: Path) -> None:

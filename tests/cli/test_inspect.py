@@ -12,13 +12,13 @@ import pytest
 
 from ggufscope.recipes.apply import quantize_model
 from tests.models.makers import raw_gguf, tensor
-from tests.program import refused, run
+from tests.program import inside, refused
 
 NAME = "blk.0.attn_q.weight"
 
 
 def _inspect(*arguments: str | Path) -> str:
-    done = run("inspect", *arguments)
+    done = inside("inspect", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
     return done.stdout
@@ -74,7 +74,7 @@ def test_rows_are_cut_and_saved(sample: Path, tmp_path: Path) -> None:
     (there,) = (each for each in gguf.GGUFReader(sample).tensors if each.name == NAME)
     np.testing.assert_array_equal(np.load(save), there.data[3:7].astype(np.float32))
     assert "4 rows and 256 columns" in page.read_text(encoding="utf-8")
-    refused(run("inspect", sample, NAME, "--save", save), "w.npy")
+    refused(inside("inspect", sample, NAME, "--save", save), "w.npy")
     _inspect(sample, NAME, "--save", save, "--force", "-q")
     assert np.load(save).shape == (256, 256)
 
@@ -113,15 +113,15 @@ def test_a_strangers_name_is_escaped(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_done(words: tuple[str, ...], said: str, sample: Path) -> None:
     words = tuple("65536" if word == "256" else word for word in words)
-    refused(run("inspect", sample, *words), said)
+    refused(inside("inspect", sample, *words), said)
 
 
 def test_a_misspelt_name_is_offered(sample: Path) -> None:
-    done = run("inspect", sample, "blk.0.atn_q.weight")
+    done = inside("inspect", sample, "blk.0.atn_q.weight")
     assert "hint: did you mean blk.0.attn_q.weight" in done.stderr
 
 
 def test_a_type_that_nobody_knows(make: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(raw_gguf([], [tensor("t", (4,), 250, 0)], bytes(32)))
-    refused(run("inspect", path, "t"), "ggml does not define")
+    refused(inside("inspect", path, "t"), "ggml does not define")

@@ -17,12 +17,12 @@ from ggufscope.cli import app
 from ggufscope.sizing.names import shape_named
 from tests.container.test_header import LIES
 from tests.models.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
-from tests.program import on_a_terminal, run
+from tests.program import inside, on_a_terminal
 
 
 def _run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "NO_COLOR"}}
-    return run("list", *arguments, env=inherited | more)
+    return inside("list", *arguments, env=inherited | more)
 
 
 def _list(*arguments: str | Path, **environment: str) -> str:

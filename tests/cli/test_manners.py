@@ -11,27 +11,27 @@ import pytest
 
 from ggufscope import __version__
 from tests.models.families import SMALL, write
-from tests.program import environment, on_a_terminal, refused, run
+from tests.program import environment, inside, on_a_terminal, refused, run
 
 
 def test_a_short_option_for_the_version() -> None:
-    assert run("-V").stdout == run("--version").stdout == f"ggufscope {__version__}\n"
+    assert inside("-V").stdout == inside("--version").stdout == f"ggufscope {__version__}\n"
 
 
 def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
-    done = run("list", sample, "--filter", "atn_q")
+    done = inside("list", sample, "--filter", "atn_q")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {sample}: no name matches 'atn_q'\nhint: ")
-    done = run("list", sample, "--filter", "atn_q", "--json")
+    done = inside("list", sample, "--filter", "atn_q", "--json")
     assert done.returncode == 1
     assert '"tensors": []' in done.stdout
-    assert run("list", sample, "--filter", "kq_soft_max", "--stored").returncode == 1
-    assert run("list", sample, "--filter", "kq_soft_max").returncode == 0
+    assert inside("list", sample, "--filter", "kq_soft_max", "--stored").returncode == 1
+    assert inside("list", sample, "--filter", "kq_soft_max").returncode == 0
 
 
 def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
     rules = ("--tensor-type", "fnn_down=q6_k", "--tensor-type", "attn_v=q6_k")
-    done = run("quantize", sample, "Q4_K_M", *rules, "--dry-run")
+    done = inside("quantize", sample, "Q4_K_M", *rules, "--dry-run")
     assert done.returncode == 0
     said = "warning: no tensor has a name that --tensor-type 'fnn_down' is found in\n"
     assert done.stderr == said
@@ -60,7 +60,7 @@ def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
     ],
 )
 def test_what_is_misspelt_is_offered_rightly(words: list[str], meant: str, sample: Path) -> None:
-    done = run(*(sample if word == "MODEL" else word for word in words))
+    done = inside(*(sample if word == "MODEL" else word for word in words))
     refused(done)
     assert done.stderr.splitlines()[1] == f"hint: did you mean {meant}?"
 
@@ -86,15 +86,15 @@ def test_a_run_that_fails_leaves_no_folder(sample: Path, tmp_path: Path) -> None
     there = tmp_path / "there"
     there.mkdir()
     target = there / "new" / "deep" / "out.gguf"
-    refused(run("quantize", sample, target, "IQ2_XS"), "without an importance matrix")
-    assert run("quantize", sample, target, "Q8_0", "--dry-run").returncode == 0
+    refused(inside("quantize", sample, target, "IQ2_XS"), "without an importance matrix")
+    assert inside("quantize", sample, target, "Q8_0", "--dry-run").returncode == 0
     damaged = tmp_path / "nan.gguf"
     damaged.write_bytes(sample.read_bytes()[:-2] + b"\x00\x7e")  # the last weight is no number
-    refused(run("quantize", damaged, target, "Q4_K_M"))
-    refused(run("quantize", damaged, "--types", "Q8_0,Q4_K_M", "-o", target.parent))
+    refused(inside("quantize", damaged, target, "Q4_K_M"))
+    refused(inside("quantize", damaged, "--types", "Q8_0,Q4_K_M", "-o", target.parent))
     assert list(there.iterdir()) == []
     (there / "new").write_text("a file")
-    refused(run("quantize", sample, target, "Q8_0"), "cannot be written")
+    refused(inside("quantize", sample, target, "Q8_0"), "cannot be written")
 
 
 def test_a_download_that_ended_early_is_damage_and_no_limit_of_ours(
@@ -103,13 +103,13 @@ def test_a_download_that_ended_early_is_damage_and_no_limit_of_ours(
     whole, path = sample.read_bytes(), tmp_path / "part.gguf"
     for nbytes in (10, 100, 5000, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:nbytes])
-        done = run("size", path)
+        done = inside("size", path)
         refused(done)
         assert "this program reads" not in done.stderr
         assert "download" in done.stderr.splitlines()[1]
     for at in (8, 16):  # the number of tensors, and of metadata pairs
         path.write_bytes(whole[:at] + struct.pack("<Q", 10**9) + whole[at + 8 :])
-        done = run("list", path)
+        done = inside("list", path)
         refused(done, "claims 1000000000")
         assert "hint: the file is cut short or damaged: download it again" in done.stderr
 
@@ -141,7 +141,7 @@ def test_on_a_terminal_errors_are_wrapped_and_coloured(
     assert not any(line.endswith(" ") for line in lines[:2])
     _, plain = on_a_terminal(*arguments, NO_COLOR="1")
     assert not re.search(rb"\x1b\[[0-9;]*3[0-9]", plain)
-    in_a_pipe = run(*arguments).stderr
+    in_a_pipe = inside(*arguments).stderr
     assert max(map(len, in_a_pipe.splitlines())) > 80
     assert "\x1b" not in in_a_pipe
 
@@ -183,15 +183,15 @@ def test_a_context_chooses_the_factors_of_longrope(tmp_path: Path) -> None:
     shown = {}
     for context, which, than in (("17", "long", "more"), ("16", "short", "no more")):
         words = ("attention", path, *ids, "--context", context)
-        shown[which] = run(*words).stdout
+        shown[which] = inside(*words).stdout
         assert f"LongRoPE's {which} factors, for {than} than 16 tokens" in shown[which]
-        assert json.loads(run(*words, "--json").stdout)["long_rope"] == which
-        compared = run("compare-attention", path, *ids, "--context", context, "--types", "Q8_0")
+        assert json.loads(inside(*words, "--json").stdout)["long_rope"] == which
+        compared = inside("compare-attention", path, *ids, "--context", context, "--types", "Q8_0")
         assert f"LongRoPE's {which} factors" in compared.stdout
-    assert "LongRoPE's long factors" in run("attention", path, *ids).stdout
+    assert "LongRoPE's long factors" in inside("attention", path, *ids).stdout
     rows = {which: text.split("rope ")[1].splitlines()[1:] for which, text in shown.items()}
     assert rows["long"] != rows["short"]
-    refused(run("attention", path, *ids, "--context", "3"), "more than the model's context of 3")
+    refused(inside("attention", path, *ids, "--context", "3"), "more than the model's context of 3")
 
 
 @pytest.mark.parametrize(

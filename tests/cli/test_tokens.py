@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ggufscope
-from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
 from ggufscope.forward.weights import Matrix, StoredWeights, tile_rows
 from ggufscope.measure.nearest import TABLE, nearest
 from ggufscope.model.tokenizer.words import Term, read_sum, word_ids
 from ggufscope.recipes.apply import quantize_model
+from tests.cli.conftest import Run
 from tests.llama_cpp import LlamaCpp
 from tests.models import vocabularies
 from tests.models.families import SMALL, write
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the program in this process; gives the exit code and what it printed."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ggufscope", "tokens", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+def run(run: Run) -> Run:
+    """Run `tokens` in this process."""
+    return partial(run, "tokens")
 
 
 TEXT = "The cat sat, é🚀 <|endoftext|>\x1b[31m\n"

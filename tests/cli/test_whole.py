@@ -16,7 +16,7 @@ from ggufscope.recipes.request import Request
 from tests import slices
 from tests.container.test_unfinished import cut_off
 from tests.models.families import SMALL, write
-from tests.program import refused, run
+from tests.program import inside, refused
 
 FLAWS = (
     "the model is not whole: blk.1.attn_k.weight is missing; blk.2.ffn_up.weight is missing; "
@@ -36,17 +36,17 @@ def part(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["list", "size"])
 def test_list_and_size_warn(command: str, part: Path) -> None:
-    done = run(command, part)
+    done = inside(command, part)
     assert done.returncode == 0
     assert done.stderr == f"warning: {part}: {FLAWS}. llama.cpp will not load this file\n"
     assert max(map(len, done.stdout.splitlines())) <= 80
-    told = json.loads(run(command, part, "--json").stdout)
+    told = json.loads(inside(command, part, "--json").stdout)
     assert told["warnings"] == [f"{part}: {FLAWS}. llama.cpp will not load this file"]
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--force",), ("--json",)])
 def test_quantize_refuses(options: tuple[str, ...], part: Path, tmp_path: Path) -> None:
-    done = run("quantize", part, tmp_path / "out.gguf", "Q8_0", *options)
+    done = inside("quantize", part, tmp_path / "out.gguf", "Q8_0", *options)
     refused(done, f"error: {part}: {FLAWS}")
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["part.gguf"]
@@ -63,7 +63,7 @@ def test_so_does_the_library(part: Path, tmp_path: Path) -> None:
 
 def test_a_slice_of_a_model_is_quantized_and_warned_of(tmp_path: Path) -> None:
     path = slices.write_slice(tmp_path / "slice.gguf", "llama-mha")
-    done = run("quantize", path, tmp_path / "out.gguf", "Q8_0")
+    done = inside("quantize", path, tmp_path / "out.gguf", "Q8_0")
     assert done.returncode == 0
     assert done.stderr.startswith(f"warning: {path}: the model is not whole: blk.0.attn_k.weight")
     assert done.stderr.endswith("llama.cpp will not load what is made of it\n")
@@ -71,7 +71,7 @@ def test_a_slice_of_a_model_is_quantized_and_warned_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["attention", "compare-attention"])
 def test_a_pass_names_the_first(command: str, part: Path) -> None:
-    refused(run(command, part), str(part), "tensor 'blk.1.attn_k.weight' is missing")
+    refused(inside(command, part), str(part), "tensor 'blk.1.attn_k.weight' is missing")
 
 
 def test_metadata_may_be_put_right(tmp_path: Path) -> None:
@@ -87,16 +87,16 @@ def test_metadata_may_be_put_right(tmp_path: Path) -> None:
         {tmp_path / "out.gguf": "Q8_0"},
         overrides=parse_overrides(["llama.block_count=int:2"]),
     )
-    assert "llama" in run("list", tmp_path / "out.gguf").stdout
-    assert run("list", tmp_path / "out.gguf").stderr == ""
+    assert "llama" in inside("list", tmp_path / "out.gguf").stdout
+    assert inside("list", tmp_path / "out.gguf").stderr == ""
 
 
 @pytest.mark.parametrize("pruned", ["0", "0,2"])
 def test_pruned_layers_leave_a_whole_model(pruned: str, tmp_path: Path) -> None:
     source = write(tmp_path / "m.gguf", SMALL["qwen3"])
     target = tmp_path / "out.gguf"
-    assert run("quantize", "--prune-layers", pruned, source, target, "F16").returncode == 0
-    assert run("list", target).stderr == ""
+    assert inside("quantize", "--prune-layers", pruned, source, target, "F16").returncode == 0
+    assert inside("list", target).stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,9 @@ def test_zeros_from_one_tensor_on_are_named(
         names = list(file.tensors)
     path = cut_off(sample, tmp_path / "m.gguf", names[20])
     left = len(names) - 20
-    done = run(*(word.replace("{sample}", str(sample)).replace("{}", str(path)) for word in words))
+    done = inside(
+        *(word.replace("{sample}", str(sample)).replace("{}", str(path)) for word in words)
+    )
     said = f"{path}: every tensor from {names[20]!r} on is zero, {left} of {len(names)}: "
     refused(done, said + "an unfinished download?")
     assert "download it again" in done.stderr

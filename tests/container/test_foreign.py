@@ -16,7 +16,7 @@ import pytest
 
 from ggufscope.container.file import open_gguf
 from ggufscope.errors import EmptyFile, NotAFile, NotGGUF
-from tests.program import refused, run
+from tests.program import inside, refused
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 4920739232\n"
 
@@ -106,4 +106,4 @@ def test_a_folder(inside: list[str], hint: str, tmp_path: Path) -> None:
 def test_every_command_says_so(command: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(POINTER)
-    refused(run(command, path), "this is not a GGUF file: it is a Git LFS pointer")
+    refused(inside(command, path), "this is not a GGUF file: it is a Git LFS pointer")

@@ -59,13 +59,13 @@ def peak_of(*arguments: object) -> tuple[int, int, str]:
 
 
 LONG: dict[str, Callable[[], list[bytes]]] = {
+    "an architecture of 10 MB": lambda: [
+        pair("general.architecture", STRING, text("\x1b" * 10 * MIB))
+    ],
     "a string of 100 MB": lambda: [ARCHITECTURE, pair("k", STRING, text("x" * 100_000_000))],
     "a name of 20 MB": lambda: [
         ARCHITECTURE,
         pair("general.name", STRING, text("\x1b" * 20 * MIB)),
-    ],
-    "an architecture of 10 MB": lambda: [
-        pair("general.architecture", STRING, text("\x1b" * 10 * MIB))
     ],
     "200 MB of bytes": lambda: [
         ARCHITECTURE,

@@ -23,7 +23,7 @@ from tests.program import refused, run, start
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 TURNS = 10
 """Cases of each command and signal, and moments of each."""
-EACH = 5
+EACH = 3
 LAST = 900
 """Steps at the end of a change in place that have its writing among them."""
 
@@ -81,11 +81,12 @@ def is_torn(path: Path) -> bool:
     return False
 
 
-def test_within_a_change_in_place(sample: Path, tmp_path: Path) -> None:
-    """Its last steps, one by one: the moments of which there are few among all."""
+@pytest.mark.parametrize("count", [10, pytest.param(30, marks=pytest.mark.slow)])
+def test_within_a_change_in_place(count: int, sample: Path, tmp_path: Path) -> None:
+    """Its last steps, evenly: the moments of which there are few among all."""
     writer, (steps, whole) = WRITERS["edit in place"], known("edit in place")
     states = set()
-    for step in range(steps - LAST, steps + 1, LAST // 30):
+    for step in range(steps - LAST, steps + 1, LAST // count):
         source, target = writer.files(sample, tmp_path)
         words = writer.words(source, target)
         ended(words, signal.SIGKILL, step)

@@ -17,7 +17,7 @@ from ggufscope.model.tokenizer.text import read_tokenizer
 from tests.models import vocabularies
 from tests.models.makers import Recipe, raw_gguf, tensor, write_recipe
 from tests.models.vocabularies import BYTE
-from tests.program import refused, run
+from tests.program import inside, refused
 
 DIGITS = "9" * 400
 NUMBERS = [DIGITS, f"-{DIGITS}", f"{DIGITS}.5", "nan", "inf", "-1", "-inf", "1e400", "", "x"]
@@ -108,7 +108,7 @@ def test_a_tensor_of_no_dimensions(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(raw_gguf([], [tensor("t", ())], bytes(32)))
     for words in (["list", path], ["size", path], ["quantize", path, "Q8_0"]):
-        done = run(*words)
+        done = inside(*words)
         assert done.returncode in (0, 2)
         assert "Traceback" not in done.stderr
 
@@ -219,7 +219,7 @@ def test_sizes_that_are_none(said: str) -> None:
 
 @pytest.mark.parametrize("bits", ["nan", "-1", "0", "inf", "1e400", DIGITS])
 def test_bits_that_are_none(bits: str, sample: Path) -> None:
-    refused(run("size", sample, f"--target-bpw={bits}"), "bpw")
+    refused(inside("size", sample, f"--target-bpw={bits}"), "bpw")
 
 
 def test_every_refusal_names_the_file(sample: Path, tmp_path: Path) -> None:
@@ -236,4 +236,4 @@ def test_every_refusal_names_the_file(sample: Path, tmp_path: Path) -> None:
             ["compare-attention", path],
             ["compare-attention", sample, "--against", path],
         ):
-            refused(run(*words), str(path))
+            refused(inside(*words), str(path))

@@ -9,7 +9,6 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from scipy import stats
 
 from ggufscope.arrays import Array, Floats
 from ggufscope.blocks.layouts import LAYOUTS
@@ -53,6 +52,8 @@ def _agree(found: Statistics, x: Floats) -> None:
 def test_numbers_are_numpys(
     type_: str, tile: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from scipy.stats import kurtosis  # half a second
+
     monkeypatch.setattr(reading, "TILE", tile)
     x = _drawn(70, 128)
     x[33, 44], x[2, 2] = 50.0, 0.0
@@ -60,7 +61,7 @@ def test_numbers_are_numpys(
     y = gguf.quants.dequantize(*_stored(tmp_path / "m.gguf")).reshape(x.shape)
     _agree(found, y)
     z = y.astype(np.float64)
-    assert found.kurtosis == pytest.approx(stats.kurtosis(z, axis=None, fisher=False), rel=1e-9)
+    assert found.kurtosis == pytest.approx(kurtosis(z, axis=None, fisher=False), rel=1e-9)
     assert found.outliers == (np.abs(z - z.mean()) > 6 * z.std()).sum() == 1
     counts, _ = np.histogram(z, BINS, found.edges)
     assert np.abs(counts - found.counts).max() <= 1
