@@ -25,7 +25,7 @@ from tests.models import makers
 
 Run = Callable[..., int]
 
-IDS = (0, 275, 477, 714, 512, 259, 673)
+IDS = (0, 273, 525, 658, 482, 259, 758)
 """The default prompt, "The cat sat on the mat", as the sample has it."""
 BY = ("--by", "layer", "--by", "head")
 
@@ -128,7 +128,7 @@ def test_a_tolerance_decides_the_exit_code(
     assert run(sample, "--types", "Q4_K", "--tolerance", "0.5") == 0
     assert run(sample, "--types", "Q8_0,Q4_K", "--tolerance", "0.005", "--by", "head") == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "Q4_K A small effect: 1.22% of the attention moved. Out of tolerance: first in" in out
+    assert "Q4_K A small effect: 1.41% of the attention moved. Out of tolerance: first in" in out
     assert out.endswith("Q4_K fails; the largest effect is small (Q4_K).")
     # What fails is what is drawn.
     assert "Q4_K minus FP32" in out
@@ -140,7 +140,7 @@ def test_a_requirement_decides_the_exit_code(
     assert run(sample, "--require", "visible") == 0
     assert run(sample, "--require", "small") == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "5.14% of the attention moved. That is beyond --require small." in out
+    assert "5.97% of the attention moved. That is beyond --require small." in out
     assert out.endswith("Q2_K fails; the largest effect is visible (Q2_K).")
     assert run(sample, "--require", "negligible") == 1
     assert "Q4_K, Q2_K fail; " in capsys.readouterr().out
@@ -302,7 +302,7 @@ def test_the_page_names_what_changed_and_what_comes_next(
     )
     assert opened == [page.as_uri()]
     text = page.read_text(encoding="utf-8")
-    assert '<a href="#candidate=Q2_K&amp;head=L1H4">L1H4 10.0%</a>' in text
+    assert '<a href="#candidate=Q2_K&amp;head=L2H0">L2H0 12.0%</a>' in text
     found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
