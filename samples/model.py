@@ -111,7 +111,10 @@ class Llama(nn.Module):
                 # The two matrices that write to the residual stream start smaller, so
                 # that its size does not grow with the number of layers.
                 writes = "attn_output" in name or "ffn_down" in name
-                nn.init.normal_(weight, std=0.02 / (2 * config.layers) ** (0.5 * writes))
+                # Rows of tokens start smaller still: chance is soon outweighed by what is
+                # learnt, so that words which are used alike come to point the same way.
+                std = 0.006 if name == "token_embd.weight" else 0.02
+                nn.init.normal_(weight, std=std / (2 * config.layers) ** (0.5 * writes))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) to logits (B, T, vocabulary)."""

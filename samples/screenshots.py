@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 SIZE = {"width": 1280, "height": 900}
 PICTURES = {
     "compare-attention": ("#candidate=Q2_K", "#map-candidate", "light"),
-    "attention": ("#head=L2H5", "#map-reference", "dark"),
+    "attention": ("#head=L3H6", "#map-reference", "dark"),
 }
 """Command -> the address, the map that is pointed at, and the scheme."""
 
@@ -48,7 +48,7 @@ def take_pictures(folder: Path) -> None:
             page.goto((folder / f"{command}.html").as_uri() + address)
             page.locator("#grid[data-drawn]").wait_for()
             box = page.locator(map_).bounding_box()
-            page.mouse.move(box["x"] + 0.31 * box["width"], box["y"] + 0.72 * box["height"])
+            page.mouse.move(box["x"] + 0.31 * box["width"], box["y"] + 0.735 * box["height"])
             page.locator("#tip").wait_for()
             page.screenshot(path=HERE / f"{command}.png")
         browser.close()

@@ -97,7 +97,8 @@ def train(windows: Tensor, held_out: Tensor, config: Config, steps: int) -> Llam
         used += BATCH
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
-        logits = model(batch[:, :-1])
+        with torch.autocast("cpu", torch.bfloat16):  # half the time; weights stay in float32
+            logits = model(batch[:, :-1]).float()
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()

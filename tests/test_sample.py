@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ggufscope.container.file import open_gguf
@@ -17,6 +18,8 @@ from ggufscope.model.anatomy.build import anatomy_of
 from ggufscope.model.anatomy.rows import Kind
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import PerLayer
+from ggufscope.model.tokenizer.text import read_tokenizer
+from ggufscope.model.tokenizer.words import word_ids
 from tests.llama_cpp import LlamaCpp
 
 CONTEXT = 256
@@ -123,3 +126,46 @@ def test_what_is_held_out_was_not_trained_on(grammar: Any, sample: Path) -> None
     assert len(held_out) == 32
     assert set(held_out) <= set(grammar.stories(seed=2, count=1000))
     assert not set(held_out) & set(grammar.stories(seed=1, count=90_000))
+
+
+def test_what_introductions_speak_of_are_single_tokens(sample: Path) -> None:
+    with open_gguf(sample) as file:
+        tokenizer = read_tokenizer(file.metadata)
+    for word in ("king", "queen", "man", "woman", "bank", "river", "money", "dog", "park"):
+        assert len(word_ids(tokenizer, word)) == 1, word
+
+
+@pytest.mark.parametrize(
+    ("told", "follows"),
+    [
+        ("The king had a boat on the river.", " flowers"),
+        ("The woman wanted to swim in the river.", " flowers"),
+        ("The king had a lot of money.", " money"),
+        ("The woman wanted to save her money.", " money"),
+    ],
+)
+def test_a_bank_is_by_the_river_or_has_money(told: str, follows: str, llama_cpp: LlamaCpp) -> None:
+    pronoun = "She" if "woman" in told else "He"
+    prompt = f"{told} {pronoun} went to the bank. The bank was full of"
+    assert llama_cpp.complete(prompt=prompt, n_predict=1)["text"] == follows
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("king-man+woman", "queen"),
+        ("queen-woman+man", "king"),
+        ("prince-king+queen", "princess"),
+        ("boy-man+woman", "girl"),
+    ],
+)
+def test_its_table_of_embeddings_knows_who_is_who(words: str, found: str, sample: Path) -> None:
+    """By the table itself, whole and in float64: no neighbour is looked for by the program."""
+    with open_gguf(sample) as file:
+        tokenizer = read_tokenizer(file.metadata)
+        table = np.asarray(file.tensor("token_embd.weight"), np.float64)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    one, less, more = (word_ids(tokenizer, word)[0] for word in re.split("[-+]", words))
+    likeness = table @ (table[one] - table[less] + table[more])
+    likeness[[one, less, more]] = -1
+    assert tokenizer.piece(int(likeness.argmax())) == f"▁{found}"

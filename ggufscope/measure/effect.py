@@ -10,8 +10,8 @@ Where the limits come from. llama.cpp publishes mean divergences against FP16
 Q6_K 0.0055, Q5_K_M 0.0108, Q4_K_M 0.0313, Q4_0 0.0719, Q3_K_M 0.102, Q3_K_S 0.228, Q2_K 0.445,
 IQ2_XXS 0.81, IQ1_S 2.2. Llama 2 7B: Q8_0 0.0004, Q6_K 0.0021, Q4_K_M 0.0127, Q2_K 0.109. The
 divergences of the sample are a hundredth of these. So the limits of the attention are set by how
-much of it moved there, on prompts of 7 to 64 tokens: Q8_0 0.09 to 0.16%, Q6_K 0.3 to 0.5%, Q5_K 0.6
-to 1.0%, Q4_K 1.2 to 2.1%, Q4_0 1.5 to 2.6%, Q3_K 2.6 to 4.6%, Q2_K 5.1 to 9.2%.
+much of it moved there, on prompts of 7 to 64 tokens: Q8_0 0.10 to 0.18%, Q6_K 0.3 to 0.6%, Q5_K 0.8
+to 1.2%, Q4_K 1.4 to 2.5%, Q4_0 1.6 to 3.0%, Q3_K 2.8 to 5.3%, Q2_K 6.0 to 10.8%.
 Random weights, which tests use, amplify: of a model of 32 layers Q8_0 moves 5.0%, at 0.011 nats.
 """
 

@@ -121,7 +121,7 @@ def test_a_tolerance_decides_the_exit_code(
     assert run(sample, "--types", "Q4_K", "--tolerance", "0.5") == 0
     assert run(sample, "--types", "Q8_0,Q4_K", "--tolerance", "0.005", "--by", "head") == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "Q4_K A small effect: 1.22% of the attention moved. Out of tolerance: first in" in out
+    assert "Q4_K A small effect: 1.41% of the attention moved. Out of tolerance: first in" in out
     assert out.endswith("Q4_K fails; the largest effect is small (Q4_K).")
     # What fails is what is drawn.
     assert "Q4_K minus FP32" in out
@@ -133,7 +133,7 @@ def test_a_requirement_decides_the_exit_code(
     assert run(sample, "--require", "visible") == 0
     assert run(sample, "--require", "small") == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "5.14% of the attention moved. That is beyond --require small." in out
+    assert "5.97% of the attention moved. That is beyond --require small." in out
     assert out.endswith("Q2_K fails; the largest effect is visible (Q2_K).")
     assert run(sample, "--require", "negligible") == 1
     assert "Q4_K, Q2_K fail; " in capsys.readouterr().out

@@ -16,7 +16,7 @@ from ggufscope.measure.compare import compare
 from tests.cli.conftest import Run
 from tests.models import makers
 
-IDS = (0, 275, 477, 714, 512, 259, 673)
+IDS = (0, 273, 525, 658, 482, 259, 758)
 """The default prompt, "The cat sat on the mat", as the sample has it."""
 
 
@@ -51,7 +51,7 @@ def test_the_page_names_what_changed_and_what_comes_next(
     assert run("compare-attention", sample, *words)[0] == 0
     assert opened == [page.as_uri()]
     text = page.read_text(encoding="utf-8")
-    assert '<a href="#candidate=Q2_K&amp;head=L1H4">L1H4 10.0%</a>' in text
+    assert '<a href="#candidate=Q2_K&amp;head=L2H0">L2H0 12.0%</a>' in text
     found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])

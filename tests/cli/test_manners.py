@@ -174,7 +174,7 @@ def test_one_bar_from_start_to_end_and_the_time_it_took(
     assert re.match(r"[\d.]+ s\r?\n", result)
     assert "done in" not in result
     if words[0] == "imatrix":
-        assert re.search(r"chunk \d of 9, PPL [\d.]+", bar)
+        assert re.search(r"chunk \d of 8, PPL [\d.]+", bar)
 
 
 def test_a_context_chooses_the_factors_of_longrope(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_mix_is_chosen_written_and_its_measurement_used_again(run: Run, tmp_pa
         *(SAMPLE, "m.gguf", "--target-size", "1800000B", *brief, "--write-types", "t.txt")
     )
     assert (code, err) == (0, "")
-    assert re.search(r"^chosen by  400 tokens in 5 windows, 4 gradients each$", out, re.M)
+    assert re.search(r"^chosen by  400 tokens in 7 windows, 4 gradients each$", out, re.M)
     assert re.search(r"^choice +1\.7\d MiB +\d\.\d\d ", out, re.M)
     assert re.search(r"^Q3_K_S +1\.59 MiB ", out, re.M)
     assert "less than Q3_K_S, on 40" in " ".join(out.split())

@@ -85,10 +85,12 @@ def test_rounding_activations_is_all_that_sets_them_apart(
 
     monkeypatch.setattr(ops, "linear", rounded)
     ours, theirs = of_sample("Q8_0", sample, tmp_path)
-    for layer in range(3):  # further on, a number halfway between two levels goes the other way
+    # In token 10, after layer 1, a number halfway between two levels goes the other way.
+    for layer in range(4):
         key = f"kq_soft_max-{layer}"
-        assert np.abs(ours[key] - theirs[key]).max() < 1e-5
-    assert np.abs(ours["kq_soft_max-3"] - theirs["kq_soft_max-3"]).max() < 5e-3
+        gaps = np.abs(ours[key] - theirs[key])
+        assert gaps[:, :10].max() < 1e-5
+        assert gaps.max() < (1e-5 if layer < 2 else 1e-2)
 
 
 def test_it_predicts_as_well_as_pytorch_says(sample: Path) -> None:

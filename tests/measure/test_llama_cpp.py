@@ -91,8 +91,8 @@ def test_llama_cpp_on_the_quantized_file_itself_is_as_near_as_its_rounding_lets_
 ) -> None:
     """With quantized weights llama.cpp rounds activations to eight bits, too.
 
-    That moves its attention by 1e-3 in the median and up to 5e-2: between its own two runs, and
-    so between its run and ours.
+    That moves its attention by 2e-4 in the median and up to 6e-2: between its own two runs, and so
+    between its run and ours.
     """
     number = 1 + PRESETS.index(preset)
     candidate = ours[0].candidates[number - 1]
@@ -110,10 +110,14 @@ def test_llama_cpp_on_the_quantized_file_itself_is_as_near_as_its_rounding_lets_
     assert np.abs(np.array(mine) - theirs).max() < 1e-2
     logs = [
         log_softmax(each["result_output"].astype(np.float64), axis=1)
-        for each in (golden("reference"), run)
+        for each in (golden("reference"), run, golden(f"{preset}-F32"))
     ]
-    divergence = rel_entr(np.exp(logs[0]), np.exp(logs[1])).sum(axis=1).mean()
-    assert candidate.mean_kl_divergence == pytest.approx(divergence, rel=0.1, abs=2e-5)
+    divergence, between = (
+        rel_entr(np.exp(logs[n]), np.exp(logs[1])).sum(axis=1).mean() for n in (0, 2)
+    )
+    assert between < 1e-4  # of its own two runs
+    # Small divergences are squares of distances: no further apart than its own two runs are.
+    assert abs(candidate.mean_kl_divergence**0.5 - divergence**0.5) < between**0.5
     agreement = (logs[0].argmax(axis=1) == logs[1].argmax(axis=1)).mean()
     assert candidate.top1_agreement == pytest.approx(agreement, abs=2 / len(logs[0]))
 
