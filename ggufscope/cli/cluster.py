@@ -88,6 +88,6 @@ def _connected(distributed: Any, address: str) -> Any:
     except Exception as error:
         words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise ClusterError(
-            f"no scheduler can be reached at {address}: {words}",
+            f"no scheduler at {address}: {words}",
             hint="start one with `dask scheduler`, and name the address that it prints",
         ) from None

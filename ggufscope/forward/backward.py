@@ -98,7 +98,7 @@ class Backward:
         tell: Callable[[Reached], object],
         *,
         after: Callable[[LayerWeights], object] = lambda weights: None,
-        entering: Callable[[str, Floats, int | None], None] | None = None,
+        entering: Callable[[str, Floats, int | None], Floats] | None = None,
         turned: Callable[[], object] = lambda: None,
         progress: Callable[[int], object] = lambda step: None,
     ) -> None:
@@ -106,8 +106,8 @@ class Backward:
 
         ``after`` is called when all windows are through a layer, the output or the embedding, with
         the weights, of which those of that layer are still held. On the way there ``entering`` is
-        handed what enters each matrix of the layers, as by ``Trace``; then ``turned`` is called.
-        Raises ``NonFiniteActivation``,
+        handed what enters each matrix of the layers, and returns what is multiplied, as by
+        ``Trace``; then ``turned`` is called. Raises ``NonFiniteActivation``,
         ``NotRunnable`` where a layer has no way back, ``NoRoom`` where the temporary file has none,
         and what ``Transformer.run`` raises.
         """

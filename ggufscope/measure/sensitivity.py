@@ -188,7 +188,7 @@ def measure(
     draws: int = 1,
     seed: int = 0,
     importance: Callable[[], Mapping[str, Floats]] = dict,
-    entering: Callable[[str, Floats, int | None], None] | None = None,
+    entering: Callable[[str, Floats, int | None], Floats] | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Sensitivities:
     """Return what each of the types of each tensor costs on windows of token ids.

@@ -156,7 +156,7 @@ apply._Work.enter = ended
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nonsense", "no scheduler can be reached at nonsense: missing port"),
+        ("nonsense", "no scheduler at nonsense: missing port"),
         ("xx://1.2.3.4:5", "unknown address scheme"),
         ("", "missing port"),
         ("none.json", "No such file"),
@@ -170,7 +170,7 @@ def test_no_scheduler(
     code, printed, complaint = run("quantize", model, "Q8_0", "--scheduler", address)
     assert (code, printed) == (2, "")
     error, hint = complaint.splitlines()
-    assert error.startswith("error: no scheduler can be reached at ")
+    assert error.startswith("error: no scheduler at ")
     assert said in error
     assert "`dask scheduler`" in hint
     assert [path.name for path in model.parent.iterdir()] == [model.name]
