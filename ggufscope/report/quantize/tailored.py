@@ -192,7 +192,13 @@ def rated(found: Tailored) -> list[Rated]:
     choice = CHOICE, found.counted(found.choice), found.choice.predicted
     weights = max(1, found.choice.plan.n_elements)
     return [
-        Rated(name, nbytes, round(8 * nbytes / weights, 2), predicted, least_of(found, nbytes))
+        Rated(
+            name,
+            nbytes,
+            round(8 * nbytes / weights, 2),
+            predicted,
+            min(predicted, least_of(found, nbytes)),  # between two steps a choice may cost less
+        )
         for name, nbytes, predicted in sorted([choice, *found.rivals], key=lambda row: -row[1])
     ]
 
