@@ -85,12 +85,15 @@ def test_rounding_activations_is_all_that_sets_them_apart(
 
     monkeypatch.setattr(ops, "linear", rounded)
     ours, theirs = of_sample("Q8_0", sample, tmp_path)
-    # In token 10, after layer 1, a number halfway between two levels goes the other way.
-    for layer in range(4):
-        key = f"kq_soft_max-{layer}"
-        gaps = np.abs(ours[key] - theirs[key])
-        assert gaps[:, :10].max() < 1e-5
-        assert gaps.max() < (1e-5 if layer < 2 else 1e-2)
+    gaps = np.stack(
+        [np.abs(ours[key] - theirs[key]) for key in map("kq_soft_max-{}".format, range(4))]
+    )
+    assert gaps[0].max() < 1e-5
+    # Further on, a number halfway between two levels goes the other way, and moves what follows it.
+    # Where, depends on the order of sums. Without the rounding only the first token agrees.
+    by_token = gaps.max(axis=(0, 1, 3))
+    assert by_token[:5].max() < 1e-5
+    assert by_token.max() < 1e-2
 
 
 def test_it_predicts_as_well_as_pytorch_says(sample: Path) -> None:
