@@ -123,12 +123,14 @@ def compare_attention_command(
     """
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
+    from ggufscope.forward.checks import require_ids
     from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.candidates import choose, require_layer
     from ggufscope.measure.compare import compare
     from ggufscope.measure.maps import TERMINAL_TOKENS, KeptMaps, tokens_shown
     from ggufscope.measure.verdict import parse_tolerances
+    from ggufscope.measure.windows import in_windows
     from ggufscope.model.summary import summarize
     from ggufscope.report.compare.page import comparison_page
     from ggufscope.report.compare.text import (
@@ -160,13 +162,14 @@ def compare_attention_command(
         text = read_prompt(
             file.metadata, prompt, prompt_file, ids, DEFAULT_PROMPT, runnable.n_vocab
         )
-        runnable.require_runnable(text.ids)
+        require_ids(text.ids, 0, runnable.n_vocab, None)
+        first = in_windows(text.ids, runnable.n_context, file.metadata)[0]
         warn_of_a_long_job([file, *others])
         runs = len(candidates) + 1
         if html is None:
             maps = KeptMaps(runs, TERMINAL_TOKENS, layer)
         else:
-            maps = KeptMaps(runs, tokens_shown(len(text.ids), sum(heads), runs), ids=text.ids)
+            maps = KeptMaps(runs, tokens_shown(len(first), sum(heads), runs), ids=first)
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
@@ -233,7 +236,7 @@ def _print(
             ("FP32", comparison.candidates[number].name),
             (layer, head),
             (maps.runs[0][layer][head], maps.runs[number + 1][layer][head]),
-            subject.tokens,
+            subject.tokens[: len(comparison.windows[0])],
             width=map_width(console),
             shades=shades_for(console),
         )

@@ -1,7 +1,8 @@
 """The reference and all candidates through the layers side by side, one layer at a time.
 
 Each layer of the file is read and dequantized once; candidates quantize what the reference holds.
-Nothing of a layer outlives it but the numbers of the comparison, and what ``keep`` makes of it.
+Nothing of a layer outlives it but the numbers of the comparison, what leaves it, and what ``keep``
+makes of it. What is longer than the context goes through in windows, one after the other.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Blocks, Floats, Reals
-from ggufscope.blocks.codec import dequantize
-from ggufscope.blocks.error import NO_ERROR, WeightError
-from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.arrays import Reals
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
+from ggufscope.forward.activations import Activations
 from ggufscope.forward.cache import KVCache
-from ggufscope.forward.checks import require_memory_for
+from ggufscope.forward.checks import require_ids, require_memory_for
 from ggufscope.forward.held import LayerWeights
+from ggufscope.forward.remembered import RememberedWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
-from ggufscope.forward.weights import Matrix, PlannedWeights, StoredWeights, View, Weights
+from ggufscope.forward.weights import PlannedWeights, StoredWeights, Weights
 from ggufscope.measure.candidates import Candidate, of_name
 from ggufscope.measure.comparison import (
     CandidateDifference,
@@ -34,19 +35,25 @@ from ggufscope.measure.comparison import (
 )
 from ggufscope.measure.differences import (
     LayerDifference,
-    TensorDifference,
+    Prediction,
     compare_predictions,
+    join_layers,
+    join_predictions,
     layer_difference,
+    mean_perplexity,
 )
 from ggufscope.measure.effect import Level
 from ggufscope.measure.inspection import Inspection
+from ggufscope.measure.measured import MeasuredWeights
 from ggufscope.measure.metrics.distributions import likeliest, log_softmax, perplexity
-from ggufscope.measure.metrics.tensors import stored_error
 from ggufscope.measure.verdict import Tolerances, judge
+from ggufscope.measure.windows import in_windows
 from ggufscope.pool import in_parallel, one_pass
 
 Keep = Callable[[int, int, Reals], object]
-"""Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T)."""
+"""Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T).
+
+Of the first window."""
 
 NEXT_TOKENS: Final = 5
 """The likeliest next tokens of each run that are kept."""
@@ -67,60 +74,88 @@ def compare(
     """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
-    (``"Q4_K_M"``). ``context`` is that of ``Transformer``. A file is held to what quantizing the
-    model gives, unless that is quantized itself. ``tolerances`` and ``require``, the largest effect
-    that will do, are for the verdict.
+    (``"Q4_K_M"``). ``context`` is that of ``Transformer``; ``in_windows`` cuts a longer prompt. A
+    file is held to what quantizing the model gives, unless that is quantized itself.
+    ``tolerances`` and ``require``, the largest effect that will do, are for the verdict.
     ``progress`` is told how many steps of how many are done.
-    Raises, before it reads a weight, what ``Transformer`` and ``require_runnable`` raise; then
+    Raises, before it reads a weight, what ``Transformer`` and ``require_ids`` raise; then
     ``NonFiniteWeight``, naming tensor and row.
     """
     held = LayerWeights(StoredWeights(file))
     reference = Transformer(file.metadata, held, context=context)
-    reference.require_runnable(ids)
+    require_ids(ids, 0, reference.n_vocab, None)
+    windows = in_windows(ids, reference.n_context, file.metadata)
+    longest = max(map(len, windows))
     require_memory_for(
-        reference.hparams, len(ids), matrices=1, logits=True, runs=len(candidates) + 1
+        reference.hparams, longest, matrices=1, logits=True, runs=len(candidates) + 1
     )
     made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
     stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
     types = dict(stored.most_common())
     level = None if require is None else Level(require)
-    runs = [_Run.of(candidate, reference, held, context) for candidate in made]
+    runs = [
+        _Run.of(number, candidate, reference, held, context, len(windows))
+        for number, candidate in enumerate(made, 1)
+    ]
     if is_original(types):
         for run in runs:
             if run.candidate.file is not None:
                 run.inspection = Inspection.of(file, run.candidate.file)
     inspections = [run.inspection for run in runs if run.inspection]
     steps = reference.n_layers + 1
-    with one_pass():
-        x = reference.embed(ids)
-        for run in runs:
-            run.x = run.model.embed(ids, cache=run.cache)
+    width = reference.weights.shape("token_embd.weight")[1]
+    with one_pass(), Activations(len(runs) + 1, len(windows), longest, width) as kept:
+        for number, window in enumerate(windows):
+            kept.write(0, number, reference.embed(window))
+            for run in runs:
+                run.embed(kept, number, window)
         held.release()
         for layer in range(reference.n_layers):
-            trace = Trace(_KEPT)
-            x = reference.layer(layer, x, trace=trace)
-            mine = _of_layer(trace, layer)
-            # Candidates side by side: of a small model each matrix is one tile.
-            theirs = in_parallel(partial(_Run.step, layer=layer, reference=mine), runs)
-            if keep:
-                for number, kept in enumerate((mine, *theirs)):
-                    keep(number, layer, kept["kq_soft_max"])
+            for number, window in enumerate(windows):
+                seen = _through(layer, reference, runs, kept, number, len(window))
+                if keep and not number:
+                    for at, each in enumerate(seen):
+                        keep(at, layer, each["kq_soft_max"])
+            for run in runs:
+                run.leave(windows)
             for inspection in inspections:
                 inspection.look_at(layer, held)
             held.release()
             if progress:
                 progress(layer + 1, steps)
-        logits = reference.logits(x)
         for inspection in inspections:
             inspection.look_at(None)
-        found = [run.finish(file, logits, ids, tolerances or {}, level) for run in runs]
+        perplexities, last = [], []
+        for number, window in enumerate(windows):
+            logits = reference.logits(kept.read(0, number, 0, len(window)))
+            perplexities.append(perplexity(logits, window))
+            last = [logits[-1].copy()]
+            last += [run.predict(kept, number, window, logits) for run in runs]
+        found = [run.finish(file, windows, tolerances or {}, level) for run in runs]
         held.release()
     if progress:
         progress(steps, steps)
     return Comparison(
-        *(tuple(map(int, ids)), types, perplexity(logits, ids), tuple(found)),
-        next_tokens=_next_tokens([logits[-1], *(run.last for run in runs)]),
+        *(windows, types, mean_perplexity(perplexities, windows), tuple(found)),
+        next_tokens=_next_tokens(last),
     )
+
+
+def _through(
+    layer: int,
+    reference: Transformer,
+    runs: Sequence[_Run],
+    kept: Activations,
+    window: int,
+    tokens: int,
+) -> list[dict[str, Reals]]:
+    """Take a window of all runs through a layer; return what is compared of each."""
+    trace = Trace(_KEPT)
+    kept.write(0, window, reference.layer(layer, kept.read(0, window, 0, tokens), trace=trace))
+    mine = _of_layer(trace, layer)
+    # Candidates side by side: of a small model each matrix is one tile.
+    step = partial(_Run.step, layer=layer, kept=kept, window=window, tokens=tokens, reference=mine)
+    return [mine, *in_parallel(step, runs)]
 
 
 def _next_tokens(last: Sequence[Reals]) -> tuple[NextToken, ...]:
@@ -140,53 +175,92 @@ def _of_layer(trace: Trace, layer: int) -> dict[str, Reals]:
 class _Run:
     """One candidate under way."""
 
+    number: int
+    """From 1 on; 0 is the reference."""
     candidate: Candidate
     model: Transformer
     weights: MeasuredWeights
-    cache: KVCache | None
-    x: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    remembered: RememberedWeights | None
+    """What keeps a layer's weights for the next window; None where there is but one."""
+    caches: list[KVCache | None]
+    """Of each window."""
+    seen: list[LayerDifference] = field(default_factory=list)
+    """What was found in each window, of the layer under way."""
     layers: list[LayerDifference] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
     inspection: Inspection | None = None
-    last: Reals = field(default_factory=lambda: np.empty(0, np.float32))
-    """The logits (V,) after the prompt."""
 
     @classmethod
     def of(
-        cls, candidate: Candidate, reference: Transformer, held: LayerWeights, context: int | None
+        cls,
+        number: int,
+        candidate: Candidate,
+        reference: Transformer,
+        held: LayerWeights,
+        context: int | None,
+        windows: int,
     ) -> _Run:
+        base: Weights
         if candidate.file is not None:
-            weights = MeasuredWeights(StoredWeights(candidate.file), held)
+            base = StoredWeights(candidate.file)
+        else:
+            base = PlannedWeights(held, candidate.types, candidate.importance)
+        remembered = RememberedWeights(base) if windows > 1 else None
+        weights = MeasuredWeights(remembered or base, held)
+        if candidate.file is not None:
             model = Transformer(candidate.file.metadata, weights, context=context)
         else:
-            weights = MeasuredWeights(
-                PlannedWeights(held, candidate.types, candidate.importance), held
-            )
             model = reference.with_weights(weights)
-        cache = KVCache(*candidate.cache_types) if candidate.cache_types else None
-        return cls(candidate, model, weights, cache)
+        types = candidate.cache_types
+        caches = [KVCache(*types) if types else None for _ in range(windows)]
+        return cls(number, candidate, model, weights, remembered, caches)
 
-    def step(self, layer: int, reference: Mapping[str, Reals]) -> dict[str, Reals]:
-        """Go through a layer, compare, and forget all but the numbers."""
-        trace = Trace(_KEPT)
-        self.x = self.model.layer(layer, self.x, trace=trace, cache=self.cache)
+    def embed(self, kept: Activations, window: int, ids: Sequence[int]) -> None:
+        """Begin a window."""
+        kept.write(self.number, window, self.model.embed(ids, cache=self.caches[window]))
+
+    def step(
+        self,
+        layer: int,
+        kept: Activations,
+        window: int,
+        tokens: int,
+        reference: Mapping[str, Reals],
+    ) -> dict[str, Reals]:
+        """Take a window through a layer, and compare; return what may be kept of it."""
+        trace, x = Trace(_KEPT), kept.read(self.number, window, 0, tokens)
+        x = self.model.layer(layer, x, trace=trace, cache=self.caches[window])
+        kept.write(self.number, window, x)
         mine = _of_layer(trace, layer)
-        tensors = self.weights.take_differences()
-        self.layers.append(layer_difference(layer, reference, mine, tensors))
+        self.seen.append(layer_difference(layer, reference, mine, ()))
         return mine
+
+    def leave(self, windows: Sequence[Sequence[int]]) -> None:
+        """Join what was found in all windows of a layer, and forget its weights."""
+        self.layers.append(join_layers(self.seen, windows, self.weights.take_differences()))
+        self.seen.clear()
+        self._release()
+
+    def predict(
+        self, kept: Activations, window: int, ids: Sequence[int], reference: Reals
+    ) -> Reals:
+        """Compare logits (T, V) of a window; return those after its last token."""
+        mine = self.model.logits(kept.read(self.number, window, 0, len(ids)))
+        self.predictions.append(compare_predictions(reference, mine, ids))
+        last: Reals = mine[-1].copy()
+        return last
 
     def finish(
         self,
         file: GGUFFile,
-        logits: Reals,
-        ids: Sequence[int],
+        windows: Sequence[Sequence[int]],
         tolerances: Tolerances,
         required: Level | None,
     ) -> CandidateDifference:
-        """Compare the logits, and judge."""
-        mine = self.model.logits(self.x)
-        self.last = mine[-1].copy()
-        prediction = compare_predictions(logits, mine, ids)
+        """Join the predictions, and judge."""
+        prediction = join_predictions(self.predictions, windows)
         candidate = self.candidate
+        self._release()
         making = self.inspection.result() if self.inspection else None
         return CandidateDifference(
             name=candidate.name,
@@ -202,6 +276,10 @@ class _Run:
             verdict=judge(self.layers, prediction, tolerances, required, making),
         )
 
+    def _release(self) -> None:
+        if self.remembered is not None:
+            self.remembered.release()
+
 
 def _types(candidate: Candidate) -> dict[str, int]:
     if candidate.file is None:
@@ -216,52 +294,3 @@ def _bits_per_weight(file: GGUFFile, candidate: Candidate) -> float:
         n_elements += tensor.info.n_elements
         nbytes += LAYOUTS[type_].row_bytes(tensor.info.n_elements) if type_ else tensor.nbytes
     return 8 * nbytes / n_elements if n_elements else 0.0
-
-
-class MeasuredWeights(View):
-    """A candidate's view of the weights that measures each tile it hands out, once."""
-
-    def __init__(self, weights: Weights, reference: Weights) -> None:
-        super().__init__(weights)
-        self._reference = reference
-        self._errors: dict[tuple[str, int], WeightError] = {}
-
-    def matrix(self, name: str) -> Matrix:
-        """Return a tensor by its rows."""
-        matrix = self._base.matrix(name)
-        reference = self._reference.matrix(name)
-        return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
-
-    def take_differences(self) -> list[TensorDifference]:
-        """Return the tensors measured since the last call, of which a weight or the type differs.
-
-        Tensors whose type differs are returned even where no weight does.
-        """
-        totals: dict[str, WeightError] = {}
-        for (name, _), error in sorted(self._errors.items()):
-            totals[name] = totals.get(name, NO_ERROR) + error
-        self._errors.clear()
-        return [
-            TensorDifference(name, self._reference.type(name), self.type(name), error)
-            for name, error in totals.items()
-            if error.squared_error or self._reference.type(name) != self.type(name)
-        ]
-
-
-class _MeasuredMatrix:
-    def __init__(
-        self, base: Matrix, reference: Matrix, errors: dict[tuple[str, int], WeightError]
-    ) -> None:
-        self.name, self.shape = base.name, base.shape
-        self._base, self._reference, self._errors = base, reference, errors
-
-    def rows(self, start: int, stop: int) -> Floats:
-        return dequantize(*self.blocks(start, stop), threads=1)
-
-    def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
-        blocks, layout = self._base.blocks(start, stop)
-        # Several threads take different tiles; one tile twice gives the same numbers twice.
-        if (self.name, start) not in self._errors:
-            reference = self._reference.rows(start, stop)
-            self._errors[self.name, start] = stored_error(reference, blocks, layout)
-        return blocks, layout

@@ -92,7 +92,8 @@ class NextToken:
 class Comparison:
     """A reference and its candidates on one prompt."""
 
-    ids: tuple[int, ...]
+    windows: tuple[tuple[int, ...], ...]
+    """The prompt: the ids (T,) of each window. One, where it is no longer than the context."""
     types: Mapping[str, int]
     """Type -> number of the reference's matrices that are stored in it, the commonest first."""
     perplexity: float | None
@@ -100,6 +101,11 @@ class Comparison:
     candidates: tuple[CandidateDifference, ...]
     next_tokens: tuple[NextToken, ...] = ()
     """Those that any run holds among the likeliest, by what the reference holds."""
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens were run, in all windows."""
+        return sum(map(len, self.windows))
 
     @property
     def accepted(self) -> bool:

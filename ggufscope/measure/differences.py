@@ -6,8 +6,9 @@ llama.cpp's names, and averaged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -59,16 +60,25 @@ class HeadDifference(AttentionDifference):
 
 def average(heads: Sequence[HeadDifference]) -> AttentionDifference:
     """Return the mean over heads of each number; of what is largest, the largest."""
+    return AttentionDifference(**_together(heads))
+
+
+def _together(
+    found: Sequence[AttentionDifference], tokens: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Return the means of several, weighed by how many tokens each is of; or the largest."""
     columns = {
-        each.name: [getattr(head, each.name) for head in heads]
+        each.name: [getattr(one, each.name) for one in found]
         for each in fields(AttentionDifference)
     }
-    return AttentionDifference(
-        **{
-            name: max(column) if name.startswith("largest") else float(np.mean(column))
-            for name, column in columns.items()
-        }
-    )
+    return {
+        name: max(column) if name.startswith("largest") else _mean(column, tokens)
+        for name, column in columns.items()
+    }
+
+
+def _mean(column: Sequence[float], tokens: Sequence[int] | None = None) -> float:
+    return float(np.mean(column) if tokens is None else np.average(column, weights=tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +197,51 @@ def compare_predictions(reference: Reals, candidate: Reals, ids: Sequence[int]) 
         float(top1_agrees(reference, candidate).mean()),
         perplexity(candidate, ids),
     )
+
+
+def join_layers(
+    found: Sequence[LayerDifference],
+    windows: Sequence[Sequence[int]],
+    tensors: Sequence[TensorDifference],
+) -> LayerDifference:
+    """Return one layer over all windows (ids), each of which counts by its tokens."""
+    first, tokens = found[0], [len(ids) for ids in windows]
+    if len(found) == 1:
+        return replace(first, tensors=tuple(tensors))
+    heads = zip(*(each.heads for each in found), strict=True)
+    return LayerDifference(
+        layer=first.layer,
+        heads=tuple(
+            HeadDifference(**_together(several, tokens), layer=first.layer, head=number)
+            for number, several in enumerate(heads)
+        ),
+        output_cosine=_mean([each.output_cosine for each in found], tokens),
+        output_error=_mean([each.output_error for each in found], tokens),
+        tensors=tuple(tensors),
+    )
+
+
+def join_predictions(found: Sequence[Prediction], windows: Sequence[Sequence[int]]) -> Prediction:
+    """Return what the logits of all windows (ids) say."""
+    if len(found) == 1:
+        return found[0]
+    return Prediction(
+        tuple(nats for each in found for nats in each.kl_divergence),
+        _mean([each.top1_agreement for each in found], [len(ids) for ids in windows]),
+        mean_perplexity([each.perplexity for each in found], windows),
+    )
+
+
+def mean_perplexity(
+    found: Sequence[float | None], windows: Sequence[Sequence[int]]
+) -> float | None:
+    """Return the perplexity of all windows (ids) from that of each: of their mean token loss."""
+    if len(found) == 1:
+        return found[0]
+    losses = [
+        (math.log(each) * (len(ids) - 1), len(ids) - 1)
+        for each, ids in zip(found, windows, strict=True)
+        if each is not None
+    ]
+    count = sum(tokens for _, tokens in losses)
+    return math.exp(sum(loss for loss, _ in losses) / count) if count else None

@@ -6,12 +6,14 @@ middle, what is measured are the sensitivities of another model.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ggufscope.errors import TooFewTokens
+from ggufscope.model.tokenizer.keys import KEY
 
 _LEAST: Final = 8
 """Tokens of a window that is worth running."""
@@ -90,3 +92,21 @@ def windows(text: str, encode: Encode, length: int) -> Iterator[tuple[int, ...]]
 def _worth(ids: Sequence[int], length: int) -> Iterator[tuple[int, ...]]:
     if min(len(ids), length) >= _LEAST:
         yield tuple(ids[:length])
+
+
+def in_windows(
+    ids: Sequence[int], longest: int | None, metadata: Mapping[str, Any]
+) -> tuple[tuple[int, ...], ...]:
+    """ids (T,) -> windows of ``longest`` tokens at the most, as few and as even as may be.
+
+    Where the text begins with the token that begins a text, each window does: together they have
+    more than T tokens. ``longest`` of None: one window.
+    """
+    ids = tuple(map(int, ids))
+    if longest is None or len(ids) <= max(2, longest):
+        return (ids,)
+    begins = ids[:1] if ids[0] == metadata.get(f"{KEY}bos_token_id") else ()
+    rest = ids[len(begins) :]
+    count = -(-len(rest) // (longest - len(begins)))
+    edges = [len(rest) * number // count for number in range(count + 1)]
+    return tuple(begins + rest[a:b] for a, b in itertools.pairwise(edges))

@@ -50,4 +50,4 @@ class Subject:
     @property
     def counted(self) -> str:
         """The number of its tokens: ``7 tokens``."""
-        return f"{len(self.ids)} token{'s' if len(self.ids) > 1 else ''}"
+        return f"{len(self.ids):,} token{'s' if len(self.ids) > 1 else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,6 +114,25 @@ def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[
         assert len(tensors) == len(set(tensors)) == 30
         assert each["verdict"]["making"] is None
         assert each["verdict"]["effect"]["level"] == "small"
+
+
+def test_what_is_longer_than_the_context_goes_in_windows(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, page = sample.with_name("heldout.txt"), tmp_path / "page.html"
+    arguments = (sample, "--types", "Q8_0", "--context", "400", "--prompt-file", text)
+    assert run(*arguments, "--html", page) == 0
+    out = capsys.readouterr().out
+    assert "2,230 tokens, in 6 windows of at most 373" in " ".join(out.split())
+    assert max(map(len, out.replace(str(page), "").splitlines())) <= 80
+    found = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    assert len(json.loads(found[1])["tokens"]) == 372
+    assert run(*arguments, "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert sorted(data["prompt"]["windows"]) == [372] * 3 + [373] * 3
+    assert len(data["candidates"][0]["kl_divergence"]["by_token"]) == 2230 + 5
+    assert data["candidates"][0]["verdict"]["effect"]["level"] == "negligible"
 
 
 def test_a_tolerance_decides_the_exit_code(

@@ -24,7 +24,7 @@ from tests.models import makers
         (["--ids", "1,x"], "no list of ids"),
         (["--ids", "1,1024"], "1024"),
         (["--ids", "-1"], "-1"),
-        (["--ids", ",".join(["1"] * 257)], "256"),
+        (["--ids", ",".join(["1"] * 257 + ["1024"])], "token 1024 at position 257"),
         (["--prompt", "a", "--ids", "1"], "beside"),
         (["--prompt-file", "nowhere.txt"], "nowhere.txt"),
         (["--layer", "99"], "no layer 99"),

@@ -23,7 +23,7 @@ def comparison_json(subject: Subject, comparison: Comparison) -> dict[str, Any]:
         "accepted": comparison.accepted,
         "original": comparison.original,
         "model": model_json(subject.path, subject.summary) | {"types": dict(comparison.types)},
-        "prompt": pick(subject, "text ids tokens"),
+        "prompt": pick(subject, "text ids tokens") | {"windows": [*map(len, comparison.windows)]},
         "reference": {"weights": "FP32", "perplexity": comparison.perplexity},
         "candidates": [_candidate(comparison, each) for each in comparison.candidates],
     }

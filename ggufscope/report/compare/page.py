@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.effect import Level
 from ggufscope.measure.maps import KeptMaps
-from ggufscope.report.compare.text import subject_facts
+from ggufscope.report.compare.text import counted_words, subject_facts
 from ggufscope.report.compare.words import (
     MODEL_HEAD,
     answer_words,
@@ -75,11 +75,12 @@ def comparison_page(
         title=f"{name}: does quantized attention still match?",
         lead=f"{answer_words(comparison)} {original_words(subject.file_name, comparison)}".rstrip(),
         facts=[
-            (word, subject.counted if word == "prompt" else fact)  # its text stands in the page
+            # The text stands in the page.
+            (word, counted_words(subject, comparison) if word == "prompt" else fact)
             for word, fact in subject_facts(subject, comparison)
         ],
         notes=[("effect", f"{scale_words()}.")],
-        tokens=subject.tokens,
+        tokens=subject.tokens[: len(comparison.windows[0])],
         runs=[reference, *runs],
         tables=[
             _summary(comparison),

@@ -101,10 +101,19 @@ def subject_facts(subject: Subject, comparison: Comparison) -> list[tuple[str, s
     said = "" if text is None else f'"{text}", '
     return [
         ("model", f"{subject.file_name}: {name}, {len(layers)} layers of {heads} heads"),
-        ("prompt", f"{said}{subject.counted}"),
+        ("prompt", f"{said}{counted_words(subject, comparison)}"),
         ("reference", f"its own weights ({', '.join(comparison.types)}) in FP32"),
         *subject.rope_facts,
     ]
+
+
+def counted_words(subject: Subject, comparison: Comparison) -> str:
+    """Say how many tokens were run, and in how many windows of the context if not in one."""
+    windows = comparison.windows
+    if len(windows) == 1:
+        return subject.counted
+    longest = max(map(len, windows))
+    return f"{subject.counted}, in {len(windows)} windows of at most {longest}"
 
 
 def brief_views(comparison: Comparison) -> Iterator[RenderableType]:
@@ -132,7 +141,7 @@ def comparison_views(
             yield paragraph(f"{name} {each.name}", "dim")
     yield from _details(comparison, selection)
     yield ""
-    yield paragraph(f"{_few_tokens(subject)}Effect, {scale_words()}.", "dim")
+    yield paragraph(f"{_few_tokens(subject, comparison)}Effect, {scale_words()}.", "dim")
     if not selection.by_layer and not selection.by_head:
         yield paragraph("--by layer and --by head show more.", "dim")
 
@@ -142,10 +151,10 @@ def answer_view(comparison: Comparison) -> RenderableType:
     return paragraph(answer_words(comparison), GREEN if comparison.accepted else RED)
 
 
-def _few_tokens(subject: Subject) -> str:
-    few = len(subject.ids) < FEW_TOKENS
+def _few_tokens(subject: Subject, comparison: Comparison) -> str:
+    few = comparison.n_tokens < FEW_TOKENS
     noisy = ": few, so the KL divergence is noisy" if few else ""
-    return f"Measured over {subject.counted}{noisy}. "
+    return f"Measured over {counted_words(subject, comparison)}{noisy}. "
 
 
 def _details(comparison: Comparison, selection: Selection) -> Iterator[RenderableType]:
