@@ -67,7 +67,12 @@ class Ledger:
             self.pieces += 1
         if begun is not None:
             self.add(asdict(begun))
-            self.flush()
+            try:
+                self.flush()
+            except OSError:  # a full disk: there is nothing to go on with
+                self.close()
+                ledger_name(target).unlink(missing_ok=True)
+                raise
 
     def add(self, line: Any) -> None:
         """Have a line written with the next ``flush``."""

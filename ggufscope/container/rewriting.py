@@ -28,6 +28,7 @@ from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
 from ggufscope.container.writer import TensorSpec, encode_header
 from ggufscope.errors import BadEdit, SourceChanged
+from ggufscope.threads import signals_held
 
 _PAGE: Final = 4096
 """Bytes that are compared at a time."""
@@ -133,16 +134,24 @@ def write_in_place(rewrite: Rewrite, change: Change) -> None:
         remove_leftovers(path)
         source.require_unchanged()
         journal = PartialFile(journal_name(path))
+
+        def finish() -> None:
+            with signals_held():
+                journal.discard()
+                settle_held(path, file, back=True)
+
         try:
-            if hasattr(os, "fchmod"):  # it is as private as the file
-                journal.path.chmod(stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o777)
-            journal.write_at(0, memoryview(change.encode()))
-            journal.commit()
-            write_at(file, change.offset, change.new)
-            os.fsync(file.fileno())
-        finally:
-            journal.discard()
-            settle_held(path, file, back=True)
+            try:
+                if hasattr(os, "fchmod"):  # it is as private as the file
+                    journal.path.chmod(stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o777)
+                journal.write_at(0, memoryview(change.encode()))
+                journal.commit()
+                write_at(file, change.offset, change.new)
+                os.fsync(file.fileno())
+            finally:
+                finish()
+        finally:  # again: the first call is lost where a signal comes before it holds them
+            finish()
         if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise SourceChanged(
                 f"{source.path} was replaced while it was changed", hint="look at it, and try again"

@@ -13,7 +13,7 @@ from tests.program import start
 
 pytestmark = pytest.mark.slow
 
-CHUNK, CHUNKS = 64, 38
+CHUNK, CHUNKS = 64, 34
 
 
 def test_a_killed_run_loses_a_chunk_at_the_most(sample: Path, tmp_path: Path) -> None:
