@@ -61,14 +61,23 @@ GRIDS: Final = {
 
 
 _kept = threading.local()
+_LINE: Final = 16
+"""Numbers in a line of the cache, of 64 bytes."""
 
 
 def _room(size: int) -> Floats:
     """Return (size,) to work in, the same to a thread each time."""
     room: Floats | None = getattr(_kept, "room", None)
     if room is None or room.size != size:
-        _kept.room = room = np.empty(size, np.float32)
+        _kept.room = room = _in_lines(size)
     return room
+
+
+def _in_lines(size: int) -> Floats:
+    """Return zeros (size,) that begin where a line of the cache does: no vector lies in two."""
+    room = np.zeros(size + _LINE - 1, np.float32)
+    start = -room.ctypes.data // room.itemsize % _LINE
+    return room[start : start + size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,7 @@ class Kernels:
         """x (T, row) -> (chunks, T, pitch): as ``multiply`` reads it, filled up with zeros."""
         chunk, pitch = (self._function(name)() for name in ("chunk", "pitch"))
         starts = range(0, x.shape[1], chunk)
-        pieces = np.zeros((len(starts), len(x), pitch), np.float32)
+        pieces = _in_lines(len(starts) * len(x) * pitch).reshape(len(starts), len(x), pitch)
         for piece, start in zip(pieces, starts, strict=True):
             part = x[:, start : start + chunk]
             piece[:, : part.shape[1]] = part
