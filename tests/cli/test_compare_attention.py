@@ -119,19 +119,20 @@ def test_json_is_complete(run: Run, sample: Path, capsys: pytest.CaptureFixture[
 def test_what_is_longer_than_the_context_goes_in_windows(
     run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, page = sample.with_name("heldout.txt"), tmp_path / "page.html"
-    arguments = (sample, "--types", "Q8_0", "--context", "400", "--prompt-file", text)
+    page = tmp_path / "page.html"
+    ids = ",".join(["0", *map(str, range(300, 450))])
+    arguments = (sample, "--types", "Q8_0", "--context", "40", "--ids", ids)
     assert run(*arguments, "--html", page) == 0
     out = capsys.readouterr().out
-    assert "2,230 tokens, in 6 windows of at most 373" in " ".join(out.split())
+    assert "151 tokens, in 4 windows of at most 39" in " ".join(out.split())
     assert max(map(len, out.replace(str(page), "").splitlines())) <= 80
     found = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
     assert found is not None
-    assert len(json.loads(found[1])["tokens"]) == 372
+    assert len(json.loads(found[1])["tokens"]) == 38  # those of the first
     assert run(*arguments, "--json") == 0
     data = json.loads(capsys.readouterr().out)
-    assert sorted(data["prompt"]["windows"]) == [372] * 3 + [373] * 3
-    assert len(data["candidates"][0]["kl_divergence"]["by_token"]) == 2230 + 5
+    assert data["prompt"]["windows"] == [38, 39, 38, 39]  # the first token begins each
+    assert len(data["candidates"][0]["kl_divergence"]["by_token"]) == 154
     assert data["candidates"][0]["verdict"]["effect"]["level"] == "negligible"
 
 
