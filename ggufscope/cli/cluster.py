@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ggufscope.errors import ClusterError, GGUFScopeError, WorkersLost
+from ggufscope.errors import BadUsage, ClusterError, GGUFScopeError, WorkersLost
 
 TRIES: Final = 2
 """How often a job that failed is tried again: the disk of one machine may have been away."""
@@ -34,9 +36,10 @@ def cluster(address: str, warn: Callable[[str], object]) -> Iterator[tuple[Execu
             "--scheduler needs Dask, which is not installed here",
             hint="pip install 'ggufscope[cluster]'",
         ) from None
-    for name in ("distributed", "tornado", "asyncio"):
+    for name in [*logging.root.manager.loggerDict]:
         # What they have to say in passing follows from what is raised, and is said in one line.
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        if name.partition(".")[0] in {"distributed", "tornado", "asyncio"}:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     client = _connected(distributed, address)
     try:
         threads = sum(client.nthreads().values())
@@ -71,23 +74,43 @@ def cluster(address: str, warn: Callable[[str], object]) -> Iterator[tuple[Execu
 
 
 def _connected(distributed: Any, address: str) -> Any:
-    """Return a client; ``address`` may be the file that a scheduler wrote, too."""
-    from_file = address.endswith(".json")
+    """Return a client; ``address`` may be the file that a scheduler wrote, too.
+
+    Who is there is asked first: a client that finds no scheduler is left half made, and waits.
+    """
     try:
-        if from_file:
-            Path(address).stat()  # Dask waits for one that is not there
-        else:
-            distributed.comm.get_address_host_port(address)  # of none its client is left half made
+        where = _written_in(Path(address)) if address.endswith(".json") else address
+        distributed.comm.get_address_host_port(where)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other versions of packages that are not ours
-            return distributed.Client(
-                **{"scheduler_file" if from_file else "address": address},
-                timeout=_PATIENCE,
-                set_as_default=False,
-            )
+            asyncio.run(asyncio.wait_for(_ask(distributed, where), _PATIENCE + 1))
+            return distributed.Client(where, timeout=_PATIENCE, set_as_default=False)
     except Exception as error:
         words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        if isinstance(error, MemoryError | TimeoutError) or not words:
+            words = f"what answers there, if anything does, is none ({type(error).__name__})"
         raise ClusterError(
-            f"no scheduler at {address}: {words}",
+            f"no scheduler at {address!r}: {words}",
             hint="start one with `dask scheduler`, and name the address that it prints",
         ) from None
+
+
+def _written_in(path: Path) -> str:
+    """Return the address in the file that a scheduler wrote."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+    except (LookupError, TypeError, ValueError):
+        raise BadUsage(
+            "it is no file that a scheduler wrote", hint="dask scheduler --scheduler-file FILE"
+        ) from None
+
+
+async def _ask(distributed: Any, address: str) -> None:
+    """Ask a scheduler what it is; raises what the connection raises."""
+    security = distributed.Security().get_connection_args("client")
+    comm = await distributed.comm.connect(address, timeout=_PATIENCE, **security)
+    try:
+        await comm.write({"op": "identity", "reply": True})
+        await comm.read()
+    finally:
+        comm.abort()

@@ -239,6 +239,7 @@ def _print(
             subject.tokens[: len(comparison.windows[0])],
             width=map_width(console),
             shades=shades_for(console),
+            windows=len(comparison.windows),
         )
         show(console, views)
     show(console, ["", answer_view(comparison)])

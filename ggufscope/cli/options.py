@@ -197,10 +197,11 @@ def interrupted() -> int:
             files = "file of" if len(names) == 1 else "files of"
             verb = "was" if len(names) == 1 else "were"
             complain("interrupted", f"the temporary {files} {', '.join(names)} {verb} removed")
-        kept = [str(path) for path in dict.fromkeys(partial.KEPT)]
+        kept = sorted({str(path) for path in partial.KEPT})
         if kept:
-            complain("interrupted", f"what is done of {', '.join(kept)} is kept")
-            complain("hint", "--resume goes on from it; a run without removes it")
+            more = [f"{len(kept) - 2} more"] if len(kept) > 3 else kept[2:]
+            complain("interrupted", f"what is done of {', '.join([*kept[:2], *more])} is kept")
+            complain("hint", "--resume goes on from it; a run without --resume removes it")
     return ExitCode.INTERRUPTED
 
 

@@ -245,7 +245,7 @@ def quantize_command(
     require_one_form(as_json=as_json, brief=brief)
     chosen = None
     if aim.given:
-        request, chosen = tailor_request(request, aim, words, force=force)
+        request, chosen = tailor_request(request, aim, words, force=force, resume=resume)
     _carry_out(
         request,
         threads,

@@ -12,7 +12,7 @@ from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
-from ggufscope.errors import BadUsage, naming
+from ggufscope.errors import BadUsage, TargetTwice, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -66,9 +66,12 @@ class Aim:
 
 
 def tailor_request(
-    request: Request, aim: Aim, words: Sequence[str], *, force: bool
+    request: Request, aim: Aim, words: Sequence[str], *, force: bool, resume: bool = False
 ) -> tuple[Request, Tailored]:
-    """Return the request with what was chosen in place of a type, and how it was chosen."""
+    """Return the request with what was chosen in place of a type, and how it was chosen.
+
+    ``resume``: the same line ran before, so what it made on the way may be there already.
+    """
     from ggufscope.container.file import open_gguf
     from ggufscope.container.target import check_target
     from ggufscope.measure.tailor import tailor
@@ -88,17 +91,24 @@ def tailor_request(
         sources = [shard.source.path for shard in file.shards]
         read = (aim.text, request.imatrix)
         sources += [path for path in read if isinstance(path, Path)]
-        for path in (aim.recipe, aim.imatrix, aim.html):
-            if path is not None:
-                check_target(path, overwrite=force, sources=sources)
         known = None
-        if aim.sensitivities is not None:
-            if aim.sensitivities.exists():
-                known = read_sensitivities(aim.sensitivities)
-            else:
-                check_target(aim.sensitivities, overwrite=force, sources=sources)
+        outputs = [aim.recipe, aim.imatrix, aim.html]
+        if aim.sensitivities is not None and aim.sensitivities.exists():
+            known = read_sensitivities(aim.sensitivities)
+            sources.append(aim.sensitivities)
+        else:
+            outputs.append(aim.sensitivities)
+        if resume and known is not None and aim.imatrix is not None and aim.imatrix.exists():
+            request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
+            outputs[1] = None
+        _require_apart([*outputs, target])
+        if request.split_max_size is None and not resume:
+            outputs.append(target)
+        for path in filter(None, outputs):  # measuring takes long: what cannot be is said before
+            there = resume and path in {aim.recipe, aim.html} and path.exists()
+            check_target(path, overwrite=force or there, sources=sources)
         if aim.imatrix is not None and (known is not None or request.imatrix is not None):
-            other = "--imatrix" if known is None else f"{aim.sensitivities}, which is there"
+            other = "--imatrix" if known is None else f"{aim.sensitivities}, which exists"
             raise BadUsage(
                 f"--make-imatrix stands beside {other}",
                 hint="use what was made before: --imatrix FILE, with the sensitivities",
@@ -129,11 +139,12 @@ def tailor_request(
     if aim.sensitivities is not None and known is None:
         write_text(aim.sensitivities, found.sensitivities.as_text(), overwrite=force)
     if aim.recipe is not None:
-        write_text(aim.recipe, rules_text(found.rules), overwrite=force)
+        _write(aim.recipe, rules_text(found.rules), force=force, resume=resume)
     if aim.html is not None:
         from ggufscope.report.quantize.page import tailored_page
 
-        write_text(aim.html, tailored_page(file.path.name, found), overwrite=force)
+        page = tailored_page(file.path.name, found)
+        _write(aim.html, page, force=force, resume=resume)
     for stack, count in found.sensitivities.unreached.items():
         warn(f"{stack}: {count} experts were chosen by no token of the text: their cost is unknown")
     if aim.text is None and known is None:
@@ -151,6 +162,23 @@ def tailor_request(
         exclude_weights=(),
     )
     return made, found
+
+
+def _write(path: Path, text: str, *, force: bool, resume: bool) -> None:
+    """Write a text; one that the same line wrote before is left as it is."""
+    from ggufscope.report.saving import write_text
+
+    if not (resume and path.is_file() and path.read_bytes() == text.encode()):
+        write_text(path, text, overwrite=force)
+
+
+def _require_apart(paths: Sequence[Path | None]) -> None:
+    """Raise ``TargetTwice`` where one file is to be two things."""
+    given = [path for path in paths if path is not None]
+    places = [path.resolve() for path in given]
+    for path, place in zip(given, places, strict=True):
+        if places.count(place) > 1:
+            raise TargetTwice(f"{path} would be written twice", hint="name different files")
 
 
 def _wish(request: Request, aim: Aim) -> Wish:

@@ -47,7 +47,7 @@ class Begun:
         others = [word for word in facts if self.facts.get(word) != facts[word]]
         if others:
             raise NotResumable(
-                f"what an ended run left of {target} cannot be gone on with: it had another "
+                f"{target} cannot be resumed: the run that was ended had another "
                 + ", another ".join(others),
                 hint="ask for what was asked for then, or begin anew without --resume",
             )

@@ -105,6 +105,8 @@ def remove_leftovers(target: Path, *, of: Path | None = None) -> None:
                 _remove(path, descriptor, of or target)
         finally:
             os.close(descriptor)
+    if leftovers(target):  # where nobody can tell whether a run lives, it may need its ledger
+        return
     ledger = ledger_name(target)
     with suppress(OSError):
         if is_ours(ledger.lstat(), target):

@@ -33,7 +33,7 @@ from ggufscope.container.leftovers import (
     temporary_name,
 )
 from ggufscope.container.target import check_target, make_folders, refusals
-from ggufscope.errors import TargetExists, TargetUnwritable
+from ggufscope.errors import NotResumable, TargetExists, TargetUnwritable
 
 _SAFELY: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -97,6 +97,16 @@ def _gone(path: Path | str, target: Path | str) -> TargetUnwritable:
     )
 
 
+def _require_whole(partial: Path, target: Path, nbytes: int) -> None:
+    """Raise ``NotResumable`` where what an ended run left is not as long as it made it."""
+    size = partial.stat().st_size
+    if size != nbytes:
+        raise NotResumable(
+            f"{target} cannot be resumed: {partial.name} has {size:,} bytes and had {nbytes:,}",
+            hint="it was cut or copied in part: begin anew without --resume",
+        )
+
+
 class PartialFile:
     """A file under its temporary name. ``commit`` or ``discard`` ends it."""
 
@@ -132,16 +142,17 @@ class PartialFile:
                 if begun is not None and self._old is not None and facts is not None:
                     self._file = _reopen(self._old, self.target)
                     begun.require(facts, self.target)
+                    _require_whole(self._old, self.target, nbytes)
                     self._ledger = Ledger(self.target)
                 else:
                     remove_leftovers(self.target)
                     settle(self.target)
                     self._file = _create(self.path, self.target)
+                    # The full length at once: what is not written, the padding, reads as zeros.
+                    self._file.truncate(nbytes)
                     if facts is not None:
                         begun = Begun(self.path.name, self.under_way.inode, facts)
                         self._ledger = Ledger(self.target, begun)
-                # The full length at once: what is not written, the padding, reads as zeros.
-                self._file.truncate(nbytes)
 
     @property
     def under_way(self) -> UnderWay:

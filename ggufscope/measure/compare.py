@@ -22,7 +22,7 @@ from ggufscope.forward.activations import Activations
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_ids, require_memory_for
 from ggufscope.forward.held import LayerWeights
-from ggufscope.forward.remembered import RememberedWeights
+from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights, Weights
@@ -94,7 +94,7 @@ def compare(
     types = dict(stored.most_common())
     level = None if require is None else Level(require)
     runs = [
-        _Run.of(number, candidate, reference, held, context, len(windows))
+        _Run.of(number, candidate, reference, held, context, len(windows), len(made))
         for number, candidate in enumerate(made, 1)
     ]
     if is_original(types):
@@ -199,13 +199,14 @@ class _Run:
         held: LayerWeights,
         context: int | None,
         windows: int,
+        runs: int,
     ) -> _Run:
         base: Weights
         if candidate.file is not None:
             base = StoredWeights(candidate.file)
         else:
             base = PlannedWeights(held, candidate.types, candidate.importance)
-        remembered = RememberedWeights(base) if windows > 1 else None
+        remembered = RememberedWeights(base, budget=BUDGET // runs) if windows > 1 else None
         weights = MeasuredWeights(remembered or base, held)
         if candidate.file is not None:
             model = Transformer(candidate.file.metadata, weights, context=context)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Final, Literal
 
@@ -239,26 +240,32 @@ class _Tailor:
             said = f"{mixing.least:,} bytes" if wish.bits is None else f"{bits:.2f} bits"
             raise BadUsage(
                 f"the smallest choice of these types has {said}",
-                hint="ask for more, or allow smaller --types",
+                hint="ask for a larger size, or allow smaller --types",
             )
         preset = next((size for size in mixing.rivals if self._fits(size)), None)
         return mix, *self._try(mixing, mix, preset)
 
     def _no_further(self, mixing: Mixing, kl: float) -> tuple[Mix, Tried, Tried | None]:
         """Choose the smallest file that diverges no more, by trial as well as by prediction."""
-        limit = kl
-        for _ in range(_TRIES):
-            mix = mixing.no_further(limit)
-            if mix is None:
-                break
+        limit, nearest = kl, inf
+        for tries in range(_TRIES + 1):
+            mix = None if tries == _TRIES else mixing.no_further(limit)
+            last = mix is None
+            if mix is None:  # what costs least may do all the same
+                mix = mixing.within(mixing.frontier[-1][0])
+                assert mix is not None
             preset = next((size for size in mixing.rivals if size.weighs <= mix.nbytes), None)
             choice, against = self._try(mixing, mix, preset)
             if choice.divergence.nats <= kl:
                 return mix, choice, against
+            nearest = min(nearest, choice.divergence.nats)
+            if last:
+                break
             limit *= min(0.9, 0.95 * kl / choice.divergence.nats)
         raise BadUsage(
-            f"no choice of these types diverges by {kl:g} nats or less",
-            hint="ask for less, or allow larger --types",
+            f"no choice of these types was found that diverges by {kl:g} nats or less: the nearest "
+            f"one diverges by {nearest:.2g}",
+            hint="allow a larger divergence, or larger --types",
         )
 
     def _try(self, mixing: Mixing, mix: Mix, size: PresetSize | None) -> tuple[Tried, Tried | None]:

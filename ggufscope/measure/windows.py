@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ggufscope.errors import TooFewTokens
+from ggufscope.errors import BadUsage, TooFewTokens
 from ggufscope.model.tokenizer.keys import KEY
 
 _LEAST: Final = 8
@@ -100,13 +100,19 @@ def in_windows(
     """ids (T,) -> windows of ``longest`` tokens at the most, as few and as even as may be.
 
     Where the text begins with the token that begins a text, each window does: together they have
-    more than T tokens. ``longest`` of None: one window.
+    more than T tokens. The first one is the longest. ``longest`` of None: one window. Raises
+    ``BadUsage`` where a window has no room for more than that.
     """
     ids = tuple(map(int, ids))
-    if longest is None or len(ids) <= max(2, longest):
+    if longest is None or len(ids) <= longest:
         return (ids,)
     begins = ids[:1] if ids[0] == metadata.get(f"{KEY}bos_token_id") else ()
+    if longest <= len(begins):
+        raise BadUsage(
+            "a context of 1 token has room for the token that begins a text, and for no other",
+            hint="give a longer --context",
+        )
     rest = ids[len(begins) :]
     count = -(-len(rest) // (longest - len(begins)))
-    edges = [len(rest) * number // count for number in range(count + 1)]
+    edges = [-(-len(rest) * number // count) for number in range(count + 1)]
     return tuple(begins + rest[a:b] for a, b in itertools.pairwise(edges))

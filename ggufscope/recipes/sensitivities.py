@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.source import LocalFile
 from ggufscope.errors import BadUsage
 
 SCHEMA: Final = "ggufscope.sensitivity/1"
+_MOST_NATS: Final = 1e30
+"""That one change may cost: sums of these are finite."""
 LONGEST: Final = 1 << 26
 """Bytes of such a text: for a hundred thousand tensors."""
 
@@ -118,8 +120,11 @@ def from_json(text: str, where: str) -> Sensitivities:
         wrong("unreached is no count by tensor")
     for tensor, row in costs.items():
         for type_, cost in row.items():
-            if not (math.isfinite(cost) and cost >= 0):
-                wrong(f"{type_!r:.20} costs {tensor!r:.60} {cost} nats")
+            if not 0 <= cost <= _MOST_NATS:
+                wrong(f"{type_!r:.20} costs {tensor!r:.60} {cost!s:.30} nats")
+            if type_ not in LAYOUTS:
+                wrong(f"{type_!r:.20} is no type")
+            row[type_] = float(cost)
     return Sensitivities(**read)
 
 

@@ -157,8 +157,14 @@ class Mixing:
 
     def within(self, nbytes: int) -> Mix | None:
         """Return the mix of the least cost in so many bytes; None where none is as small."""
-        selection = self._knapsack.cheapest(nbytes - self._rest)
-        return None if selection is None else self._mix(selection)
+        room = nbytes - self._rest
+        while (selection := self._knapsack.cheapest(room)) is not None:
+            mix = self._mix(selection)
+            over = 0 if self._of_tensors else mix.nbytes - nbytes
+            if over <= 0:
+                return mix
+            room -= over  # of more shards than were reckoned with, headers take more
+        return None
 
     def no_further(self, cost: float) -> Mix | None:
         """Return the smallest mix that is predicted to cost no more; None where all do."""

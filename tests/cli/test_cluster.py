@@ -6,9 +6,12 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,11 +159,11 @@ apply._Work.enter = ended
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nonsense", "no scheduler at nonsense: missing port"),
+        ("nonsense", "no scheduler at 'nonsense': missing port"),
         ("xx://1.2.3.4:5", "unknown address scheme"),
         ("", "missing port"),
         ("none.json", "No such file"),
-        ("127.0.0.1:1", "127.0.0.1:1: Timed out"),
+        ("127.0.0.1:1", "'127.0.0.1:1': Timed out"),
     ],
 )
 def test_no_scheduler(
@@ -174,6 +177,42 @@ def test_no_scheduler(
     assert said in error
     assert "`dask scheduler`" in hint
     assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.0 400 Bad Request\r\nServer: other\r\n\r\n"])
+def test_another_server_is_no_scheduler(
+    said: bytes, model: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that says nothing nor one that says something else is waited for."""
+    monkeypatch.setattr("ggufscope.cli.cluster._PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        held: list[socket.socket] = []
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    held.append(server.accept()[0])
+                    held[-1].sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        code, _, complaint = run("quantize", model, "Q8_0", "--scheduler", address)
+        for each in held:
+            each.close()
+    assert code == 2
+    assert complaint.splitlines()[0].startswith(f"error: no scheduler at '{address}': ")
+    assert len(complaint.splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"address": 5}', "[]"])
+def test_a_file_that_no_scheduler_wrote(text: str, model: Path, run: Run) -> None:
+    path = model.with_name("s.json")
+    path.write_text(text)
+    code, _, complaint = run("quantize", model, "Q8_0", "--scheduler", path)
+    path.unlink()
+    assert code == 2
+    assert complaint.startswith(f"error: no scheduler at '{path}': ")
+    assert "\nhint: " in complaint
 
 
 def test_dask_that_is_not_installed(model: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,13 +125,17 @@ def test_what_is_longer_than_the_context_goes_in_windows(
     assert run(*arguments, "--html", page) == 0
     out = capsys.readouterr().out
     assert "151 tokens, in 4 windows of at most 39" in " ".join(out.split())
+    assert "the first of 4 windows" not in out  # where no map is
     assert max(map(len, out.replace(str(page), "").splitlines())) <= 80
     found = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
     assert found is not None
-    assert len(json.loads(found[1])["tokens"]) == 38  # those of the first
+    assert len(json.loads(found[1])["tokens"]) == 39  # those of the first
+    assert "those of the first of 4 windows" in page.read_text("utf-8")
+    assert run(*arguments, "--layer", "0", "--head", "0") == 0
+    assert capsys.readouterr().out.count("layer 0, head 0, the first of 4 windows") == 3
     assert run(*arguments, "--json") == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["prompt"]["windows"] == [38, 39, 38, 39]  # the first token begins each
+    assert data["prompt"]["windows"] == [39, 38, 39, 38]  # the first token begins each
     assert len(data["candidates"][0]["kl_divergence"]["by_token"]) == 154
     assert data["candidates"][0]["verdict"]["effect"]["level"] == "negligible"
 

@@ -25,6 +25,7 @@ from tests.models import makers
         (["--ids", "1,1024"], "1024"),
         (["--ids", "-1"], "-1"),
         (["--ids", ",".join(["1"] * 257 + ["1024"])], "token 1024 at position 257"),
+        (["--ids", "0,1", "--context", "1"], "a context of 1 token has room for"),
         (["--prompt", "a", "--ids", "1"], "beside"),
         (["--prompt-file", "nowhere.txt"], "nowhere.txt"),
         (["--layer", "99"], "no layer 99"),

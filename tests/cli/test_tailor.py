@@ -237,3 +237,77 @@ def test_nothing_is_written_over(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert "t.txt" in err
     assert (tmp_path / "t.txt").read_text() == "mine"
+
+
+ONE = (SAMPLE, "--text", TEXT, "--tokens", "100", "--types", "Q3_K,Q8_0")
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: object, **__: object) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr("ggufscope.measure.tailor.tailor", no_work)
+    text, there = tmp_path / "t.txt", tmp_path / "there.gguf"
+    text.write_text(TEXT.read_text("utf-8"), "utf-8")
+    there.write_bytes(b"mine")
+    size = (SAMPLE, "--target-size", "2MB", "--text", text)
+    for words, said in (
+        ((there,), "there.gguf exists"),
+        (("z.gguf", "--make-imatrix", "z.gguf"), "z.gguf would be written twice"),
+        (("--write-types", "x", "--html", tmp_path / "x"), "would be written twice"),
+        ((text, "--force"), "t.txt is a file that is read"),
+        ((SAMPLE, "--force"), "is a file that is read"),
+    ):
+        code, out, err = run(*size, *words)
+        assert (code, out) == (2, "")
+        assert said in err
+    assert {path.name for path in tmp_path.iterdir()} == {"t.txt", "there.gguf"}
+    assert there.read_bytes() == b"mine"
+
+
+def test_the_same_line_goes_on_where_it_was_ended(run: Run) -> None:
+    line = (
+        *(*ONE, "m.gguf", "--target-size", "2500000B", "--resume"),
+        *("--sensitivities", "s.json", "--make-imatrix", "i.gguf"),
+        *("--write-types", "t.txt", "--html", "p.html"),
+    )
+    code, _, err = run(*line)
+    assert (code, err) == (0, "")
+    made = Path("m.gguf").read_bytes()
+    Path("m.gguf").unlink()  # as if it had been ended before
+    code, _, err = run(*line)
+    assert (code, err) == (0, "")
+    assert Path("m.gguf").read_bytes() == made
+    Path("t.txt").write_text("mine")
+    Path("m.gguf").unlink()
+    code, _, err = run(*line)
+    assert code == 2
+    assert "t.txt exists" in err
+
+
+def test_what_costs_least_may_do_though_more_is_predicted(run: Run) -> None:
+    only = (*ONE[:-1], "Q8_0", "--dry-run", "--json", "--sensitivities", "s.json")
+    code, out, err = run(*only, "--target-kl", "1")
+    assert (code, err) == (0, "")
+    choice = json.loads(out)["chosen"]["choice"]
+    low, high = sorted((choice["predicted"], choice["kl_divergence"]))
+    between = (low + high) / 2
+    code, _, err = run(*only, "--target-kl", f"{between:.6g}")
+    if high == choice["predicted"]:
+        assert code == 0, err
+    else:
+        assert "was found that diverges by" in err
+    code, _, err = run(*only, "--target-kl", "1e-12")
+    assert code == 2
+    assert "the nearest one diverges by" in err
+    assert "allow a larger divergence" in err
+
+
+def test_all_shards_together_have_no_more_than_the_size(run: Run) -> None:
+    kept = ("--sensitivities", "s.json", "--split-max-size", "50K")
+    for size in range(2_300_000, 2_600_000, 60_000):
+        code, out, err = run(*ONE, "--target-size", f"{size}B", *kept, "--dry-run", "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["chosen"]["choice"]["nbytes"] <= size

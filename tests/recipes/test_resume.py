@@ -433,6 +433,22 @@ def test_two_do_not_go_on_with_one_target(model: Path, tmp_path: Path) -> None:
     assert whole(targets)
 
 
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_file_that_was_cut_is_not_gone_on_with(
+    size: int, model: Path, targets: dict[Path, str]
+) -> None:
+    """What is not there would read as zeros."""
+    begin(model, targets)
+    (folder,) = {path.parent for path in targets}
+    for path in folder.glob(".*.partial"):
+        os.truncate(path, size)
+    with pytest.raises(errors.NotResumable, match=r"cannot be resumed: .* has") as caught:
+        finish(model, targets)
+    assert "without --resume" in (caught.value.hint or "")
+    quantize_model(model, targets, threads=1)
+    assert whole(targets)
+
+
 def test_where_the_file_is_gone_it_begins_anew(
     model: Path, tmp_path: Path, done: list[tuple[str, int, int]]
 ) -> None:

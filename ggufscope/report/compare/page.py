@@ -79,7 +79,7 @@ def comparison_page(
             (word, counted_words(subject, comparison) if word == "prompt" else fact)
             for word, fact in subject_facts(subject, comparison)
         ],
-        notes=[("effect", f"{scale_words()}.")],
+        notes=[("effect", f"{scale_words()}."), *_windows_note(comparison)],
         tokens=subject.tokens[: len(comparison.windows[0])],
         runs=[reference, *runs],
         tables=[
@@ -90,6 +90,12 @@ def comparison_page(
         next_tokens=[(subject.label(each.id), each.shares) for each in comparison.next_tokens],
         start=(start[0] + 1, start[1], start[2]),
     )
+
+
+def _windows_note(comparison: Comparison) -> list[tuple[str, str]]:
+    count = len(comparison.windows)
+    words = f"Maps and tokens are those of the first of {count} windows; numbers are over all."
+    return [("windows", words)] if count > 1 else []
 
 
 def _run(candidate: CandidateDifference, maps: Maps) -> PageRun:

@@ -187,9 +187,15 @@ def map_views(
     *,
     width: int,
     shades: str,
+    windows: int = 1,
 ) -> Iterator[RenderableType]:
-    """Return the maps of one head: of the reference, of the candidate, and their difference."""
+    """Return the maps of one head: of the reference, of the candidate, and their difference.
+
+    ``windows``: how many there are; the maps are those of the first.
+    """
     where = f"layer {place[0]}, head {place[1]}"
+    if windows > 1:
+        where += f", the first of {windows} windows"
     for name, matrix in zip(names, maps, strict=True):
         yield title(f"{name}: {where}, what each token (row) attends to")
         yield from heatmap(matrix, tokens, width=width, shades=shades)
