@@ -85,7 +85,7 @@ def clocked(arguments: list[str]) -> None:
     from ggufscope.blocks.kernels import Kernels
     from ggufscope.cli import app
     from ggufscope.forward import finite, held, weights
-    from ggufscope.measure import compare, differences
+    from ggufscope.measure import compare, differences, measured
 
     spent: defaultdict[str, float] = defaultdict(float)
     lock = threading.Lock()
@@ -112,9 +112,10 @@ def clocked(arguments: list[str]) -> None:
     Kernels.multiply = timed(  # type: ignore[method-assign]  # to have a clock in it
         lambda _, layout, *__: f"multiply {layout.name}", Kernels.multiply
     )
-    measured: Any = compare
-    measured.stored_error = timed(after("measure the error of weights"), measured.stored_error)
-    measured.layer_difference = timed(
+    errors: Any = measured
+    errors.stored_error = timed(after("measure the error of weights"), errors.stored_error)
+    compared: Any = compare
+    compared.layer_difference = timed(
         after("compare attention and outputs"), differences.layer_difference
     )
     whole: Any = finite
