@@ -148,8 +148,8 @@ def compare_attention_command(
     limits = parse_tolerances(tolerance or [])
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
-        stack.enter_context(naming(file.path))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
+        stack.enter_context(naming(file.path))
         check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
             warn_about(opened)
@@ -173,7 +173,8 @@ def compare_attention_command(
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
-                require_finite_weights(opened, bar.phase("checking weights", share))
+                with naming(opened.path):
+                    require_finite_weights(opened, bar.phase("checking weights", share))
             advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
                 *(file, text.ids, candidates),

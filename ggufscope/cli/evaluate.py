@@ -127,8 +127,8 @@ def evaluate_command(
         matrix.require_usable()
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
-        stack.enter_context(naming(file.path))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
+        stack.enter_context(naming(file.path))
         for target in (html, save_base):
             sources = [each for each in (*(text or ()), ids_file, base, imatrix) if each]
             for source in sources or [None]:
@@ -156,7 +156,8 @@ def evaluate_command(
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
-                require_finite_weights(opened, bar.phase("checking weights", share))
+                with naming(opened.path):
+                    require_finite_weights(opened, bar.phase("checking weights", share))
             advance = bar.phase("evaluating", 1 - CHECKING, "steps")
             evaluation = evaluate(
                 file,
