@@ -115,7 +115,7 @@ def evaluate_command(
     from ggufscope.recipes.imatrix_file import read_imatrix
     from ggufscope.report.console import make_console
     from ggufscope.report.evaluate.text import evaluation_views
-    from ggufscope.report.evaluate.words import Subject
+    from ggufscope.report.evaluate.words import Subject, subject_facts
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.units import printable
 
@@ -187,9 +187,10 @@ def evaluate_command(
         return
     width = min(make_console().width, 100)
     print_views(evaluation_views(subject, evaluation, width=width), markdown=markdown)
+    column = max(len(word) for word, _ in subject_facts(subject, evaluation))
     for word, path in (("saved", save_base), ("page", html)):
         if path is not None and not markdown:
-            typer.echo(f"{word:<9}  {printable(str(path))}")
+            typer.echo(f"{word:<{column}}  {printable(str(path))}")
 
 
 def _require_sense(

@@ -39,6 +39,10 @@ from tests.models import makers
         (["--type-v", "q9"], "q9"),
         (["--tolerance", "much"], "much"),
         (["--against", "nowhere.gguf"], "nowhere.gguf"),
+        (["--brief", "--by", "head"], "--brief leaves out what --by asks for"),
+        (["--brief", "--layer", "1"], "--brief leaves out what --layer asks for"),
+        (["--brief", "--head", "0"], "--brief leaves out what --head asks for"),
+        (["--types", "IQ1_S"], "--imatrix of `quantize` and `evaluate` takes it"),
     ],
     ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else "",
 )
