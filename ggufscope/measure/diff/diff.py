@@ -103,12 +103,15 @@ class Diff:
 
     @property
     def relative(self) -> float:
-        """The error of all together; infinite where a weight is a number in one of the two alone."""
+        """The error of all together, relative to A's weights."""
         return relative_of(self.tensors)
 
 
 def relative_of(changes: Iterable[TensorChange]) -> float:
-    """Return the error of some tensors together, relative to A's weights."""
+    """Return the error of some tensors together, relative to A's weights.
+
+    Infinite where a weight is a number in one of the two alone.
+    """
     found = [change.agreement for change in changes if change.agreement]
     if any(each.unmatched for each in found):
         return inf
