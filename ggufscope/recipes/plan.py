@@ -26,7 +26,7 @@ from ggufscope.recipes.rules import Mix
 from ggufscope.recipes.traits import traits_of
 
 HOW_TO_GET_ONE: Final = (
-    "`ggufscope imatrix` makes one, --imatrix of `quantize` and `evaluate` takes it; "
+    "`ggufscope imatrix` makes one, `quantize --imatrix` and `evaluate --imatrix` take it; "
     "or choose a larger preset"
 )
 

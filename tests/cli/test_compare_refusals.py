@@ -42,7 +42,7 @@ from tests.models import makers
         (["--brief", "--by", "head"], "--brief leaves out what --by asks for"),
         (["--brief", "--layer", "1"], "--brief leaves out what --layer asks for"),
         (["--brief", "--head", "0"], "--brief leaves out what --head asks for"),
-        (["--types", "IQ1_S"], "--imatrix of `quantize` and `evaluate` takes it"),
+        (["--types", "IQ1_S"], "`evaluate --imatrix` take it"),
     ],
     ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else "",
 )
