@@ -42,7 +42,9 @@ def attention_command(
     ids: Ids = None,
     context: Context = None,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer, from 0.")] = None,
-    head: Annotated[int | None, typer.Option("--head", help="The head, from 0.")] = None,
+    head: Annotated[
+        int | None, typer.Option("--head", help="The head, from 0; of layer 0 if no --layer.")
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option(

@@ -82,4 +82,7 @@ def first_token(tokenizer: TextTokenizer | None) -> int | None:
 def warn_of_long_chunks(path: Path, context: int, trained: int | None) -> None:
     """Print a warning where chunks are longer than what the model was made for."""
     if trained and context > trained:
-        warn(f"{path} was made for {trained:,} tokens, and chunks have {context:,}")
+        warn(
+            f"{path} was made for {trained:,} tokens, and chunks have {context:,}: "
+            f"-c {trained} makes them as long"
+        )

@@ -32,7 +32,7 @@ from ggufscope.cli.options import (
 )
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.pages import OpenPage, open_in_browser, require_page_to_open, write_page
-from ggufscope.errors import naming
+from ggufscope.errors import BadUsage, naming
 
 if TYPE_CHECKING:
     from ggufscope.measure.comparison import Comparison
@@ -144,12 +144,18 @@ def compare_attention_command(
     from ggufscope.report.units import printable
 
     require_one_form(as_json=as_json, markdown=markdown, brief=brief)
+    if brief:
+        # A page begins with the layer and the head.
+        places = () if html is not None else (("--layer", layer), ("--head", head))
+        for name, value in (("--by", by), *places):
+            if value is not None:
+                raise BadUsage(f"--brief leaves out what {name} asks for", hint="give one of them")
     require_page_to_open(html, open_page=open_page)
     limits = parse_tolerances(tolerance or [])
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
-        stack.enter_context(naming(file.path))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
+        stack.enter_context(naming(file.path))
         check_results([html], [file, *others], prompt_file, overwrite=force)
         for opened in (file, *others):
             warn_about(opened)
@@ -173,7 +179,8 @@ def compare_attention_command(
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
-                require_finite_weights(opened, bar.phase("checking weights", share))
+                with naming(opened.path):
+                    require_finite_weights(opened, bar.phase("checking weights", share))
             advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
                 *(file, text.ids, candidates),

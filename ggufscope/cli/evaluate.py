@@ -115,7 +115,7 @@ def evaluate_command(
     from ggufscope.recipes.imatrix_file import read_imatrix
     from ggufscope.report.console import make_console
     from ggufscope.report.evaluate.text import evaluation_views
-    from ggufscope.report.evaluate.words import Subject
+    from ggufscope.report.evaluate.words import Subject, subject_facts
     from ggufscope.report.progress import CommandBar
     from ggufscope.report.units import printable
 
@@ -127,8 +127,8 @@ def evaluate_command(
         matrix.require_usable()
     with ExitStack() as stack:
         file = stack.enter_context(open_gguf(model))
-        stack.enter_context(naming(file.path))
         others = [stack.enter_context(open_gguf(path)) for path in against or []]
+        stack.enter_context(naming(file.path))
         for target in (html, save_base):
             sources = [each for each in (*(text or ()), ids_file, base, imatrix) if each]
             for source in sources or [None]:
@@ -156,7 +156,8 @@ def evaluate_command(
         with CommandBar(file.path.name) as bar:
             for opened in (file, *others):
                 share = CHECKING / (1 + len(others))
-                require_finite_weights(opened, bar.phase("checking weights", share))
+                with naming(opened.path):
+                    require_finite_weights(opened, bar.phase("checking weights", share))
             advance = bar.phase("evaluating", 1 - CHECKING, "steps")
             evaluation = evaluate(
                 file,
@@ -186,9 +187,10 @@ def evaluate_command(
         return
     width = min(make_console().width, 100)
     print_views(evaluation_views(subject, evaluation, width=width), markdown=markdown)
+    column = max(len(word) for word, _ in subject_facts(subject, evaluation))
     for word, path in (("saved", save_base), ("page", html)):
         if path is not None and not markdown:
-            typer.echo(f"{word:<9}  {printable(str(path))}")
+            typer.echo(f"{word:<{column}}  {printable(str(path))}")
 
 
 def _require_sense(

@@ -59,7 +59,13 @@ TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that hold
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
 Context = Annotated[
     int | None,
-    Option("--context", "-c", min=1, max=2**31, metavar="N", help="Tokens it is set up for."),
+    Option(
+        *("--context", "-c"),
+        min=1,
+        max=2**31,
+        metavar="N",
+        help="Tokens it is set up for: the most it sees at once.",
+    ),
 ]
 
 Recipes = Annotated[

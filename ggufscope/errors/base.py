@@ -12,10 +12,16 @@ class GGUFScopeError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self._named = False
 
     def about(self, what: object) -> Self:
-        """Put the name of a file before the message, unless the message has it already."""
-        if str(what) not in self.message:
+        """Put the name of a file before the message, unless the message has one already.
+
+        Of two that are put, the first is that of the file at fault: it was nearer to where it went
+        wrong.
+        """
+        if not self._named and str(what) not in self.message:
             self.message = f"{what}: {self.message}"
             self.args = (self.message,)
+        self._named = True
         return self

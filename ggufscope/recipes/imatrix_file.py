@@ -165,8 +165,7 @@ class _Legacy:
         count = self._number("the number of entries")
         if not 0 < count <= self._left // _SMALLEST:
             raise BadImportance(
-                f"{self._source.name} is no importance matrix: a legacy one would have {count} "
-                f"entries in {self._source.size} bytes",
+                f"{self._source.name} is no importance matrix: it is neither GGUF nor a .dat",
                 hint="name a file of llama-imatrix or `ggufscope imatrix`",
             )
         _require_room(self._source.size, self._source.path)

@@ -26,7 +26,8 @@ from ggufscope.recipes.rules import Mix
 from ggufscope.recipes.traits import traits_of
 
 HOW_TO_GET_ONE: Final = (
-    "`ggufscope imatrix` makes one, `quantize --imatrix` takes it; or choose a larger preset"
+    "`ggufscope imatrix` makes one, `quantize --imatrix` and `evaluate --imatrix` take it; "
+    "or choose a larger preset"
 )
 
 

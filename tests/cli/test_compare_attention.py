@@ -59,6 +59,19 @@ def test_it_fits_one_screen_with_the_answer_at_its_end(
     assert "Measured over 7 tokens: few, so the KL divergence is noisy." in said.out
 
 
+def test_a_broken_candidate_does_not_pass_where_no_limit_was_set(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (sample, "--types", "TQ1_0", "--ids", "1,2,3,4", "--brief")
+    for limits, code, answer in (
+        ((), 0, "No limit was set; the largest effect is broken (TQ1_0).\n"),
+        (("--tolerance", "1"), 0, "It passes; the largest effect is broken (TQ1_0).\n"),
+        (("--require", "visible"), 1, "TQ1_0 fails; the largest effect is broken (TQ1_0).\n"),
+    ):
+        assert run(*asked, *limits) == code
+        assert capsys.readouterr().out.endswith(answer)
+
+
 def test_layers_and_heads_come_where_they_are_asked_for(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

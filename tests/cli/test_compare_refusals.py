@@ -40,6 +40,10 @@ from tests.models import makers
         (["--type-v", "q9"], "q9"),
         (["--tolerance", "much"], "much"),
         (["--against", "nowhere.gguf"], "nowhere.gguf"),
+        (["--brief", "--by", "head"], "--brief leaves out what --by asks for"),
+        (["--brief", "--layer", "1"], "--brief leaves out what --layer asks for"),
+        (["--brief", "--head", "0"], "--brief leaves out what --head asks for"),
+        (["--types", "IQ1_S"], "`evaluate --imatrix` take it"),
     ],
     ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else "",
 )
@@ -80,9 +84,25 @@ def test_a_weight_that_is_no_number_is_found_before_the_first_layer(
         bad = altered(file, tmp_path / "bad.gguf", {"blk.3.ffn_down.weight": damage})
     monkeypatch.setattr(Transformer, "embed", lambda *_, **__: pytest.fail("it began"))
     arguments = [bad] if which == "reference" else [sample, "--against", bad]
+    said = f"error: {bad}: tensor 'blk.3.ffn_down.weight' has a NaN or an infinity in row 17\n"
     code, _, error = run("compare-attention", *arguments)
     assert code == 2
-    assert "'blk.3.ffn_down.weight' has a NaN or an infinity in row 17" in error
+    assert error.startswith(said)
+    code, _, error = run("evaluate", *arguments, "--ids", ",".join(["1"] * 32), "-c", "16")
+    assert code == 2
+    assert error.startswith(said)
+
+
+@pytest.mark.parametrize("command", ["compare-attention", "evaluate"])
+def test_a_candidate_that_is_cut_short_is_the_only_file_named(
+    command: str, run: Run, sample: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(sample.read_bytes()[:1_000_000])
+    code, _, error = run(command, sample, "--against", cut, "--ids", "1,2,3")
+    assert code == 2
+    assert str(cut) in error
+    assert str(sample) not in error
 
 
 def test_two_files_that_are_not_the_same_model(run: Run, sample: Path, tmp_path: Path) -> None:

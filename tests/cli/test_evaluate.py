@@ -124,10 +124,17 @@ def test_an_importance_matrix_counts(run: Run, model: Path) -> None:
     assert weighed["importance_matrix"] == "imatrix.gguf"
 
 
+def test_a_type_that_needs_a_matrix_names_the_option_that_takes_it(run: Run) -> None:
+    words = ("evaluate", SAMPLE, "-f", HELDOUT)
+    for asked in (("--types", "IQ1_S"), ("--recipe", "IQ2_XXS")):
+        code, _, err = run(*words, *asked)
+        assert (code, "`evaluate --imatrix` take it" in err) == (2, True)
+
+
 def test_base_files(run: Run, model: Path) -> None:
     words = ("evaluate", model, "-f", "text.txt", "-c", "32")
     code, out, _ = run(*words, "--save-base", "base")
-    assert (code, out.splitlines()[-1]) == (0, "saved      base")
+    assert (code, out.splitlines()[-1]) == (0, "saved       base")
     code, _, err = run(*words, "--save-base", "base")
     assert (code, "exists" in err) == (2, True)
     code, _, err = run(*words, "--save-base", model, "--force")
@@ -138,6 +145,8 @@ def test_base_files(run: Run, model: Path) -> None:
     assert [each["name"] for each in told["candidates"]] == ["m.gguf", "Q8_0"]
     assert told["candidates"][0]["same_top"]["value"] == 1
     assert told["reference"]["nbytes"] is None
+    _, out, _ = run("evaluate", model, "--base", "base", "--types", "Q8_0")
+    assert "its own perplexity comes out lower than that of the run" in " ".join(out.split())
     other = write(model.parent / "o.gguf", SMALL["llama-gqa"])
     code, out, _ = run("evaluate", other, "--base", GOLDEN / "llama-gqa.logits", "--chunks", "2")
     assert code == 0

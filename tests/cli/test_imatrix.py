@@ -14,6 +14,7 @@ from ggufscope.measure import gathering
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
 from tests import matrices
 from tests.cli.conftest import Run
+from tests.golden.command import SAMPLE
 from tests.models.families import SMALL, write
 from tests.slices import write_slice
 
@@ -74,6 +75,13 @@ def test_a_target_is_not_overwritten_unasked(run: Run, model: Path) -> None:
     assert (code, "a file that is read" in err) == (2, True)
 
 
+def test_chunks_longer_than_the_model_name_the_option(run: Run) -> None:
+    words = ("imatrix", SAMPLE, "--ids", ",".join(["1"] * 1024), "-o", "long.gguf")
+    code, _, err = run(*words)
+    assert code == 0
+    assert err.endswith("was made for 256 tokens, and chunks have 512: -c 256 makes them as long\n")
+
+
 def test_ids_are_run_as_they_are(run: Run, model: Path) -> None:
     ids = [int(each) for each in np.random.default_rng(1).integers(3, 72, 64)]
     Path("ids.txt").write_text(" ".join(map(str, ids)), encoding="utf-8")
@@ -117,6 +125,11 @@ def test_a_matrix_is_shown(name: str, run: Run) -> None:
     assert ("Vectors that reached each expert" in out) == ("m" in name and name != "gemma2")
     for heading in ("over the mean of their matrix", "furthest above", "Layers", "Matrices"):
         assert heading in out
+    layers = out[out.index("μCosSim") :].splitlines()
+    assert layers[1].split()[0] == "0"
+    assert layers[1].endswith("  -")
+    assert not layers[2].endswith("-")
+    assert "CosSim: likeness to the layer before" in " ".join(out.split())
     code, out, _ = run("imatrix", GOLDEN / f"{name}.gguf", "--json")
     assert json.loads(out)["schema"] == "ggufscope.imatrix/1"
 
@@ -161,12 +174,14 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
         (["I", "--force"], "--force is about what is written"),
         (["text.txt"], "no importance matrix"),
         (["none.gguf"], "no such file"),
+        (["array.npy"], "array.npy is no importance matrix: it is neither GGUF nor a .dat\n"),
     ],
 )
 def test_what_makes_no_sense_is_said(
     arguments: list[str], said: str, run: Run, model: Path
 ) -> None:
     Path("short.txt").write_text("!!!", encoding="utf-8")
+    np.save("array.npy", np.zeros(3))
     names = {"M": model, "I": GOLDEN / "stories.gguf"}
     code, out, err = run("imatrix", *(names.get(word, word) for word in arguments))
     assert (code, out) == (2, "")

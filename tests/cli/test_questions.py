@@ -123,7 +123,10 @@ def test_to_means_the_place_before_the_token(run: Run, sample: Path) -> None:
     asked = (sample, "--prompt", "The dog and it and the dog", "--to", "dog")
     assert json.loads(run(*asked, "--token", "it", "--json")[1])["to"]["position"] == 2
     assert json.loads(run(*asked, "--json")[1])["to"]["position"] == 7
-    assert "Nobody: no token after it" in run(*asked)[1]
+    said = run(*asked)[1]
+    assert said.endswith("Nobody: no token after it gives it anything.\n\n")
+    said = run(sample, "--prompt", "The cat sat on the mat", "--token", "cat", "--to", "mat")[1]
+    assert said.endswith("Not at all: cat stands before mat, and no token sees a later one.\n\n")
 
 
 def test_the_heads_of_a_layer_share_its_output(run: Run, sample: Path) -> None:

@@ -128,8 +128,10 @@ def test_a_page_has_the_frontier_and_what_was_tried(run: Run) -> None:
 
 
 def test_the_text_that_ships_is_said_to_be_one(run: Run) -> None:
-    code, _, err = run(SAMPLE, "--target-bpw", "4", "--tokens", "64", "--dry-run", "--brief")
+    code, out, err = run(SAMPLE, "--target-bpw", "4", "--tokens", "64", "--dry-run", "--brief")
     assert code == 0
+    assert re.search(r"^on other text +size .*\nchoice +1\.\d\d MiB ", out, re.M)
+    assert "tokens not used to choose" not in out
     assert "chosen by the text that ships: give --text with some of your own" in err
 
 

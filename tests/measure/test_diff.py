@@ -115,6 +115,9 @@ def test_what_is_no_number_is_counted_and_the_rest_is_measured() -> None:
     assert (found.unmatched, found.relative, found.error.relative) == (2, inf, 1.0)
     assert not found.equal
     assert agreement(r, r).equal
+    assert found.strange == (True, True)
+    assert agreement(r[:1], np.array([nan], np.float32)).strange == (False, True)
+    assert agreement(r, r).strange == (False, False)
 
 
 def test_parts_add_up_to_the_whole() -> None:
@@ -233,6 +236,30 @@ def test_a_fine_tune(amount: float, relation: Relation, sample: Path, tmp_path: 
     small = tmp_path / "small.gguf"
     quantize_model(other, {small: "Q4_K_M"})
     assert _diff(sample, small).verdict.relation is Relation.FINE_TUNE
+
+
+@pytest.mark.parametrize("which", ["A", "B"])
+def test_weights_that_are_no_number_are_in_the_verdict(
+    which: str, sample: Path, tmp_path: Path
+) -> None:
+    def damage(weights: Floats) -> Floats:
+        weights.reshape(-1)[3:9] = np.nan
+        return weights
+
+    def of_damaged(count: int) -> Diff:
+        with open_gguf(sample) as file:
+            names = [*file.tensors][-count:]
+            bad = altered(file, tmp_path / f"{count}.gguf", dict.fromkeys(names, damage))
+        return _diff(*((bad, sample) if which == "A" else (sample, bad)))
+
+    many = of_damaged(25)
+    assert many.verdict.relation is Relation.DAMAGED
+    said = f"the same architecture, but 25 tensors of {which} have weights that are no number"
+    assert many.verdict.words == said
+    assert many.relative == np.inf
+    one = of_damaged(1)
+    assert one.verdict.relation is Relation.SAME_WEIGHTS
+    assert one.verdict.words.endswith(f"; 1 tensor of {which} has weights that are no number")
 
 
 def test_models_trained_apart(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ class Agreement:
     """The largest relative error of a stretch."""
     worst_at: int
     """Where that stretch begins in the flat tensor."""
+    strange: tuple[bool, bool] = (False, False)
+    """Whether r, and whether c, has one of the unmatched that is no finite number."""
 
     def __add__(self, other: Agreement) -> Agreement:
         larger = other if other.error.largest > self.error.largest else self
@@ -45,6 +47,7 @@ class Agreement:
             self.unmatched + other.unmatched,
             worse.worst,
             worse.worst_at,
+            (self.strange[0] or other.strange[0], self.strange[1] or other.strange[1]),
         )
 
     @property
@@ -89,12 +92,14 @@ def agreement(r: Floats, c: Floats, first: int = 0, scratch: Doubles | None = No
 def _stretch(r: Floats, c: Floats, first: int, room: Doubles) -> Agreement:
     x, y = room[:, : r.size]
     x[:], y[:] = r, c
-    unmatched = 0
+    unmatched, strange = 0, (False, False)
     weights, candidate = _dot(x, x), _dot(y, y)
     if not (np.isfinite(weights) and np.isfinite(candidate)):
         # The square of no float32 overflows, so one of them is no number.
         odd = ~(np.isfinite(r) & np.isfinite(c))
-        unmatched = int(np.count_nonzero(odd & (r != c) & ~(np.isnan(r) & np.isnan(c))))
+        other = odd & (r != c) & ~(np.isnan(r) & np.isnan(c))
+        unmatched = int(np.count_nonzero(other))
+        strange = bool((other & ~np.isfinite(r)).any()), bool((other & ~np.isfinite(c)).any())
         x[odd] = y[odd] = 0.0
         weights, candidate = _dot(x, x), _dot(y, y)
     along = _dot(x, y)
@@ -102,7 +107,7 @@ def _stretch(r: Floats, c: Floats, first: int, room: Doubles) -> Agreement:
     squared = _dot(gap, gap)
     at = int(np.abs(gap, out=gap).argmax()) if squared else 0
     error = WeightError(squared, weights, float(gap[at]) if squared else 0.0, r.size)
-    return Agreement(error, candidate, along, first + at, unmatched, error.relative, first)
+    return Agreement(error, candidate, along, first + at, unmatched, error.relative, first, strange)
 
 
 def _dot(x: Doubles, y: Doubles) -> float:

@@ -7,10 +7,11 @@ a tile at a time, in threads: some megabytes are in memory, however large the mo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -99,6 +100,22 @@ class Diff:
         """The error of all weights that were compared, together."""
         found = (change.agreement.error for change in self.tensors if change.agreement)
         return sum(found, NO_ERROR)
+
+    @property
+    def relative(self) -> float:
+        """The error of all together, relative to A's weights."""
+        return relative_of(self.tensors)
+
+
+def relative_of(changes: Iterable[TensorChange]) -> float:
+    """Return the error of some tensors together, relative to A's weights.
+
+    Infinite where a weight is a number in one of the two alone.
+    """
+    found = [change.agreement for change in changes if change.agreement]
+    if any(each.unmatched for each in found):
+        return inf
+    return sum((each.error for each in found), NO_ERROR).relative
 
 
 def diff(

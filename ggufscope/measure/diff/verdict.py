@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 from typing import Final
@@ -39,6 +39,8 @@ class Relation(StrEnum):
     RETRAINED = "retrained"
     """The same architecture and shapes, and weights that have nothing in common."""
     UNRELATED = "unrelated"
+    DAMAGED = "damaged"
+    """The same architecture and shapes; of many tensors one of the two has no numbers."""
     SAME_HEADERS = "same-headers"
     """The weights were not looked at; all else is the same."""
     OTHER_HEADERS = "other-headers"
@@ -66,6 +68,29 @@ def verdict_of(
     ``recipes``: what A and B were quantized to; ``weighed``: whether they say that it was by an
     importance matrix.
     """
+    found = _by_numbers(changes, keys, recipes, weighed, quick=quick)
+    strange = [change.agreement.strange for change in changes if change.agreement]
+    counts = (("A", sum(a for a, _ in strange)), ("B", sum(b for _, b in strange)))
+    said = " and ".join(f"{_tensors(n)} of {file}" for file, n in counts if n)
+    if not said:
+        return found
+    most = max(n for _, n in counts)
+    said += f" {'have' if sum(n for _, n in counts) > 1 else 'has'} weights that are no number"
+    apart = found.relation in {Relation.UNRELATED, Relation.RETRAINED}
+    if most > _FEW * len(changes) and not apart:
+        return Verdict(Relation.DAMAGED, f"the same architecture, but {said}")
+    return replace(found, words=f"{found.words}; {said}")
+
+
+def _by_numbers(
+    changes: Sequence[TensorChange],
+    keys: int,
+    recipes: tuple[str, str],
+    weighed: tuple[bool, bool],
+    *,
+    quick: bool,
+) -> Verdict:
+    """Judge by the weights that are numbers in both."""
     kinds = Counter(change.kind for change in changes)
     lone = kinds[Kind.ADDED] + kinds[Kind.REMOVED]
     both = [change for change in changes if change.a is not None and change.b is not None]
@@ -160,8 +185,12 @@ def _exceptions(odd: Sequence[TensorChange], kinds: Counter[Kind]) -> str:
     said = []
     if odd:
         first = odd[0].name
-        said.append(f"{len(odd)} tensor{'s' if len(odd) > 1 else ''}, the first {first!r}")
+        said.append(f"{_tensors(len(odd))}, the first {first!r}")
     for kind, file in ((Kind.REMOVED, "A"), (Kind.ADDED, "B")):
         if kinds[kind]:
             said.append(f"{kinds[kind]} that {file} has alone")
     return f", but for {' and '.join(said)}" if said else ""
+
+
+def _tensors(n: int) -> str:
+    return f"{n:,} tensor{'s' if n > 1 else ''}"

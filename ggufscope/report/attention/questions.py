@@ -64,7 +64,9 @@ def to_views(
     who = f"How {subject.tokens[of.position]} looks" if of is not None else "Who looks"
     yield title(f"{who} at {pieces}: the best heads first")
     if not looks:
-        yield paragraph("Nobody: no token after it gives it anything.")
+        yield paragraph(_nobody(place, of, subject))
+        yield ""
+        return
     table = plain_table(left("head"), left("token"), right("share"))
     for each in looks if full else looks[:_LOOKS]:
         token = f"{each.position} {cut(subject.tokens[each.position], _TOKEN)}"
@@ -73,6 +75,16 @@ def to_views(
     if len(looks) > _LOOKS and not full:
         yield paragraph(f"... and {len(looks) - _LOOKS:,} more with less: --full", "dim")
     yield ""
+
+
+def _nobody(place: Place, of: Place | None, subject: Subject) -> str:
+    """Say why no head gives a word anything."""
+    if of is None:
+        return "Nobody: no token after it gives it anything."
+    if of.position < place.pieces[0]:
+        token, later = (each.word or subject.tokens[each.position] for each in (of, place))
+        return f"Not at all: {token} stands before {later}, and no token sees a later one."
+    return "Not at all: no head gives it anything."
 
 
 def heads_views(

@@ -88,6 +88,10 @@ def legend() -> Iterator[RenderableType]:
             "heads, layer",
             "relative error in % and cosine of what heads (kqv) and layers (l_out) give",
         ),
-        ("weights", "relative error of the weights themselves, %"),
+        (
+            "weight error",
+            "relative error of the weights that the prompt read, %: of token_embd the rows of its "
+            "tokens alone. With the output's in it, all may lie below every layer",
+        ),
     ]
     yield facts(rows)

@@ -24,6 +24,7 @@ from ggufscope.report.compare.tables import (
 )
 from ggufscope.report.compare.words import (
     answer_words,
+    broken_unasked,
     candidate_words,
     original_words,
     scale_words,
@@ -148,7 +149,8 @@ def comparison_views(
 
 def answer_view(comparison: Comparison) -> RenderableType:
     """Return the last line: whether all candidates will do."""
-    return paragraph(answer_words(comparison), GREEN if comparison.accepted else RED)
+    passed = ORANGE if broken_unasked(comparison) else GREEN
+    return paragraph(answer_words(comparison), passed if comparison.accepted else RED)
 
 
 def _few_tokens(subject: Subject, comparison: Comparison) -> str:

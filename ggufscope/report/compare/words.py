@@ -97,7 +97,16 @@ def answer_words(comparison: Comparison) -> str:
     total = len(comparison.candidates)
     if out:
         return f"{', '.join(out)} {'fail' if len(out) > 1 else 'fails'}; {effect}."
+    if broken_unasked(comparison):
+        return f"No limit was set; {effect}."
     return f"{f'All {total} candidates pass' if total > 1 else 'It passes'}; {effect}."
+
+
+def broken_unasked(comparison: Comparison) -> bool:
+    """Whether a candidate is broken, and nothing that was asked for says that it may not be."""
+    verdicts = [each.verdict for each in comparison.candidates]
+    limited = any(each.required is not None or each.tolerances for each in verdicts)
+    return not limited and any(each.effect.level is Level.BROKEN for each in verdicts)
 
 
 def original_words(file_name: str, comparison: Comparison) -> str:

@@ -24,7 +24,7 @@ def diff_json(a: GGUFFile, b: GGUFFile, found: Diff) -> dict[str, Any]:
         "relation": found.verdict.relation,
         "verdict": found.verdict.words,
         **pick(found, "same quick"),
-        "relative_error": found.error.relative if found.error.n else None,
+        "relative_error": found.relative if found.error.n else None,
         "counts": {kind: found.count(kind) for kind in Kind},
         "metadata": [_key(change) for change in found.metadata],
         "tensors": [_tensor(change) for change in found.tensors],

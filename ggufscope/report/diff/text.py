@@ -9,10 +9,9 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from ggufscope.blocks.error import NO_ERROR
 from ggufscope.container.file import GGUFFile
 from ggufscope.container.values import Value
-from ggufscope.measure.diff.diff import Diff
+from ggufscope.measure.diff.diff import Diff, relative_of
 from ggufscope.measure.diff.metadata import Change, KeyChange
 from ggufscope.measure.diff.pairs import Kind, TensorChange
 from ggufscope.measure.diff.verdict import Relation
@@ -46,6 +45,7 @@ _COLOURS: Final = {
     Relation.SAME_HEADERS: GREEN,
     Relation.SAME_WEIGHTS: GREEN,
     Relation.UNRELATED: RED,
+    Relation.DAMAGED: RED,
     Relation.RETRAINED: RED,
 }
 _SIGNS: Final = {Change.ADDED: "+", Change.REMOVED: "-", Change.CHANGED: "~"}
@@ -215,10 +215,9 @@ def _by_types(found: Diff) -> RenderableType | None:
         return None
     table = plain_table(left("types"), right("tensors"), right("together"), right("worst"))
     for types, changes in groups.items():
-        errors = [change.agreement.error for change in changes if change.agreement]
         worst = max(change.relative for change in changes)
-        together = sum(errors, NO_ERROR).relative
-        table.add_row(types, f"{len(changes):,}", percent(together), percent(worst))
+        together = percent(relative_of(changes))
+        table.add_row(types, f"{len(changes):,}", together, percent(worst))
     return table
 
 

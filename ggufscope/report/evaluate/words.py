@@ -18,6 +18,11 @@ SPREAD: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 """Percents of the divergence that are shown."""
 CHANGES: Final = (0.1, 1.0, 10.0, 90.0, 99.0, 99.9)
 
+BASE_NOTE: Final = (
+    "A base does not tell probabilities below exp(-16) or so apart: its own perplexity comes out "
+    "lower than that of the run that saved it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -54,6 +59,8 @@ def subject_facts(subject: Subject, evaluation: Evaluation) -> list[tuple[str, s
         own = ", ".join(reference.weighs.types) if reference.weighs else ""
         what = str(subject.base) if subject.base else f"its own weights ({own})"
         rows.append(("reference", f"{what}, perplexity {plus_minus(reference.perplexity, 4)}"))
+        if subject.base:
+            rows.append(("", BASE_NOTE))
     else:
         rows.append(("perplexity", plus_minus(reference.perplexity, 5)))
     return rows

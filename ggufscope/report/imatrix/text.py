@@ -17,6 +17,7 @@ from ggufscope.report.console import (
     hidden_rows,
     left,
     name_cell,
+    paragraph,
     plain_table,
     right,
     text,
@@ -47,6 +48,12 @@ def findings_views(
     yield title("Layers")
     yield _layers(findings)
     yield from hidden_rows(len(findings.layers), "layers", "--json has all")
+    yield paragraph(
+        "μ: means over a layer's matrices. Σ(Act²): mean squares of all columns, added up. "
+        "ZD: columns more than one deviation above their mean. CosSim: likeness to the layer "
+        "before.",
+        "dim",
+    )
     if every:
         yield title("Matrices")
         yield _tensors(findings)
@@ -149,10 +156,10 @@ def _uneven(findings: Findings) -> RenderableType:
 
 def _layers(findings: Findings) -> RenderableType:
     table = plain_table(right("layer"), right("μΣ(Act²)"), right("μZD"), right("μCosSim"))
+    compared = {each.layer for each in findings.tensors if each.cosine is not None}
     for each in findings.layers[:MOST_ROWS]:
-        table.add_row(
-            str(each.layer), f"{each.total:,.2f}", percent(each.z_density), f"{each.cosine:.4f}"
-        )
+        cosine = f"{each.cosine:.4f}" if each.layer in compared else "-"
+        table.add_row(str(each.layer), f"{each.total:,.2f}", percent(each.z_density), cosine)
     return table
 
 

@@ -28,6 +28,9 @@ from ggufscope.report.plot import LETTERS, Point, plot
 from ggufscope.report.units import bits, percent, size, small
 from ggufscope.sizing.mixing import Way
 
+_ROUNDING: Final = 1e-9
+"""A gap to the least below this share is what sums of float64 differ by."""
+
 
 def tailored_views(
     found: Tailored, *, brief: bool = False, explain: bool = False, width: int = 80
@@ -38,10 +41,10 @@ def tailored_views(
     """
     yield facts(tailored_facts(found))
     yield ""
-    if brief:
-        return
     yield _trial(found)
     yield ""
+    if brief:
+        return
     yield paragraph(verdict_words(found))
     yield ""
     if explain:
@@ -64,7 +67,10 @@ def tailored_facts(found: Tailored) -> list[tuple[str, str]]:
         ("preset", f"{best.plan.preset}, with a --tensor-type for each tensor")
         if best is found.choice
         else ("preset", best.plan.preset),
-        ("least", "exact" if gap <= 0 else f"within {percent(gap)} of what no choice can beat"),
+        (
+            "least",
+            "exact" if gap < _ROUNDING else f"within {percent(gap)} of what no choice can beat",
+        ),
     ]
 
 
