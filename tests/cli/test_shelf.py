@@ -262,7 +262,8 @@ def test_only_what_is_proven_is_a_copy(ask: Ask, tmp_path: Path, sample: Path) -
     (tmp_path / "link.gguf").hardlink_to(tmp_path / "a.gguf")
     found = told(ask, "list", tmp_path)
     same = {Path(row["name"]).name: row["same_by"] for row in found["models"]}
-    assert same == {"a.gguf": None, "between.gguf": "header", "end.gguf": None, "link.gguf": "inode"}
+    assert same.pop("between.gguf") == "header"
+    assert same == {"a.gguf": None, "end.gguf": None, "link.gguf": "inode"}
     assert found["nbytes_of_copies"] == 0
     printed, _ = ask("list", tmp_path)
     assert "taken by copies" not in printed
