@@ -104,7 +104,7 @@ class PresetSize:
     @property
     def quantizes_twice(self) -> bool:
         """Whether the source is quantized already, and would be again."""
-        return any(_from_blocks(t) and t.converted for t in self.plan.tensors)
+        return self.plan.requantizes
 
 
 def _from_blocks(tensor: PlannedTensor) -> bool:
