@@ -30,6 +30,7 @@ from ggufscope.errors import (
 from ggufscope.model.hparams import HParams
 from ggufscope.model.required import packed_vision
 from ggufscope.model.summary import summarize
+from ggufscope.recipes.fit import recognized
 from ggufscope.sizing.budget import run_memory
 from ggufscope.sizing.fitting import Fit, fit
 from ggufscope.sizing.here import Here, this_machine
@@ -148,7 +149,7 @@ def row_of_file(name: str, file: GGUFFile, here: Here | None) -> Row:
         name,
         file.nbytes,
         files=len(file.shards),
-        type=summary.file_type,
+        type=summary.file_type or recognized(list(file.tensors.values()), file.metadata),
         n_elements=summary.n_elements,
         context_length=hparams.context_length if hparams else None,
         fits=_fits(hparams, file.nbytes, here),
