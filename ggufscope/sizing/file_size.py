@@ -127,7 +127,8 @@ class Target:
     """The largest preset that is no larger; None where all are."""
     next_larger: PresetSize | None
     with_importance: PresetSize | None = None
-    """Where none is: the largest that would be, with an importance matrix."""
+    """Where none is: the largest that would be with an importance matrix, or if none, the smallest
+    that needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,10 @@ class PresetSizes:
         for index, size in enumerate(proposed):
             if fits(size):
                 return Target(size, proposed[index - 1] if index else None)
-        weighed = (size for size in self.sizes if size.worth_making and fits(size))
-        return Target(None, proposed[-1] if proposed else None, next(weighed, None))
+        least = proposed[-1] if proposed else None
+        weighed = [size for size in self.sizes if size.worth_making and size.needs_importance]
+        below = weighed if least is None else [s for s in weighed if s.nbytes < least.nbytes]
+        return Target(None, least, next(filter(fits, below), below[-1] if below else None))
 
 
 def preset_sizes(

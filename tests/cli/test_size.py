@@ -124,6 +124,11 @@ def test_where_nothing_fits_the_exit_code_is_1(
             "smallest, Q2_K, has 3.1593; with one (--with-imatrix) IQ2_XXS has 2.3824.",
         ),
         (
+            ("--target-bpw", "0.5"),
+            "No preset is as small as 0.5 bits per weight: the smallest, Q2_K, has 3.1593; with an "
+            "importance matrix (--with-imatrix) IQ1_S has 2.0042.",
+        ),
+        (
             ("--fits", "3GiB", "-c", "4096"),
             "Nothing fits in 3 GiB with 4,096 tokens of context without an importance matrix; the "
             "smallest, Q2_K, needs 3.84 GiB; with one (--with-imatrix) IQ1_M does.",

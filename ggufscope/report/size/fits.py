@@ -145,9 +145,12 @@ def _target_line(aim: float, target: Target) -> str:
         weighed = target.with_importance
         if weighed is None:
             return f"No preset is as small as {wanted}{least}."
+        has = f"{weighed.preset} has {_measure(aim, weighed)}"
+        if (weighed.weighs if isinstance(aim, int) else weighed.bits_per_weight) > aim:
+            line = f"No preset is as small as {wanted}{least}; with an importance matrix"
+            return f"{line} (--with-imatrix) {has}."
         return (
-            f"No preset is as small as {wanted} {_WITHOUT}{least}; with one (--with-imatrix) "
-            f"{weighed.preset} has {_measure(aim, weighed)}."
+            f"No preset is as small as {wanted} {_WITHOUT}{least}; with one (--with-imatrix) {has}."
         )
     line = f"{nearest.preset} is the nearest below {wanted}: {_measure(aim, nearest)}"
     return (
