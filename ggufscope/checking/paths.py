@@ -19,14 +19,18 @@ _BLOB: Final = re.compile(r"sha256[-:][0-9a-f]{64}")
 def models_in(paths: Sequence[Path]) -> list[Path]:
     """Return the models that paths name: files as they are, and all that lie below folders.
 
-    Of a split model the first shard that is there stands for it. Raises ``SourceNotFound``, and
+    Of a split model the first shard that is there stands for it. Of several paths, one that leads
+    to none is returned as it is: it keeps no other waiting. Raises ``SourceNotFound``, and
     ``NotAFile`` for a folder without a model.
     """
     found: dict[Path, None] = {}
+    alone = len(paths) == 1
     for path in paths:
-        if not os.path.lexists(path):
+        if alone and not os.path.lexists(path):
             raise SourceNotFound(f"{path}: no such file", hint="check the path")
         inside = [*_below(path)] if path.is_dir() else [path]
+        if not inside and not alone:
+            inside = [path]
         if not inside:
             raise NotAFile(
                 f"{path} is a directory, and no GGUF file is in it or below it",

@@ -10,6 +10,7 @@ import gc
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Final
@@ -130,9 +131,22 @@ def main() -> None:
     sys.exit(code)
 
 
+def _command() -> Callable[..., object]:
+    """Return the command line, where no option asks whether a file may be read.
+
+    What opens the file says why it cannot, in one wording, and of several the others are served.
+    """
+    command = typer.main.get_command(app)
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        for parameter in each.params:
+            if isinstance(parameter.type, typer.models.TyperPath):
+                parameter.type.readable = False
+    return command
+
+
 def _run() -> int:
     try:
-        code = app(standalone_mode=False)
+        code = _command()(standalone_mode=False)
         sys.stdout.flush()
     except SystemExit as end:
         # Typer ends with 1 when nobody reads on, and leaves this in place of the stream. Here 1 is

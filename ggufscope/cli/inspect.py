@@ -111,7 +111,8 @@ def _print(
     from ggufscope.report.inspect.text import inspect_views
 
     mark = shades_for(make_console())[-1]
-    print_views(inspect_views(found, mark=mark, brief=brief), markdown=markdown)
+    written = [(word, path) for word, path in (("page", html), ("weights", save)) if path]
+    print_views(inspect_views(found, written, mark=mark, brief=brief), markdown=markdown)
 
 
 def _rows(text: str | None) -> tuple[int | None, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -157,6 +158,11 @@ def list_command(
             return
         from ggufscope.report.list.text import Sections, views
 
+        if summary.file_type is None and file.no_file is None:
+            from ggufscope.recipes.fit import recognized
+
+            recipe = recognized(list(file.tensors.values()), file.metadata)
+            summary = replace(summary, file_type=recipe and f"{recipe} by its types")
         sections = Sections(
             stored=stored,
             computed=computed,

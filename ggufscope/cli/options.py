@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Argument, Option
 
 from ggufscope.cli import completion
-from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost
+from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost, SourceNotFound
 from ggufscope.report.quiet import QUIET
 
 if TYPE_CHECKING:
@@ -180,8 +180,8 @@ def failure(error: BaseException) -> int:
         )
     if isinstance(error, GGUFScopeError):
         complain("error", error.message)
-        if error.hint:
-            complain("hint", error.hint)
+        if hint := _known_shape(error) or error.hint:
+            complain("hint", hint)
         return ExitCode.FAILED
     if os.environ.get("GGUFSCOPE_DEBUG"):
         with suppress(OSError, ValueError):
@@ -191,6 +191,17 @@ def failure(error: BaseException) -> int:
     complain("error", f"a defect in ggufscope: {type(error).__name__}: {error}{where}")
     complain("hint", "report it with the command and what GGUFSCOPE_DEBUG=1 makes it print")
     return ExitCode.DEFECT
+
+
+def _known_shape(error: GGUFScopeError) -> str:
+    """Return a hint where a file is not there, and its name is that of a known shape."""
+    name, found, _ = error.message.partition(": no such file")
+    if not (found and isinstance(error, SourceNotFound)):
+        return ""
+    from ggufscope.sizing.names import shapes_like
+
+    known = len(shapes_like(name)) == 1 and not name.lower().endswith(".gguf")
+    return f"{name} is a known shape without weights: list and size take it" if known else ""
 
 
 def interrupted() -> int:

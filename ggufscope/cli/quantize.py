@@ -15,7 +15,7 @@ from ggufscope.cli.options import Model as Source
 from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size_if
 from ggufscope.cli.texts import read_text
-from ggufscope.errors import BadUsage
+from ggufscope.errors import BadUsage, TargetNotAFile
 
 if TYPE_CHECKING:
     from ggufscope.blocks.layouts import Layout
@@ -275,6 +275,8 @@ def dequantize_command(
 
     What quantization lost stays lost: the weights are those that the model
     computes with.
+
+    For example: ggufscope dequantize model-Q4_K_M.gguf model-f16.gguf --type F16
     """
     from ggufscope.recipes.options import PlanOptions
     from ggufscope.recipes.request import Request
@@ -359,13 +361,23 @@ def _targets(
             "a type is needed" if not words else f"{words[2]!r} is one word too many",
             hint="ggufscope quantize SOURCE [TARGET] TYPE, such as Q4_K_M",
         )
+    target = words[0]
     if len(words) == 1:
+        if "/" in target or target.lower().endswith(".gguf"):
+            raise BadUsage(
+                f"a type is needed: {target!r} looks like a TARGET",
+                hint=f"ggufscope quantize SOURCE {target} TYPE, such as Q4_K_M",
+            )
         return words
     if output_dir is not None:
         raise BadUsage(
             "a target cannot be used together with --output-dir", hint="give one of the two"
         )
-    return {Path(words[0]): words[1]}
+    if Path(target).is_dir():
+        raise TargetNotAFile(
+            f"{target} is a directory", hint=f"name a file in it, or write -o {target}"
+        )
+    return {Path(target): words[1]}
 
 
 def _type_rules(texts: list[str], path: Path | None) -> tuple[TypeRule, ...]:

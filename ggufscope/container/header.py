@@ -60,6 +60,8 @@ MAX_TENSORS: Final = 1 << 16
 makes 47,000), and few enough that a small file full of them cannot fill the memory."""
 
 _SMALLEST_PAIR: Final = 8 + 1 + 4 + 1
+_SHOWN_KEY: Final = 100
+"""Bytes of a key's name that a message shows; the names that are used have 60 at the most."""
 _SMALLEST_TENSOR: Final = 8 + 4 + 4 + 8
 _USUAL_TENSOR: Final = 8 + 24 + 4 + 2 * 8 + 4 + 8
 
@@ -195,7 +197,12 @@ def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
         key = walk.text(f"key {index} of {count}", MAX_KEY)
         if not key:
             raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=DAMAGED)
-        where = f"key {key!r}"
+        length = walk.position - at - 8
+        where = (
+            f"key {key!r}"
+            if length <= _SHOWN_KEY  # a longer one ran into what follows it
+            else f"key {index} of {count} (its name has {length:,} bytes)"
+        )
         if key in extents:
             raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=DAMAGED)
         type_ = value_type(walk.number("I", where), where)

@@ -22,6 +22,8 @@ def check_target(path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -
             status = path.stat()
         except FileNotFoundError:
             return _new_target(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise TargetNotAFile(f"{path} is a directory", hint="name a file in it to write")
         if not stat.S_ISREG(status.st_mode):
             raise TargetNotAFile(f"{path} is not a regular file", hint="name a file to write")
         for source in sources:

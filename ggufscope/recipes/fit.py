@@ -91,6 +91,12 @@ def declared_of(metadata: Mapping[str, Any]) -> str | None:
     return None if guessed else file_type_name(number)
 
 
+def recognized(tensors: Sequence[TensorLike], metadata: Mapping[str, Any]) -> str | None:
+    """Return the preset that gives every tensor the type it has; None where none does."""
+    fits = fits_of(tensors, metadata)
+    return fits[0].preset if fits and fits[0].exact else None
+
+
 def recipe_in_words(metadata: Mapping[str, Any], fits: list[Fit]) -> str | None:
     """Return what a file is by its types: ``Q4_K_M but for 14 tensors``; None where unknown."""
     declared = declared_of(metadata)

@@ -34,6 +34,11 @@ def written_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=key)
 
 
+def layers_of(names: Iterable[str]) -> list[int]:
+    """Return the layers that tensors of these names are in, ascending."""
+    return sorted({int(match[1]) for match in map(_ANY_LAYER.search, names) if match})
+
+
 def pruned_names(names: Sequence[str], prune: Sequence[int]) -> tuple[dict[str, str], int | None]:
     """Return the new name of each tensor that stays, and the number of layers that are left.
 

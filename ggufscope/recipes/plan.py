@@ -130,6 +130,11 @@ class Plan:
         """Whether some tensor needs an importance matrix."""
         return any(tensor.needs_importance for tensor in self.tensors)
 
+    @property
+    def requantizes(self) -> bool:
+        """Whether some tensor is quantized already, and would be again."""
+        return any(tensor.converted and _is_quantized(tensor.source) for tensor in self.tensors)
+
     def require_runnable(self) -> None:
         """Raise what keeps this plan from being carried out, if anything does.
 
@@ -152,9 +157,13 @@ class Plan:
                 _require_convertible(tensor, self.options)
 
 
+def _is_quantized(type_: Layout | ForeignType) -> bool:
+    return isinstance(type_, Layout) and type_.block_length > 1
+
+
 def _require_convertible(tensor: PlannedTensor, options: PlanOptions) -> None:
     source, target = tensor.source, tensor.target
-    if isinstance(source, Layout) and source.block_length > 1 and not options.allow_requantize:
+    if _is_quantized(source) and not options.allow_requantize:
         raise AlreadyQuantized(
             f"tensor {tensor.name!r} is {source.name} already: making it {target.name} would add "
             "one loss to another",

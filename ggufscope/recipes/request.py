@@ -28,6 +28,7 @@ from ggufscope.recipes.importance import ImportanceMatrix, importance_of
 from ggufscope.recipes.jobs import require_makeable
 from ggufscope.recipes.metadata import overridden, written_metadata
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
+from ggufscope.recipes.order import layers_of
 from ggufscope.recipes.plan import Plan, plan
 
 Warn = Callable[[str], object]
@@ -185,6 +186,8 @@ def outlook(request: Request, warn: Warn = lambda _: None) -> Prepared:
             targets[path] = Target(made, tuple(files), matrix)
         for pattern in _unmatched(request.options, targets.values()):
             warn(f"no tensor has a name that --tensor-type {pattern!r} is found in")
+        for words in _pruned(request.options.prune_layers, file.tensors):
+            warn(words)
         if matrix is not None:
             for words in _left_alone(matrix, file, targets.values()):
                 warn(words)
@@ -241,6 +244,17 @@ def _left_alone(
             f"{matrix.path} has {len(strangers)} entries that name no tensor of {file.path}, the "
             f"first {strangers[0]!r}"
         )
+
+
+def _pruned(prune: Sequence[int], names: Iterable[str]) -> Iterator[str]:
+    """Yield what is odd about the layers to leave out; llama-quantize says nothing of it."""
+    layers = layers_of(names) if prune else []
+    missing = [layer for layer in prune if layer not in layers]
+    if missing:
+        there = f"they are {layers[0]} to {layers[-1]}" if layers else "there are none"
+        yield f"--prune-layers: there is no layer {', '.join(map(str, missing))}; {there}"
+    if layers and set(layers) <= {*prune}:
+        yield "--prune-layers leaves no layer: what is written is no model that runs"
 
 
 def _unmatched(options: PlanOptions, targets: Iterable[Target]) -> list[str]:

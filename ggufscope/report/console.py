@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ggufscope.report.units import printable
 
-PIPE_WIDTH: Final = 400
+PIPE_WIDTH: Final = 1 << 16
 """Width for output that is not a terminal: wide enough that no line is broken or cut."""
 
 # The terminal's own sixteen colours differ from theme to theme: its blue is lost on black, its

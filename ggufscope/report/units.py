@@ -5,17 +5,37 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import accumulate
+from typing import Final
+
+_BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def size(nbytes: int) -> str:
     """Return bytes with three digits and a binary unit: ``12.3 MiB``; exact below a thousand."""
-    return _scaled(nbytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+    return _scaled(nbytes, 1024, _BINARY)
 
 
 def decimal_size(nbytes: float) -> str:
     """Return bytes with three digits and a decimal unit: ``13.2 MB``, as disks are sold."""
-    return _scaled(round(nbytes), 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+    return _scaled(round(nbytes), 1000, _DECIMAL)
+
+
+def asked_size(nbytes: int) -> str:
+    """Return a size as it was asked for: ``8 GiB``, ``5 GB (4.66 GiB)``."""
+    binary, decimal = _short(size(nbytes)), _short(decimal_size(nbytes))
+    written = Decimal(binary.split()[0]) * 1024 ** _BINARY.index(binary.split()[1])
+    if round(written) == nbytes:
+        return binary
+    written = Decimal(decimal.split()[0]) * 1000 ** _DECIMAL.index(decimal.split()[1])
+    return f"{decimal} ({binary})" if written == nbytes else binary
+
+
+def _short(sized: str) -> str:
+    number, unit = sized.split()
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
 
 def count(number: int) -> str:

@@ -87,9 +87,14 @@ class PresetSize:
         return self.plan.needs_importance and not self.plan.options.importance
 
     @property
+    def worth_making(self) -> bool:
+        """Whether it is worth making, be there an importance matrix that it needs or not."""
+        return not (self.set_aside or self.quantizes_twice)
+
+    @property
     def proposed(self) -> bool:
         """Whether it can be made with what is at hand, and is worth making."""
-        return not (self.needs_importance or self.set_aside or self.quantizes_twice)
+        return self.worth_making and not self.needs_importance
 
     @property
     def is_quantized(self) -> bool:
@@ -99,7 +104,7 @@ class PresetSize:
     @property
     def quantizes_twice(self) -> bool:
         """Whether the source is quantized already, and would be again."""
-        return any(_from_blocks(t) and t.converted for t in self.plan.tensors)
+        return self.plan.requantizes
 
 
 def _from_blocks(tensor: PlannedTensor) -> bool:
@@ -121,6 +126,9 @@ class Target:
     nearest: PresetSize | None
     """The largest preset that is no larger; None where all are."""
     next_larger: PresetSize | None
+    with_importance: PresetSize | None = None
+    """Where none is: the largest that would be with an importance matrix, or if none, the smallest
+    that needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +141,21 @@ class PresetSizes:
     def __getitem__(self, preset: str) -> PresetSize:
         return next(size for size in self.sizes if size.preset == preset)
 
+    @property
+    def are_all(self) -> bool:
+        """Whether no preset was left out."""
+        return len(self.sizes) + len(self.refused) == len(MIXES) - 1  # but for the copy
+
     def around(self, fits: Callable[[PresetSize], bool]) -> Target:
         """Return the largest proposed one that fits, and its larger neighbour."""
         proposed = [size for size in self.sizes if size.proposed]
         for index, size in enumerate(proposed):
             if fits(size):
                 return Target(size, proposed[index - 1] if index else None)
-        return Target(None, proposed[-1] if proposed else None)
+        least = proposed[-1] if proposed else None
+        weighed = [size for size in self.sizes if size.worth_making and size.needs_importance]
+        below = weighed if least is None else [s for s in weighed if s.nbytes < least.nbytes]
+        return Target(None, least, next(filter(fits, below), below[-1] if below else None))
 
 
 def preset_sizes(

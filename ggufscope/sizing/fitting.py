@@ -55,13 +55,17 @@ class FitTable:
     itself: FitRow | None
     """The file as it is; None for a shape."""
 
-    def best(self, column: int) -> FitRow | None:
-        """Return the largest proposed preset that fits with a context."""
+    def best(self, column: int, *, importance: bool = False) -> FitRow | None:
+        """Return the largest proposed preset that fits with a context.
+
+        ``importance``: of those, too, that need an importance matrix.
+        """
         return next(
             (
                 row
                 for row in self.rows
-                if row.size.proposed and fit(row.needs[column], self.limit) is Fit.YES
+                if (row.size.worth_making if importance else row.size.proposed)
+                and fit(row.needs[column], self.limit) is Fit.YES
             ),
             None,
         )
@@ -70,9 +74,19 @@ class FitTable:
         """Return the largest proposed preset that fits with any context at all."""
         return next((row for row in self.rows if row.longest and row.size.proposed), None)
 
-    def smallest(self) -> FitRow | None:
-        """Return the smallest proposed preset, which is the last to be given up."""
-        return next((row for row in reversed(self.rows) if row.size.proposed), None)
+    def smallest(self, *, importance: bool = False) -> FitRow | None:
+        """Return the smallest proposed preset, which is the last to be given up.
+
+        ``importance``: of those, too, that need an importance matrix.
+        """
+        return next(
+            (
+                row
+                for row in reversed(self.rows)
+                if (row.size.worth_making if importance else row.size.proposed)
+            ),
+            None,
+        )
 
     def missed(self) -> list[int]:
         """Return the columns of the contexts with which the file as it is does not fit."""

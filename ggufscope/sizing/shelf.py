@@ -6,7 +6,6 @@ model is opened: the others of its name have the same weights in other types.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ggufscope.container.file import GGUFFile, open_gguf
+from ggufscope.container.likeness import fingerprint
 from ggufscope.container.remote import hub
 from ggufscope.container.remote.addresses import HubAddress
 from ggufscope.container.remote.hub import Listed
@@ -30,6 +30,7 @@ from ggufscope.errors import (
 from ggufscope.model.hparams import HParams
 from ggufscope.model.required import packed_vision
 from ggufscope.model.summary import summarize
+from ggufscope.recipes.fit import recognized
 from ggufscope.sizing.budget import run_memory
 from ggufscope.sizing.fitting import Fit, fit
 from ggufscope.sizing.here import Here, this_machine
@@ -61,14 +62,18 @@ class Row:
     unread: bool = False
     """Whether it could not be opened; ``note`` says why."""
     same_as: str = ""
-    """The name of a row before it that has the same content."""
+    """The name of a row before it that has the same content; by ``header``, that may have it."""
     same_by: str = ""
-    """How that was seen: ``inode``, ``sha256``, or ``header`` and size."""
+    """How that was seen: ``inode`` and ``sha256`` prove it. ``header`` does not: header, size and a
+    few stretches of the weights are alike, the rest was not compared."""
+    tensor_nbytes: int | None = None
+    """Bytes of its tensors, without the header."""
 
     @property
     def bits_per_weight(self) -> float | None:
-        """Bits of the file for each weight."""
-        return 8 * self.nbytes / self.n_elements if self.n_elements else None
+        """Bits of storage for each weight; of the file, where its tensors are not known."""
+        nbytes = self.nbytes if self.tensor_nbytes is None else self.tensor_nbytes
+        return 8 * nbytes / self.n_elements if self.n_elements else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,8 @@ class Shelf:
 
     @property
     def nbytes_twice(self) -> int:
-        """Bytes of those that have the same content as one before them, in a file of its own."""
-        return sum(row.nbytes for row in self.rows if row.same_by in ("sha256", "header"))
+        """Bytes of those that are known to have the content of one before, in another file."""
+        return sum(row.nbytes for row in self.rows if row.same_by == "sha256")
 
 
 ORDERS: Final[dict[str, Callable[[Row], Any]]] = {
@@ -144,12 +149,13 @@ def row_of_file(name: str, file: GGUFFile, here: Here | None) -> Row:
         name,
         file.nbytes,
         files=len(file.shards),
-        type=summary.file_type,
+        type=summary.file_type or recognized(list(file.tensors.values()), file.metadata),
         n_elements=summary.n_elements,
         context_length=hparams.context_length if hparams else None,
         fits=_fits(hparams, file.nbytes, here),
         path=file.shards[0].source.name,
         note=vision,
+        tensor_nbytes=summary.tensor_bytes,
     )
 
 
@@ -164,7 +170,7 @@ def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
     """Return the rows, each that has the content of one before it marked as the same.
 
     One file under two names has one inode. ``hashes`` are what stores name files by. What is left
-    is held together by size and header, weights unread: two such files may differ in weights.
+    is held together by size, header and a few stretches of the weights: such files may differ.
     """
 
     @cache
@@ -175,11 +181,7 @@ def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
             return None
         return status.st_dev, status.st_ino
 
-    @cache
-    def header(path: str) -> str:
-        with open_gguf(path) as file:
-            data = file.shards[0].source.read(0, file.header.data_offset)
-        return hashlib.sha256(data).hexdigest()
+    print_of = cache(fingerprint)
 
     def same(a: Row, b: Row) -> str:
         if a.path is None or b.path is None or inode(a.path) is None or inode(b.path) is None:
@@ -189,7 +191,7 @@ def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
         if a.name in hashes and b.name in hashes:
             return "sha256" if hashes[a.name] == hashes[b.name] else ""
         alike = a.n_elements is not None and (a.nbytes, a.n_elements) == (b.nbytes, b.n_elements)
-        return "header" if alike and header(a.path) == header(b.path) else ""
+        return "header" if alike and print_of(a.path) == print_of(b.path) else ""
 
     found: list[Row] = []
     for row in rows:

@@ -223,7 +223,7 @@ def test_without_a_tokenizer_ids_run(run: Run, tmp_path: Path) -> None:
         (["--prompt", "word " * 300], "tokens are more than the model's context of 256"),
         (["--prompt-file", "/nowhere"], "/nowhere: no such file"),
         (["--html", "/dev/null/page.html"], "/dev/null/page.html cannot be written"),
-        (["--save", "."], ". is not a regular file"),
+        (["--save", "."], ". is a directory"),
         (["--save", "a.npz", "--html", "./a.npz"], "name one file"),
         (["--verify", "--layer", "1"], "--verify checks all layers"),
     ],

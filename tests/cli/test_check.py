@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from functools import partial
@@ -84,6 +85,18 @@ def test_several_files_and_folders(run: Run, damaged: Path, sample: Path, tmp_pa
     assert out.count("verdict  ") == 2
     told = json.loads(run(sample, tmp_path, "--json")[1])
     assert [model["outcome"] for model in told["models"]] == ["sound", "unreadable", "not sound"]
+
+
+def test_a_path_that_leads_nowhere_keeps_no_other_waiting(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # nobody asks: what opens it says
+    (tmp_path / "empty").mkdir()
+    names = (tmp_path / "gone.gguf", tmp_path / "empty", sample)
+    code, out, err = run(*names, "--quick", "--brief")
+    assert (code, err) == (2, "")
+    assert out.splitlines()[-1] == "3 files: 2 unreadable, 1 sound"
+    assert "gone.gguf:nosuchfile" in "".join(run(*names, "--quick")[1].split())
 
 
 def test_hashes_are_a_manifest_that_is_verified(

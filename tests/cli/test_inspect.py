@@ -39,7 +39,7 @@ def test_a_tensor(sample: Path) -> None:
     assert "How its weights are spread" in output
     assert re.search(r"^Q8_0 +8\.5 +68\.0 KiB +0\.52%  █+$", output, re.MULTILINE)
     assert re.search(r"^F16 +16 +128 KiB +as it is$", output, re.MULTILINE)
-    assert "error: relative root mean square of all weights, without an importance" in output
+    assert "\nrelative root mean square error of all weights, without an importance" in output
 
 
 def test_where_it_lies_is_where_it_lies(sample: Path) -> None:
@@ -70,6 +70,7 @@ def test_a_vector_and_a_plain_type(sample: Path) -> None:
 def test_rows_are_cut_and_saved(sample: Path, tmp_path: Path) -> None:
     save, page = tmp_path / "w.npy", tmp_path / "w.html"
     output = _inspect(sample, NAME, "--rows", "3:7", "--save", save, "--html", page)
+    assert "".join(output.split()).endswith(f"page{page}weights{save}")
     assert "looked at  rows 3 to 6" in output
     (there,) = (each for each in gguf.GGUFReader(sample).tensors if each.name == NAME)
     np.testing.assert_array_equal(np.load(save), there.data[3:7].astype(np.float32))

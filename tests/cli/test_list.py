@@ -356,3 +356,19 @@ def test_memory_is_bounded_by_the_size_of_the_file(
     path.write_bytes(build())
     bound = _peak_bytes(make("llama-gqa")) + path.stat().st_size + 100 * 2**20
     assert _peak_bytes(path) < bound
+
+
+def test_a_recipe_that_is_not_said_is_recognized(sample: Path, tmp_path: Path) -> None:
+    made, silent = tmp_path / "made.gguf", tmp_path / "silent.gguf"
+    inside("quantize", sample, made, "Q4_K_M")
+    inside("edit", made, silent, "--remove", "general.file_type")
+    assert "stored as  Q4_K_M by its types, 4.9187 bits per weight" in _list(silent, "--brief")
+    assert _json(silent)["model"]["file_type"] is None  # which is what the file says
+    assert "Q4_K_M" in _list(silent, sample)
+
+
+def test_a_line_is_never_broken_in_a_pipe() -> None:
+    printed = inside("size", "llama-3.1-8b", "--target-size", "4GiB", env={}).stdout
+    (below,) = [line for line in printed.splitlines() if line.startswith("Bytes of the tensors")]
+    assert len(below) > 400
+    assert below.endswith("--dry-run gives each tensor's type, and why.")

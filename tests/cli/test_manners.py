@@ -29,6 +29,16 @@ def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
     assert inside("list", sample, "--filter", "kq_soft_max").returncode == 0
 
 
+@pytest.mark.parametrize("command", ["attention", "check", "diff", "tokens"])
+def test_a_known_shape_where_a_file_is_needed(command: str, sample: Path) -> None:
+    done = inside(command, "llama-3.1-8b", *([sample] if command == "diff" else []))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: llama-3.1-8b: no such file\n"
+        "hint: llama-3.1-8b is a known shape without weights: list and size take it\n"
+    )
+
+
 def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
     rules = ("--tensor-type", "fnn_down=q6_k", "--tensor-type", "attn_v=q6_k")
     done = inside("quantize", sample, "Q4_K_M", *rules, "--dry-run")

@@ -64,7 +64,9 @@ def test_llama_quantizes_options_do_what_they_do_there(
     else:
         assert code == 0
         # A slice has a few rows of each matrix: that is said of those architectures that run here.
-        assert all("the model is not whole" in line for line in output.err.splitlines())
+        # Of a layer to leave out that is not there, llama-quantize says nothing.
+        odd = ("the model is not whole", "there is no layer 42")
+        assert all(any(words in line for words in odd) for line in output.err.splitlines())
         written = sorted(tmp_path.glob("out*"))
         digests = case["sha256"] if split else [case["sha256"]]
         assert [_sha(path) for path in written] == digests
@@ -214,3 +216,59 @@ def test_the_cost_of_quantizing_again_is_against_the_source(
     assert "error, relative to the weights" in capsys.readouterr().out
     assert run("quantize", "--allow-requantize", once, tmp_path / "again.gguf", "Q8_0") == 0
     assert "error, against the Q4_K_M source" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("0,9", ["there is no layer 9; they are 0 to 3"]),
+        ("0,1,2,3", ["leaves no layer"]),
+        ("1,2", []),
+    ],
+)
+def test_what_is_odd_about_layers_to_leave_out_is_said(
+    layers: str,
+    said: list[str],
+    run: Run,
+    sample: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As llama-quantize does, it writes the file all the same."""
+    assert run("quantize", sample, tmp_path / "o.gguf", "Q8_0", "--prune-layers", layers) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == len(said)
+    assert all(words in warning for words, warning in zip(said, warnings, strict=True))
+
+
+def test_a_dry_run_says_what_the_run_will_ask_for(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "q4.gguf"
+    assert run("quantize", sample, source, "Q4_K_M") == 0
+    capsys.readouterr()
+    assert run("quantize", source, tmp_path / "o.gguf", "Q4_0", "--dry-run", "--brief") == 0
+    assert "needs  --allow-requantize: " in capsys.readouterr().out
+    allowed = ("--allow-requantize", "--dry-run", "--brief")
+    assert run("quantize", source, tmp_path / "o.gguf", "Q4_0", *allowed) == 0
+    assert "needs" not in capsys.readouterr().out
+    assert run("dequantize", source, tmp_path / "f32.gguf") == 0
+    said = capsys.readouterr().out
+    assert "F32: nothing was lost" in said
+    assert "%" not in said
+    assert run("dequantize", source, tmp_path / "f32.gguf", "--force", "--brief") == 0
+    assert "cost   nothing was lost" in capsys.readouterr().out
+
+
+def test_a_forgotten_type_and_a_folder_are_seen(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("quantize", sample, "q/a.gguf") == 2
+    assert capsys.readouterr().err == (
+        "error: a type is needed: 'q/a.gguf' looks like a TARGET\n"
+        "hint: ggufscope quantize SOURCE q/a.gguf TYPE, such as Q4_K_M\n"
+    )
+    assert run("quantize", sample, tmp_path, "Q8_0") == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} is a directory\nhint: name a file in it, or write -o {tmp_path}\n"
+    )

@@ -115,6 +115,52 @@ def test_where_nothing_fits_the_exit_code_is_1(
     assert run("size", "llama-3.1-8b", "--vram", "1GiB") == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            ("--target-bpw", "2.5"),
+            "No preset is as small as 2.5 bits per weight without an importance matrix: the "
+            "smallest, Q2_K, has 3.1593; with one (--with-imatrix) IQ2_XXS has 2.3824.",
+        ),
+        (
+            ("--target-bpw", "0.5"),
+            "No preset is as small as 0.5 bits per weight: the smallest, Q2_K, has 3.1593; with an "
+            "importance matrix (--with-imatrix) IQ1_S has 2.0042.",
+        ),
+        (
+            ("--fits", "3GiB", "-c", "4096"),
+            "Nothing fits in 3 GiB with 4,096 tokens of context without an importance matrix; the "
+            "smallest, Q2_K, needs 3.84 GiB; with one (--with-imatrix) IQ1_M does.",
+        ),
+        (
+            ("--fits", "2GiB", "-c", "4096"),
+            "Nothing fits in 2 GiB with 4,096 tokens of context; the smallest, Q2_K, needs "
+            "3.84 GiB; with an importance matrix (--with-imatrix) IQ1_S, 2.76 GiB.",
+        ),
+    ],
+)
+def test_what_an_importance_matrix_would_change_is_said(
+    run: Run, asked: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", "llama-3.1-8b", "--brief", *asked) == 1
+    assert " ".join(capsys.readouterr().out.split()) == said
+
+
+def test_a_size_is_said_as_it_was_asked(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("size", "llama-3.1-8b", "--brief", "--fits", "5GB", "-c", "4096") == 0
+    assert "fits in 5 GB (4.66 GiB)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_shape_in_brief_has_its_usual_sizes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("size", "llama-3.1-8b", "--brief") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[4:]] == ["F16", "Q8_0", "Q4_K_M"]
+    assert said[-1] == "Q4_K_M     4.58 GiB, 4.8944 bits"
+    assert run("size", "llama-3.1-8b", "--brief", "--type", "Q6_K") == 0
+    assert capsys.readouterr().out.splitlines()[4:] == ["Q6_K       6.14 GiB, 6.5633 bits"]
+
+
 def test_a_quantized_file_is_asked_about_as_it_is(
     run: Run, ask: Callable[..., Any], sample: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -163,7 +209,8 @@ def test_a_16_bit_file_is_asked_about_first(
     )
     assert said("--fits", "2MiB", code=1) == (
         "The file as it is does not fit in 2 MiB: it needs 12.1 MiB. Nothing fits in 2 MiB with "
-        "256 tokens of context; the smallest, Q2_K, needs 6.73 MiB."
+        "256 tokens of context; the smallest, Q2_K, needs 6.73 MiB; with an importance matrix "
+        "(--with-imatrix) IQ1_S, 6.24 MiB."
     )
     told = ask(sample, "--fits", "64MiB")
     aside = {each["preset"]: each["set_aside"] for each in told["presets"]}
@@ -412,9 +459,9 @@ def test_the_best_mixes_by_what_was_measured(
     asked = ("--target-size", "1.8MiB", "--fits", "7MiB", "--context", "128,256")
     run("size", SAMPLE, "--sensitivities", path, *asked)
     said = " ".join(capsys.readouterr().out.split())
-    assert "The best mix for 1.80 MiB has 4." in said
+    assert "The best mix for 1.8 MiB has 4." in said
     assert "nats; Q3_K_M, by " in said
-    assert "The best mix for 7.00 MiB with 256 tokens of context has " in said
+    assert "The best mix for 7 MiB with 256 tokens of context has " in said
     told = ask(SAMPLE, "--sensitivities", path, *asked, "--target-bpw", "2", code=1)
     assert [each["context"] for each in told["mixes"]] == [None, None, 128, 256]
     assert told["mixes"][0]["mix"]["nbytes"] <= told["mixes"][0]["target_nbytes"]

@@ -150,7 +150,7 @@ def test_brief_is_the_few_lines_that_matter(run: Run, sample: Path, tmp_path: Pa
     planned = run("quantize", sample, "Q4_K_M", "--dry-run", "--brief")
     assert planned.split()[0] == "types"
     done = run("quantize", sample, tmp_path / "q.gguf", "Q4_K_M", "--brief")
-    assert re.search(r"^cost +[0-9.]+% of the weights at most, in \S+\.weight$", done, re.M)
+    assert re.search(r"^cost +largest relative error [0-9.]+%, in \S+\.weight$", done, re.M)
     verdicts = run("compare-attention", sample, "--brief")
     assert [line.split()[0] for line in verdicts.splitlines() if line[0] != " "] == [
         *("Q8_0", "Q4_K", "Q2_K", "All")

@@ -46,6 +46,11 @@ LIES: dict[str, tuple[type[errors.GGUFScopeError], bytes, str]] = {
     "no key name": (errors.EmptyKey, raw_gguf([pair("", U32, _u32(1))]), "key 0"),
     "a key twice": (errors.DuplicateKey, raw_gguf([pair("k", U32, _u32(1))] * 2), "'k'"),
     "metadata type 13": (errors.UnknownValueType, raw_gguf([pair("k", 13, _u32(1))]), "'k'"),
+    "a key that ran into the rest": (
+        errors.UnknownValueType,
+        raw_gguf([pair("k" * 5000, 13, _u32(1))]),
+        "key 0 of 1 (its name has 5,000 bytes) has metadata type 13",
+    ),
     "element type 77": (
         errors.UnknownValueType,
         raw_gguf([pair("k", ARRAY, _array(77, 0))]),

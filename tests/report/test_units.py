@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggufscope.report.units import bits, count, extents, percent, printable, size, small, spans
+from ggufscope.report.units import (
+    asked_size,
+    bits,
+    count,
+    extents,
+    percent,
+    printable,
+    size,
+    small,
+    spans,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,18 @@ def test_printable_is_cut_to_what_it_may_take(text: str, most: int) -> None:
         assert length == f"{len(text):,} characters)"
         assert len(said) <= most
         assert whole.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "said"),
+    [
+        (8 << 30, "8 GiB"),
+        (5_000_000_000, "5 GB (4.66 GiB)"),
+        (round(7.8 * (1 << 20)), "7.8 MiB"),
+        (500_000_000, "500 MB (477 MiB)"),
+        (123_456_789, "118 MiB"),
+        (7, "7 B"),
+    ],
+)
+def test_a_size_is_written_as_it_was_asked(nbytes: int, said: str) -> None:
+    assert asked_size(nbytes) == said

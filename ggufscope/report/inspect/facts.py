@@ -106,4 +106,4 @@ def how_tried(found: Inspected) -> str:
     which = "all weights" if tried == n else f"{tried:,} of {n:,} weights"
     width = found.part.tensor.info.bits_per_weight or 32
     more = "; on top of what it has lost already" if width < 16 else ""
-    return f"error: relative root mean square of {which}, without an importance matrix{more}"
+    return f"relative root mean square error of {which}, without an importance matrix{more}"

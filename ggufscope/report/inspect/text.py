@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,14 +34,26 @@ _HEX: Final = 16
 """Bytes on a line."""
 
 
-def inspect_views(found: Inspected, *, mark: str, brief: bool = False) -> Iterator[RenderableType]:
+def inspect_views(
+    found: Inspected,
+    written: Sequence[tuple[str, Path]] = (),
+    *,
+    mark: str,
+    brief: bool = False,
+) -> Iterator[RenderableType]:
     """Show one tensor, or a block of it; ``mark`` is what bars are drawn with.
 
-    ``brief``: the facts alone.
+    ``written``: what files were made of it, and where. ``brief``: the facts alone.
     """
     yield facts([*tensor_facts(found), *number_facts(found)])
-    if brief:
-        return
+    if not brief:
+        yield from _detail(found, mark)
+    if written:
+        yield ""
+        yield facts([(word, str(path)) for word, path in written])
+
+
+def _detail(found: Inspected, mark: str) -> Iterator[RenderableType]:
     if found.apart is not None:
         yield from _block(found.apart, found.block or 0)
         return

@@ -56,8 +56,8 @@ def shelf_views(shelf: Shelf) -> Iterator[RenderableType]:
         gpu = shelf.here.gpu if shelf.here else None
         where = f"{gpu.name}'s" if gpu else "this machine's"
         yield paragraph(
-            f"fits here: with {CONTEXT:,} tokens of context in {where} "
-            f"{size(shelf.limit)} of free memory.",
+            f"fits here: with {CONTEXT:,} tokens of context, or fewer where it was made for "
+            f"fewer, in {where} {size(shelf.limit)} of free memory.",
             "dim",
         )
 
@@ -90,11 +90,15 @@ def _cells(row: Row) -> Iterator[RenderableType]:
 
 
 def _note(row: Row) -> str:
-    same = f"the same {_HOW[row.same_by]} as {row.same_as}" if row.same_as else ""
+    same = _SAME[row.same_by].format(row.same_as) if row.same_as else ""
     return "; ".join(filter(None, [same, row.note]))
 
 
-_HOW: Final = {"inode": "file", "sha256": "content (SHA-256)", "header": "header and size"}
+_SAME: Final = {
+    "inode": "the same file as {}",
+    "sha256": "the same content (SHA-256) as {}",
+    "header": "may be a copy of {}: not all weights were compared; `ggufscope diff` tells",
+}
 
 
 def _sum_line(shelf: Shelf) -> str:

@@ -119,6 +119,8 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     if free is not None:
         fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
+    if plan.requantizes and not plan.options.allow_requantize:
+        rows.append(("needs", "--allow-requantize: some tensors are quantized already"))
     if plan.needs_importance and target.imatrix is None:
         rows.append(("needs", "an importance matrix: --imatrix, or this plan is refused"))
     return rows + _imatrix_facts(target)
@@ -137,7 +139,8 @@ def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
     ]
     if brief and result.costs:
         name, cost = max(result.costs.items(), key=lambda item: item[1].relative)
-        rows.append(("cost", f"{percent(cost.relative)} of the weights at most, in {name}"))
+        worst = f"largest relative error {percent(cost.relative)}, in {name}"
+        rows.append(("cost", worst if cost.relative else "nothing was lost"))
     return rows
 
 
@@ -156,6 +159,8 @@ def _imatrix_facts(target: Target) -> list[tuple[str, str]]:
 
 def _costs(result: Result) -> RenderableType:
     """Return what tensors lost: the worst few, and all together."""
+    if not any(cost.relative for cost in result.costs.values()):
+        return paragraph(f"{result.plan.preset}: nothing was lost")
     table = plain_table(left(result.plan.preset), right("relative error"))
     worst = sorted(result.costs.items(), key=lambda item: -item[1].relative)
     for name, cost in worst[:WORST]:

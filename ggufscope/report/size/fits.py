@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title, words
 from ggufscope.report.size.memory import AT_ONCE, span
-from ggufscope.report.units import bits, size
+from ggufscope.report.units import asked_size, bits, size
 from ggufscope.sizing.file_size import AS_IT_IS, PresetSize, Target
 from ggufscope.sizing.fitting import Fit, FitRow, FitTable, fit
 from ggufscope.sizing.offload import SplitRow, SplitTable
@@ -41,7 +41,7 @@ _ALREADY: Final = "It is quantized already: a smaller file is made from the orig
 
 
 def _itself_line(table: FitTable, itself: FitRow) -> str:
-    limit, longest = _limit(table.limit), f"{itself.longest:,}"
+    limit, longest = asked_size(table.limit), f"{itself.longest:,}"
     if 0 not in table.missed():
         return f"The file as it is fits in {limit} with up to {longest} tokens of context."
     asked, need = f"{table.contexts[0]:,}", size(itself.needs[0].high)
@@ -54,15 +54,19 @@ def _itself_line(table: FitTable, itself: FitRow) -> str:
 
 
 def _presets_line(table: FitTable, columns: Iterable[int], one: str, several: str) -> str:
-    limit = _limit(table.limit)
+    limit = asked_size(table.limit)
     fitting: dict[str, int] = {}
     parts = []
     for column in columns:
         context = table.contexts[column]
         best = table.best(column)
         if best is None:  # nor does anything with more
-            first = "nothing does" if fitting else f"nothing fits in {limit}"
-            parts.append(f"{first} with {context:,}" + ("" if fitting else " tokens of context"))
+            if fitting:
+                parts.append(f"nothing does with {context:,}")
+            else:
+                unweighed = table.best(column, importance=True) is not None
+                without = f" {_WITHOUT}" if unweighed else ""
+                parts.append(f"nothing fits in {limit} with {context:,} tokens of context{without}")
             break
         fitting[best.size.preset] = context
     if fitting:
@@ -78,14 +82,24 @@ def _presets_line(table: FitTable, columns: Iterable[int], one: str, several: st
             parts.append(f"{roomiest.size.preset} leaves room for {roomiest.longest:,}")
     elif smallest is not None:
         parts.append(f"the smallest, {smallest.size.preset}, needs {size(smallest.needs[0].high)}")
+        parts += _with_importance(table, smallest)
     line = "; ".join(parts)
     return f"{line[0].upper()}{line[1:]}."
 
 
-def _limit(nbytes: int) -> str:
-    """Return a limit as it was asked for: ``8 GiB``."""
-    number, unit = size(nbytes).split(" ")
-    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+_WITHOUT: Final = "without an importance matrix"
+
+
+def _with_importance(table: FitTable, smallest: FitRow) -> Iterator[str]:
+    """Yield what an importance matrix would change, where nothing fits without one."""
+    best = table.best(0, importance=True)
+    if best is not None:
+        yield f"with one (--with-imatrix) {best.size.preset} does"
+        return
+    least = table.smallest(importance=True)
+    if least is not None and least is not smallest:
+        need = size(least.needs[0].high)
+        yield f"with an importance matrix (--with-imatrix) {least.size.preset}, {need}"
 
 
 def _split_line(table: SplitTable) -> str:
@@ -122,13 +136,22 @@ def _layers(row: SplitRow) -> str:
 
 
 def _target_line(aim: float, target: Target) -> str:
-    wanted = _limit(aim) if isinstance(aim, int) else f"{bits(aim)} bits per weight"
+    wanted = asked_size(aim) if isinstance(aim, int) else f"{bits(aim)} bits per weight"
     nearest, larger = target.nearest, target.next_larger
-    if nearest is None and larger is None:
+    if nearest is None and larger is None and target.with_importance is None:
         return "No preset can be made of this file: it is quantized already."
     if nearest is None:
         least = f": the smallest, {larger.preset}, has {_measure(aim, larger)}" if larger else ""
-        return f"No preset is as small as {wanted}{least}."
+        weighed = target.with_importance
+        if weighed is None:
+            return f"No preset is as small as {wanted}{least}."
+        has = f"{weighed.preset} has {_measure(aim, weighed)}"
+        if (weighed.weighs if isinstance(aim, int) else weighed.bits_per_weight) > aim:
+            line = f"No preset is as small as {wanted}{least}; with an importance matrix"
+            return f"{line} (--with-imatrix) {has}."
+        return (
+            f"No preset is as small as {wanted} {_WITHOUT}{least}; with one (--with-imatrix) {has}."
+        )
     line = f"{nearest.preset} is the nearest below {wanted}: {_measure(aim, nearest)}"
     return (
         f"{line}; the next, {larger.preset}, is {_measure(aim, larger)}." if larger else f"{line}."
@@ -142,7 +165,7 @@ def _measure(aim: float, each: PresetSize) -> str:
 def fits_section(overview: Overview) -> Iterator[RenderableType]:
     """Show a table for each memory, and for each context one of layers on the GPU."""
     for table in overview.fits:
-        yield title(f"What fits in {_limit(table.limit)}")
+        yield title(f"What fits in {asked_size(table.limit)}")
         for first in range(0, len(table.contexts), AT_ONCE):
             yield _fits_table(table, slice(first, first + AT_ONCE))
             yield ""

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from ggufscope.report.as_json import pick
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
-from ggufscope.report.units import bits, percent, size, small
+from ggufscope.report.units import asked_size, bits, percent, size, small
 from ggufscope.sizing.chosen import Aim, Chosen
 from ggufscope.sizing.mixing import Mix
 
@@ -38,10 +38,10 @@ def _line(each: Chosen) -> str:
 
 def _place(aim: Aim) -> str:
     if aim.nbytes is not None:
-        return size(aim.nbytes)
+        return asked_size(aim.nbytes)
     if aim.bits is not None:
         return f"{bits(aim.bits)} bits"
-    return f"{size(aim.memory or 0)} with {aim.context:,} tokens of context"
+    return f"{asked_size(aim.memory or 0)} with {aim.context:,} tokens of context"
 
 
 def mixes_section(found: Sequence[Chosen]) -> Iterator[RenderableType]:

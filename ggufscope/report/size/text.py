@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from rich.console import RenderableType
 
@@ -14,7 +15,7 @@ from ggufscope.report.size.memory import memory_section, sharing_section
 from ggufscope.report.size.mixes import mix_lines, mixes_section
 from ggufscope.report.units import bits, decimal_size, size
 from ggufscope.sizing.bare import EXAMPLE, BareSize
-from ggufscope.sizing.file_size import NO_SMALLER, USUAL_NAMES, PresetSizes
+from ggufscope.sizing.file_size import NO_SMALLER, USUAL_NAMES, PresetSize, PresetSizes
 from ggufscope.sizing.here import Here
 from ggufscope.sizing.overview import Overview
 
@@ -31,7 +32,7 @@ def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[Rende
         return
     if answers:
         yield ""
-    yield model_view(overview)
+    yield model_view(overview, presets=_usual(overview) if brief else ())
     if brief:
         return
     asks_memory = bool(overview.fits or overview.splits)
@@ -44,8 +45,19 @@ def overview_views(overview: Overview, *, brief: bool = False) -> Iterator[Rende
     yield from fits_section(overview)
 
 
-def model_view(overview: Overview) -> RenderableType:
-    """Show the model in a few lines."""
+def _usual(overview: Overview) -> list[PresetSize]:
+    """Return presets to name in brief: those asked for, or where none was, the usual of a shape."""
+    sizes = overview.sizes
+    if not sizes.are_all:
+        return [*sizes.sizes]
+    return [] if overview.as_it_is else [each for each in sizes.sizes if each.preset in _USUAL]
+
+
+_USUAL: Final = ("F16", "Q8_0", "Q4_K_M")
+
+
+def model_view(overview: Overview, presets: Sequence[PresetSize] = ()) -> RenderableType:
+    """Show the model in a few lines, and in a line each, some presets."""
     rows = [("model", f"{overview.name}: {overview.n_elements:,} weights")]
     hparams = overview.hparams
     if hparams:
@@ -59,6 +71,9 @@ def model_view(overview: Overview) -> RenderableType:
     if overview.as_it_is:
         itself = overview.as_it_is
         rows.append(("as it is", f"{size(itself.weighs)}, {bits(itself.bits_per_weight)} bits"))
+    rows += [
+        (each.preset, f"{size(each.weighs)}, {bits(each.bits_per_weight)} bits") for each in presets
+    ]
     if overview.here:
         rows += _here_rows(overview.here)
     if overview.assumes:
