@@ -21,7 +21,7 @@ def command(standalone_mode):
     del thing
     time.sleep(60)
 
-app.app = command
+app._command = lambda: command
 app.main()
 """
 
