@@ -9,12 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
-from ggufscope.cli.options import AsJson, ExitCode, complain, warn
+from ggufscope.cli.options import AsJson, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.shelf import print_shelf, several_in
-from ggufscope.errors import BadUsage, naming
+from ggufscope.errors import BadUsage, NotInModel, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -59,7 +59,11 @@ def list_command(
     ] = None,
     filter_: Annotated[
         str | None,
-        Option("--filter", metavar="PATTERN", help="Only these names: a glob, or a /regex/."),
+        Option(
+            "--filter",
+            metavar="PATTERN",
+            help="Only these names: a glob, or a /regex/; of several models, theirs.",
+        ),
     ] = None,
     sort: Annotated[
         Sort | None, Option("--sort", help="One line a tensor, or a model, in this order.")
@@ -141,19 +145,20 @@ def list_command(
             hf = names_of(summary.architecture, shapes)
         unmatched = filter_ is not None and not entries
         if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
-            complain("error", f"{file.path}: no name matches {filter_!r}")
-            complain("hint", "without --filter all names are shown")
+            nothing = NotInModel(
+                f"no name matches {filter_!r}", hint="without --filter all names are shown"
+            )
             if not as_json:
-                raise Exit(ExitCode.NO)  # as grep does
+                raise nothing
         else:
-            unmatched = False
+            nothing = None
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy, hf), sys.stdout)
-            if unmatched:
-                raise Exit(ExitCode.NO)
+            if nothing is not None:
+                raise nothing
             return
         from ggufscope.report.list.text import Sections, views
 
@@ -195,7 +200,6 @@ def _opened(model: str) -> GGUFFile:
 
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
-    from ggufscope.errors import NotInModel
     from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
     from ggufscope.spelling import did_you_mean

@@ -154,7 +154,7 @@ def _begin(walk: Walk, file_size: int) -> int:
         if known is not None:
             raise NotGGUF(f"this is not a GGUF file: it is {known[0]}", hint=known[1])
         raise NotGGUF(
-            f"this is not a GGUF file: it begins with {magic!r}, not {MAGIC!r}",
+            f"this is not a GGUF file: it begins with {_quoted(magic)}, not {_quoted(MAGIC)}",
             hint="name a .gguf file; if this should be one, download it again",
         )
     walk.position = len(MAGIC)
@@ -168,6 +168,12 @@ def _begin(walk: Walk, file_size: int) -> int:
             hint="convert the original model again with a current llama.cpp",
         )
     return version
+
+
+def _quoted(data: bytes) -> str:
+    """Return bytes as text in quotes, what is no character of ASCII escaped."""
+    said = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data)
+    return f'"{said}"'
 
 
 def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> int:
