@@ -18,10 +18,11 @@ def name_of_text(path: Path) -> str:
 
 
 def read_text(path: Path, most: int, of: str) -> str:
-    """Read a text of no more than ``most`` bytes, its line ends as they are; ``-`` is standard input.
+    """Read a text of no more than ``most`` bytes, its line ends as they are.
 
-    ``of``: what it is, in words. Raises ``BadUsage`` for a longer one, ``SourceUnreadable``, and
-    ``NotAFile`` for what is not a regular file: a device has no end.
+    The path ``-`` is standard input. ``of``: what it is, in words. Raises ``BadUsage`` for a
+    longer one, or where nothing comes from standard input, ``SourceUnreadable``, and ``NotAFile``
+    for what is not a regular file: a device has no end.
     """
     name = name_of_text(path)
     data = _standard_input(most, of) if path == STDIN else _file(path, most, of)
@@ -49,7 +50,7 @@ def _file(path: Path, most: int, of: str) -> bytes:
         raise
     if source.size > most:
         raise _too_long(f"{path} has {source.size:,} bytes", most, of)
-    return source.read(0, source.size)
+    return bytes(source.read(0, source.size))
 
 
 def _standard_input(most: int, of: str) -> bytes:

@@ -169,6 +169,12 @@ def test_an_error_that_another_one_hid_is_a_warning(model: Path) -> None:
     assert inside("check", model, "--quick").returncode == 0
 
 
+def test_a_quote_is_quoted_otherwise(model: Path) -> None:
+    items = json.dumps(['"', "it's \"", "a"])
+    done = inside("edit", model, "--dry-run", "--set", f"a=str[]:{items}")
+    assert """['"', "it's \\"", "a"]""" in done.stdout
+
+
 def test_many_warnings_are_cut(model: Path) -> None:
     done = inside("edit", model, "--set", "llama.block_count=int:9", "--unsound", "--dry-run")
     assert done.returncode == 0
