@@ -69,8 +69,14 @@ def list_command(
         Sort | None, Option("--sort", help="One line a tensor, or a model, in this order.")
     ] = None,
     tokens: Annotated[
-        int, Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
-    ] = DEFAULT_TOKENS,
+        int | None,
+        Option(
+            "--tokens",
+            min=1,
+            max=2**31,
+            help=f"Tokens to compute shapes for.  \\[default: {DEFAULT_TOKENS}]",
+        ),
+    ] = None,
     explain: Annotated[
         bool, Option("--explain", help="A layer in order, with a caption for each quantity.")
     ] = False,
@@ -101,7 +107,8 @@ def list_command(
     require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     if markdown and key is not None:
         raise BadUsage("--markdown is no form of --key", hint="a value is printed as it is")
-    if brief and (stored or computed or metadata or explain or hf_names or sort is not None):
+    others = stored or computed or metadata or explain or hf_names
+    if brief and (others or sort is not None or tokens is not None):
         raise BadUsage(
             "--brief leaves out what another option asks for",
             hint="it shows the model and its types; leave out --brief for more",
@@ -115,6 +122,7 @@ def list_command(
             "--metadata": metadata,
             "--key": key is not None,
             "--layer": layer is not None,
+            "--tokens": tokens is not None,
             "--explain": explain,
             "--hf-names": hf_names,
             "--brief": brief,
@@ -125,6 +133,22 @@ def list_command(
         order = None if sort in (None, Sort.FILE) else sort.value
         print_shelf(names, order, matches, local=local, as_json=as_json, markdown=markdown)
         return
+    if not as_json and others:  # JSON has all of it
+        if sort is not None and not (stored or hf_names):
+            raise BadUsage(
+                "--sort is about stored tensors, which are not shown",
+                hint="leave it out, or add --stored",
+            )
+        if tokens is not None and not (computed or explain):
+            raise BadUsage(
+                "--tokens is about what is computed, which is not shown",
+                hint="leave it out, or add --computed",
+            )
+        if stored and explain and not computed:
+            raise BadUsage(
+                "--stored shows what is in the file alone, and --explain the whole layer",
+                hint="leave one of them out, or add --computed",
+            )
     (model,) = names
     with _opened(model) as file, naming(file.path):
         for words in warnings_of(file):
@@ -133,7 +157,9 @@ def list_command(
             _print_value(file, key, as_json=as_json)
             return
         shapes = {tensor.name: tensor.shape for tensor in file.tensors.values()}
-        anatomy = select_anatomy(anatomy_of(shapes, file.metadata, tokens), layer, matches)
+        anatomy = select_anatomy(
+            anatomy_of(shapes, file.metadata, tokens or DEFAULT_TOKENS), layer, matches
+        )
         entries = select_entries(entries_of(file.tensors.values()), layer, matches)
         if sort is not None:
             entries.sort(key=_ORDERS[sort])

@@ -163,6 +163,26 @@ def test_a_filter_finds_computed_quantities_too(make: Callable[[str], Path]) -> 
     assert [layer["layer"] for layer in found["computed"]["layers"]] == [2]
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--computed", "--sort", "bits"], "--sort is about stored tensors"),
+        (["--metadata", "--sort", "name"], "--sort is about stored tensors"),
+        (["--stored", "--tokens", "99"], "--tokens is about what is computed"),
+        (["--hf-names", "--tokens", "99"], "--tokens is about what is computed"),
+        (["--brief", "--tokens", "99"], "--brief leaves out"),
+        (["--stored", "--explain"], "--explain the whole layer"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: list[str], says: str, run: Run, sample: Path
+) -> None:
+    code, out, err = run("list", sample, *options)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "hint: " in err
+
+
 def test_a_newline_in_the_name_of_a_file_is_escaped(run: Run, sample: Path, tmp_path: Path) -> None:
     model = Path("a\nb.gguf")  # in the folder where it runs
     (tmp_path / model).symlink_to(sample)
