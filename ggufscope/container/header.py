@@ -135,7 +135,7 @@ def _read(source: Source) -> Header:
     data_offset = padded(walk.position, alignment)
     if tensors and data_offset > source.size:
         raise Truncated(
-            f"the file ends at byte {source.size}, before its data section at {data_offset}",
+            f"the file ends at byte {source.size:,}, before its data section at {data_offset:,}",
             hint="the file is cut short: download it again",
         )
     placed = check_offsets(tensors, alignment, max(0, source.size - data_offset))
@@ -181,13 +181,14 @@ def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> in
     count = walk.number("Q", f"the number of {of}")
     if count * smallest > file_size:
         raise ImpossibleCount(
-            f"the header claims {count} {of} (at byte {at}), for which a file of {file_size} bytes "
-            "has no room",
+            f"the header claims {count:,} {of} (at byte {at:,}), for which a file of "
+            f"{file_size:,} bytes has no room",
             hint=CUT_SHORT,
         )
     if count > limit:
         raise BeyondLimit(
-            f"the header has {count} {of} (at byte {at}); this program reads {limit} at the most",
+            f"the header has {count:,} {of} (at byte {at:,}); this program reads "
+            f"{limit:,} at the most",
             hint="no known model has so many: if yours is sound, please report it",
         )
     return count
@@ -200,10 +201,10 @@ def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
         at = walk.position
         key = walk.text(f"key {index} of {count}", MAX_KEY)
         if not key:
-            raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=DAMAGED)
+            raise EmptyKey(f"key {index} of {count} has no name (at byte {at:,})", hint=DAMAGED)
         where = f"key {key!r}"
         if key in extents:
-            raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=DAMAGED)
+            raise DuplicateKey(f"{where} comes twice (again at byte {at:,})", hint=DAMAGED)
         type_ = value_type(walk.number("I", where), where)
         start = walk.position
         walk.skip(type_, where)
@@ -245,11 +246,13 @@ def _read_tensors(walk: Walk, count: int) -> list[TensorInfo]:
         if length >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {index} ({name[:MAX_NAME]!r}...) has a name of {length} bytes "
-                f"(at byte {at}); the limit is {MAX_NAME - 1}",
+                f"(at byte {at:,}); the limit is {MAX_NAME - 1}",
                 hint="rename the tensor: llama.cpp cannot load the file either",
             )
         if name in tensors:
-            raise DuplicateTensor(f"tensor {name!r} comes twice (again at byte {at})", hint=DAMAGED)
+            raise DuplicateTensor(
+                f"tensor {name!r} comes twice (again at byte {at:,})", hint=DAMAGED
+            )
         tensors[name] = _read_tensor(walk, name)
     return list(tensors.values())
 
@@ -259,17 +262,17 @@ def _read_tensor(walk: Walk, name: str) -> TensorInfo:
     n_dims = walk.number("I", f"tensor {name!r}")
     if n_dims > MAX_DIMS:
         raise TooManyDimensions(
-            f"tensor {name!r} has {n_dims} dimensions (at byte {at}); the limit is {MAX_DIMS}",
+            f"tensor {name!r} has {n_dims} dimensions (at byte {at:,}); the limit is {MAX_DIMS}",
             hint=DAMAGED,
         )
     dims = tuple(walk.number("q", f"tensor {name!r}") for _ in range(n_dims))
     if any(extent < 0 for extent in dims):
         raise NegativeDimension(
-            f"tensor {name!r} has dimensions {dims} (at byte {at}): none can be negative",
+            f"tensor {name!r} has dimensions {dims} (at byte {at:,}): none can be negative",
             hint=DAMAGED,
         )
     type_ = layout_numbered(walk.number("I", f"tensor {name!r}"))
-    check_shape(name, dims, type_, f" (at byte {at})")
+    check_shape(name, dims, type_, f" (at byte {at:,})")
     offset = walk.number("Q", f"tensor {name!r}")
     nbytes = type_.row_bytes(math.prod(dims)) if isinstance(type_, Layout) else 0
     return TensorInfo(name, dims, type_, offset, nbytes)

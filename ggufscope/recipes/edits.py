@@ -221,6 +221,6 @@ def _check(prepared: PreparedEdit) -> None:
         free = free_bytes(folder)
         if free is not None and needed > free:
             raise NoRoom(
-                f"{folder} has {free} bytes free, and {needed} are needed",
+                f"{folder} has {free:,} bytes free, and {needed:,} are needed",
                 hint="free some room, or name a COPY elsewhere",
             )
