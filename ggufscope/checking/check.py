@@ -35,7 +35,7 @@ from ggufscope.checking.tensors import tensor_findings
 from ggufscope.checking.vocabulary import tokenizer_findings
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import FormatError, GGUFScopeError, ShardError
-from ggufscope.recipes.fit import fits_of, recipe_in_words
+from ggufscope.recipes.fit import Fit, fits_of, recipe_in_words
 
 _MODELS: Final = ("model", "vocabulary", "metadata")
 """Kinds whose metadata are those of a model."""
@@ -91,17 +91,8 @@ def check_file(
 ) -> Checked:
     """Look at all that can be wrong with an open model; raises what ``check`` raises."""
     kind = kind_of(file)
-    found = [*structure_findings(file)]
-    fits = []
-    if kind in _MODELS:
-        found += [
-            *metadata_findings(file),
-            *tensor_findings(file),
-            *tokenizer_findings(file.metadata),
-            *template_findings(file.metadata),
-        ]
-        fits = fits_of(list(file.tensors.values()), file.metadata)
-        found += recipe_findings(file, fits)
+    fits = fits_of(list(file.tensors.values()), file.metadata) if kind in _MODELS else []
+    found = [*header_findings(file, fits)]
     looked_at = list(_SHARED if kind in _MODELS else _SHARED[:1])
     hashes: list[TensorHash] = []
     if not options.quick and file.no_file is None:
@@ -126,6 +117,26 @@ def check_file(
         type_rules=type_rules(file),
         hashes=tuple(hashes) if options.algorithm else (),
     )
+
+
+def header_findings(
+    file: GGUFFile, fits: list[Fit] | None = None, *, tokenizer: bool = True
+) -> Iterator[Finding]:
+    """Yield what the header says against itself; ``tokenizer``: the vocabulary as well.
+
+    ``fits``: what ``fits_of`` has found, where that is known already.
+    """
+    yield from structure_findings(file)
+    if kind_of(file) not in _MODELS:
+        return
+    yield from metadata_findings(file)
+    yield from tensor_findings(file)
+    if tokenizer:
+        yield from tokenizer_findings(file.metadata)
+    yield from template_findings(file.metadata)
+    if fits is None:
+        fits = fits_of(list(file.tensors.values()), file.metadata)
+    yield from recipe_findings(file, fits)
 
 
 def _read_all(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from typer import Option
 
 from ggufscope.cli.options import warn
-from ggufscope.cli.prompts import parse_ids, tokenizer_of
-from ggufscope.cli.texts import read_text
+from ggufscope.cli.prompts import no_token, parse_ids, tokenizer_of
+from ggufscope.cli.texts import name_of_text, read_text
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LONGEST_TEXT: Final = 1 << 28
 
 Texts = Annotated[
     list[Path] | None,
-    Option("--text", "-f", metavar="FILE", help="A text to run; may be repeated."),
+    Option("--text", "-f", metavar="FILE", help="A text to run, or -; may be repeated."),
 ]
 IdsFile = Annotated[
     Path | None, Option("--ids-file", metavar="FILE", help="Token numbers, from a file.")
@@ -63,10 +63,14 @@ def read_texts(
     for path in texts:
         assert tokenizer is not None  # it was needed
         said = read_text(path, LONGEST_TEXT, "a text to run").removesuffix("\n")
-        found.append((str(path), tokenizer.encode(said, parse_special=parse_special)))
+        encoded = tokenizer.encode(said, parse_special=parse_special)
+        if said and not encoded:
+            raise no_token(f"the text of {name_of_text(path)}", "--ids or --ids-file")
+        found.append((name_of_text(path), encoded))
     if ids_file is not None:
         numbers = read_text(ids_file, LONGEST_TEXT, "a list of token numbers")
-        found.append((str(ids_file), parse_ids(numbers, f"{ids_file}")))
+        name = name_of_text(ids_file)
+        found.append((name, parse_ids(numbers, name)))
     if ids is not None:
         found.append(("", parse_ids(ids)))
     return Calibration(found, bos=first_token(tokenizer))

@@ -10,12 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
-from ggufscope.cli.options import AsJson, ExitCode, complain, warn
+from ggufscope.cli.options import AsJson, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.shelf import print_shelf, several_in
-from ggufscope.errors import BadUsage, naming
+from ggufscope.errors import BadUsage, NotInModel, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
@@ -60,14 +60,24 @@ def list_command(
     ] = None,
     filter_: Annotated[
         str | None,
-        Option("--filter", metavar="PATTERN", help="Only these names: a glob, or a /regex/."),
+        Option(
+            "--filter",
+            metavar="PATTERN",
+            help="Only these names: a glob, or a /regex/; of several models, theirs.",
+        ),
     ] = None,
     sort: Annotated[
         Sort | None, Option("--sort", help="One line a tensor, or a model, in this order.")
     ] = None,
     tokens: Annotated[
-        int, Option("--tokens", min=1, max=2**31, help="Tokens to compute shapes for.")
-    ] = DEFAULT_TOKENS,
+        int | None,
+        Option(
+            "--tokens",
+            min=1,
+            max=2**31,
+            help=f"Tokens to compute shapes for.  \\[default: {DEFAULT_TOKENS}]",
+        ),
+    ] = None,
     explain: Annotated[
         bool, Option("--explain", help="A layer in order, with a caption for each quantity.")
     ] = False,
@@ -98,7 +108,8 @@ def list_command(
     require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     if markdown and key is not None:
         raise BadUsage("--markdown is no form of --key", hint="a value is printed as it is")
-    if brief and (stored or computed or metadata or explain or hf_names or sort is not None):
+    others = stored or computed or metadata or explain or hf_names
+    if brief and (others or sort is not None or tokens is not None):
         raise BadUsage(
             "--brief leaves out what another option asks for",
             hint="it shows the model and its types; leave out --brief for more",
@@ -112,6 +123,7 @@ def list_command(
             "--metadata": metadata,
             "--key": key is not None,
             "--layer": layer is not None,
+            "--tokens": tokens is not None,
             "--explain": explain,
             "--hf-names": hf_names,
             "--brief": brief,
@@ -122,6 +134,22 @@ def list_command(
         order = None if sort in (None, Sort.FILE) else sort.value
         print_shelf(names, order, matches, local=local, as_json=as_json, markdown=markdown)
         return
+    if not as_json and others:  # JSON has all of it
+        if sort is not None and not (stored or hf_names):
+            raise BadUsage(
+                "--sort is about stored tensors, which are not shown",
+                hint="leave it out, or add --stored",
+            )
+        if tokens is not None and not (computed or explain):
+            raise BadUsage(
+                "--tokens is about what is computed, which is not shown",
+                hint="leave it out, or add --computed",
+            )
+        if stored and explain and not computed:
+            raise BadUsage(
+                "--stored shows what is in the file alone, and --explain the whole layer",
+                hint="leave one of them out, or add --computed",
+            )
     (model,) = names
     with _opened(model) as file, naming(file.path):
         for words in warnings_of(file):
@@ -130,7 +158,9 @@ def list_command(
             _print_value(file, key, as_json=as_json)
             return
         shapes = {tensor.name: tensor.shape for tensor in file.tensors.values()}
-        anatomy = select_anatomy(anatomy_of(shapes, file.metadata, tokens), layer, matches)
+        anatomy = select_anatomy(
+            anatomy_of(shapes, file.metadata, tokens or DEFAULT_TOKENS), layer, matches
+        )
         entries = select_entries(entries_of(file.tensors.values()), layer, matches)
         if sort is not None:
             entries.sort(key=_ORDERS[sort])
@@ -142,19 +172,20 @@ def list_command(
             hf = names_of(summary.architecture, shapes)
         unmatched = filter_ is not None and not entries
         if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
-            complain("error", f"{file.path}: no name matches {filter_!r}")
-            complain("hint", "without --filter all names are shown")
+            nothing = NotInModel(
+                f"no name matches {filter_!r}", hint="without --filter all names are shown"
+            )
             if not as_json:
-                raise Exit(ExitCode.NO)  # as grep does
+                raise nothing
         else:
-            unmatched = False
+            nothing = None
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy, hf), sys.stdout)
-            if unmatched:
-                raise Exit(ExitCode.NO)
+            if nothing is not None:
+                raise nothing
             return
         from ggufscope.report.list.text import Sections, views
 
@@ -201,7 +232,6 @@ def _opened(model: str) -> GGUFFile:
 
 
 def _print_value(file: GGUFFile, key: str, *, as_json: bool) -> None:
-    from ggufscope.errors import NotInModel
     from ggufscope.report.list.json import write_key
     from ggufscope.report.list.metadata import whole_value
     from ggufscope.spelling import did_you_mean

@@ -55,7 +55,7 @@ TypeV = Annotated[
 Text = Annotated[
     str | None, Option("--prompt", help=f"The text to run.  \\[default: {DEFAULT_PROMPT}]")
 ]
-TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text.")]
+TextFile = Annotated[Path | None, Option("--prompt-file", help="A file that holds the text, or -.")]
 Ids = Annotated[str | None, Option("--ids", metavar="N,N,...", help="Token numbers, not text.")]
 Context = Annotated[
     int | None,

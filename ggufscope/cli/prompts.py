@@ -62,6 +62,8 @@ def read_prompt(
     tokenizer = tokenizer_of(metadata, needed=numbers is None)
     if numbers is None and tokenizer is not None:
         numbers = tuple(tokenizer.encode(said))
+        if not numbers:
+            raise no_token("the text", "--ids 1,5,9")
 
     def label(id_: int) -> str:
         if tokenizer is None or not 0 <= id_ < min(vocabulary, tokenizer.vocab_size):
@@ -78,9 +80,19 @@ def read_prompt(
     return Prompt(words, found, tuple(map(label, found)), tuple(map(piece, found)), label)
 
 
+def no_token(text: str, ids: str) -> BadUsage:
+    """Return what is said of a text that becomes nothing; ``ids``: what gives token numbers."""
+    return BadUsage(
+        f"no token of this vocabulary fits {text}", hint=f"give token numbers instead: {ids}"
+    )
+
+
 def parse_ids(text: str, given: str = "--ids") -> tuple[int, ...]:
     """Read ``1,5,9`` or ``1 5 9``, given by an option or a file. Raises ``BadUsage``."""
     words = text.replace(",", " ").split()
+    if not words and given != "--ids":
+        option = f"{given} " if given.startswith("--") else "numbers: "
+        raise BadUsage(f"{given} has no token number", hint=f"write {option}1,5,9")
     if not words:
         raise BadUsage("the prompt is empty: there is nothing to run", hint="write --ids 1,5,9")
     try:

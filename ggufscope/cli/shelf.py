@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from typer import Exit
 
-from ggufscope.cli.options import ExitCode, complain
+from ggufscope.cli.options import ExitCode
 from ggufscope.cli.output import print_views
-from ggufscope.errors import BadUsage, NotAFile
+from ggufscope.errors import BadUsage, NotAFile, NotInModel, SourceNotFound
 
 if TYPE_CHECKING:
     from ggufscope.container.remote.addresses import HubAddress
@@ -58,9 +58,15 @@ def print_shelf(
 
         print_views(shelf_views(shelf), markdown=markdown)
     if not rows:
-        if not as_json:
-            complain("error", "no name matches" if matches else "no tool has a model here")
-        raise Exit(ExitCode.NO)
+        if matches is not None:
+            raise NotInModel(
+                "no model has a name that --filter matches",
+                hint="of several models it is about their names; name one for those of its tensors",
+            )
+        raise SourceNotFound(
+            "no tool has a model here" if local else "there is no model",
+            hint="`ggufscope list FOLDER` looks there" if local else "name another place",
+        )
     if not local and any(row.unread for row in rows):
         raise Exit(ExitCode.FAILED)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
 from ggufscope.cli.sizes import parse_size_if
-from ggufscope.cli.texts import read_text
+from ggufscope.cli.texts import name_of_text, read_text
 from ggufscope.errors import BadUsage, TargetTwice, naming
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
 
     tokenizer = tokenizer_of(file.metadata, needed=True)
     assert tokenizer is not None  # it was needed
-    name = DEFAULT_TEXT if aim.text is None else str(aim.text)
+    name = DEFAULT_TEXT if aim.text is None else name_of_text(aim.text)
     if aim.text is None:
         said = resources.files("ggufscope.measure").joinpath(DEFAULT_TEXT).read_text("utf-8")
     else:

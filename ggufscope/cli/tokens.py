@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from ggufscope.container.file import GGUFFile
     from ggufscope.model.tokenizer.text import TextTokenizer
+
+NEAREST: Final = 10
+"""Rows that ``--near`` shows, where nobody says how many."""
 
 Views = Callable[[], "Iterable[RenderableType]"]
 Data = Callable[[], dict[str, Any]]
@@ -38,8 +41,11 @@ def tokens_command(
         ),
     ] = None,
     most: Annotated[
-        int, typer.Option("-n", min=1, max=10_000, metavar="N", help="How many of them.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "-n", min=1, max=10_000, metavar="N", help="How many of them.  \\[default: 10]"
+        ),
+    ] = None,
     no_bos: Annotated[
         bool, typer.Option("--no-bos", help="Put no BOS and no EOS around the text.")
     ] = False,
@@ -75,11 +81,16 @@ def tokens_command(
     ]
     if len(given) > 1:
         raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
+    if words is None and prompt_file is None and (no_bos or no_parse_special):
+        option = "--no-bos" if no_bos else "--no-parse-special"
+        raise BadUsage(f"{option} is about a text", hint="give one: ggufscope tokens MODEL TEXT")
+    if near is None and most is not None:
+        raise BadUsage("-n is how many rows --near shows", hint="give --near WORD, or leave it out")
     with open_gguf(model) as file, naming(file.path):
         warn_about(file)
         tokenizer = read_tokenizer(file.metadata)
         if near is not None:
-            views, data = _near(file, tokenizer, near, most)
+            views, data = _near(file, tokenizer, near, most or NEAREST)
         elif given:
             ids = _ids(tokenizer, words, prompt_file, decode, not no_bos, not no_parse_special)
             views, data = _tokens(file, tokenizer, ids)

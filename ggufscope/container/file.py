@@ -273,11 +273,12 @@ def _check_extents(shard: Shard) -> None:
     beyond = [t for t in shard.header.tensors if start + t.offset + t.nbytes > size]
     if beyond:
         tensor = beyond[0]
+        end = start + tensor.offset + tensor.nbytes
         others = f"; so do {len(beyond) - 1} tensors after it" if len(beyond) > 1 else ""
         raise TensorOutOfFile(
-            f"tensor {tensor.name!r} ends at byte {start + tensor.offset + tensor.nbytes}, beyond "
-            f"the end of {shard.source.name} at {size}{others}",
-            hint=f"the file should have {shard.header.data_end} bytes: download it again",
+            f"tensor {tensor.name!r} ends at byte {end:,}, beyond "
+            f"the end of {shard.source.name} at {size:,}{others}",
+            hint=f"the file should have {shard.header.data_end:,} bytes: download it again",
         )
 
 
@@ -303,10 +304,10 @@ def oddities(shard: Shard) -> list[Oddity]:
     end, size = header.data_end, shard.source.size
     expected = header.data_offset + padded(end - header.data_offset, header.alignment)
     if header.tensors and size < expected:
-        words = f"{expected - size} bytes of padding are missing at the end; harmless"
+        words = f"{expected - size:,} bytes of padding are missing at the end; harmless"
         found.append(Oddity("short", words))
     elif header.tensors and size > expected:
-        words = f"{size - expected} bytes after the last tensor belong to none"
+        words = f"{size - expected:,} bytes after the last tensor belong to none"
         found.append(Oddity("trailing", words))
     return found
 

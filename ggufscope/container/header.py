@@ -137,7 +137,7 @@ def _read(source: Source) -> Header:
     data_offset = padded(walk.position, alignment)
     if tensors and data_offset > source.size:
         raise Truncated(
-            f"the file ends at byte {source.size}, before its data section at {data_offset}",
+            f"the file ends at byte {source.size:,}, before its data section at {data_offset:,}",
             hint="the file is cut short: download it again",
         )
     placed = check_offsets(tensors, alignment, max(0, source.size - data_offset))
@@ -156,7 +156,7 @@ def _begin(walk: Walk, file_size: int) -> int:
         if known is not None:
             raise NotGGUF(f"this is not a GGUF file: it is {known[0]}", hint=known[1])
         raise NotGGUF(
-            f"this is not a GGUF file: it begins with {magic!r}, not {MAGIC!r}",
+            f"this is not a GGUF file: it begins with {_quoted(magic)}, not {_quoted(MAGIC)}",
             hint="name a .gguf file; if this should be one, download it again",
         )
     walk.position = len(MAGIC)
@@ -172,18 +172,25 @@ def _begin(walk: Walk, file_size: int) -> int:
     return version
 
 
+def _quoted(data: bytes) -> str:
+    """Return bytes as text in quotes, what is no character of ASCII escaped."""
+    said = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data)
+    return f'"{said}"'
+
+
 def _count(walk: Walk, of: str, smallest: int, limit: int, file_size: int) -> int:
     at = walk.position
     count = walk.number("Q", f"the number of {of}")
     if count * smallest > file_size:
         raise ImpossibleCount(
-            f"the header claims {count} {of} (at byte {at}), for which a file of {file_size} bytes "
-            "has no room",
+            f"the header claims {count:,} {of} (at byte {at:,}), for which a file of "
+            f"{file_size:,} bytes has no room",
             hint=CUT_SHORT,
         )
     if count > limit:
         raise BeyondLimit(
-            f"the header has {count} {of} (at byte {at}); this program reads {limit} at the most",
+            f"the header has {count:,} {of} (at byte {at:,}); this program reads "
+            f"{limit:,} at the most",
             hint="no known model has so many: if yours is sound, please report it",
         )
     return count
@@ -196,7 +203,7 @@ def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
         at = walk.position
         key = walk.text(f"key {index} of {count}", MAX_KEY)
         if not key:
-            raise EmptyKey(f"key {index} of {count} has no name (at byte {at})", hint=DAMAGED)
+            raise EmptyKey(f"key {index} of {count} has no name (at byte {at:,})", hint=DAMAGED)
         length = walk.position - at - 8
         where = (
             f"key {key!r}"
@@ -204,7 +211,7 @@ def _read_pairs(walk: Walk, count: int) -> dict[str, Extent]:
             else f"key {index} of {count} (its name has {length:,} bytes)"
         )
         if key in extents:
-            raise DuplicateKey(f"{where} comes twice (again at byte {at})", hint=DAMAGED)
+            raise DuplicateKey(f"{where} comes twice (again at byte {at:,})", hint=DAMAGED)
         type_ = value_type(walk.number("I", where), where)
         start = walk.position
         walk.skip(type_, where)
@@ -246,11 +253,13 @@ def _read_tensors(walk: Walk, count: int) -> list[TensorInfo]:
         if length >= MAX_NAME:
             raise TensorNameTooLong(
                 f"tensor {index} ({name[:MAX_NAME]!r}...) has a name of {length} bytes "
-                f"(at byte {at}); the limit is {MAX_NAME - 1}",
+                f"(at byte {at:,}); the limit is {MAX_NAME - 1}",
                 hint="rename the tensor: llama.cpp cannot load the file either",
             )
         if name in tensors:
-            raise DuplicateTensor(f"tensor {name!r} comes twice (again at byte {at})", hint=DAMAGED)
+            raise DuplicateTensor(
+                f"tensor {name!r} comes twice (again at byte {at:,})", hint=DAMAGED
+            )
         tensors[name] = _read_tensor(walk, name)
     return list(tensors.values())
 
@@ -260,17 +269,17 @@ def _read_tensor(walk: Walk, name: str) -> TensorInfo:
     n_dims = walk.number("I", f"tensor {name!r}")
     if n_dims > MAX_DIMS:
         raise TooManyDimensions(
-            f"tensor {name!r} has {n_dims} dimensions (at byte {at}); the limit is {MAX_DIMS}",
+            f"tensor {name!r} has {n_dims} dimensions (at byte {at:,}); the limit is {MAX_DIMS}",
             hint=DAMAGED,
         )
     dims = tuple(walk.number("q", f"tensor {name!r}") for _ in range(n_dims))
     if any(extent < 0 for extent in dims):
         raise NegativeDimension(
-            f"tensor {name!r} has dimensions {dims} (at byte {at}): none can be negative",
+            f"tensor {name!r} has dimensions {dims} (at byte {at:,}): none can be negative",
             hint=DAMAGED,
         )
     type_ = layout_numbered(walk.number("I", f"tensor {name!r}"))
-    check_shape(name, dims, type_, f" (at byte {at})")
+    check_shape(name, dims, type_, f" (at byte {at:,})")
     offset = walk.number("Q", f"tensor {name!r}")
     nbytes = type_.row_bytes(math.prod(dims)) if isinstance(type_, Layout) else 0
     return TensorInfo(name, dims, type_, offset, nbytes)

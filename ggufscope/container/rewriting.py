@@ -27,7 +27,7 @@ from ggufscope.container.target import refusals
 from ggufscope.container.tensor_info import padded
 from ggufscope.container.values import Value
 from ggufscope.container.writer import TensorSpec, encode_header
-from ggufscope.errors import BadEdit, SourceChanged
+from ggufscope.errors import BadAlignment, BadEdit, SourceChanged
 from ggufscope.threads import signals_held
 
 _PAGE: Final = 4096
@@ -51,7 +51,11 @@ class Rewrite:
         Raises ``BadEdit`` for another alignment, and what reading such a file would raise.
         """
         old = shard.header
-        if alignment_of(metadata) != old.alignment:
+        try:
+            alignment = alignment_of(metadata)
+        except BadAlignment as error:  # as it was asked for: no file is damaged
+            raise BadEdit(error.message, hint="leave it as it is: no tensor can move") from None
+        if alignment != old.alignment:
             raise BadEdit(
                 "another 'general.alignment' moves every tensor",
                 hint="`ggufscope quantize MODEL COPY` with --override-kv lays the file out anew",

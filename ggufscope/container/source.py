@@ -213,13 +213,13 @@ def reading(
                     got = file.readinto(buffer)
                 except OSError as error:
                     raise SourceUnreadable(
-                        f"{path} cannot be read at byte {file.tell()}, inside {what}: "
+                        f"{path} cannot be read at byte {file.tell():,}, inside {what}: "
                         f"{error.strerror}",
                         hint="the disk, or the network that it is on, is at fault",
                     ) from None
                 if not got:
                     raise SourceChanged(
-                        f"{path} ends inside {what}, at byte {file.tell()}",
+                        f"{path} ends inside {what}, at byte {file.tell():,}",
                         hint="the file was changed while it was read: try again when it is at rest",
                     )
                 buffer = buffer[got:]

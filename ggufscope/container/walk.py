@@ -81,7 +81,7 @@ class Walk:
             return
         if end > self._size or self._source is None or not isinstance(self.data, bytearray):
             raise Truncated(
-                f"{where} reaches to byte {end}, and the file ends at {self._size}",
+                f"{where} reaches to byte {end:,}, and the file ends at {self._size:,}",
                 hint=CUT_SHORT,
             )
         step = max(len(self.data) // _SHARE, _FIRST_READ)
@@ -136,11 +136,11 @@ class Walk:
     def _skip_array(self, where: str, depth: int) -> None:
         if depth == MAX_NESTING:
             raise NestedTooDeep(
-                f"{where} nests arrays more than {MAX_NESTING} deep (at byte {self.position})",
+                f"{where} nests arrays more than {MAX_NESTING} deep (at byte {self.position:,})",
                 hint="no model does that: the header is damaged or hostile",
             )
         at = self.position
-        element_type = value_type(self.number("I", where), f"{where}, an array at byte {at},")
+        element_type = value_type(self.number("I", where), f"{where}, an array at byte {at:,},")
         count = self.number("Q", where)
         if element_type in CODES:
             self._move(count * SIZES[element_type], where)
@@ -162,8 +162,8 @@ class Walk:
         """
         if self.position + count * least > self._size:
             raise Truncated(
-                f"{where} claims {count} {what} (at byte {self.position}), for which a file of "
-                f"{self._size} bytes has no room",
+                f"{where} claims {count:,} {what} (at byte {self.position:,}), for which a file of "
+                f"{self._size:,} bytes has no room",
                 hint=CUT_SHORT,
             )
         if before + count > limit:
@@ -198,6 +198,6 @@ class Walk:
 
 def _beyond(said: str, limit: int) -> BeyondLimit:
     return BeyondLimit(
-        f"{said}; this program reads {limit} at the most",
+        f"{said}; this program reads {limit:,} at the most",
         hint="no known model has so many: if yours is sound, please report it",
     )

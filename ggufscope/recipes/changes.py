@@ -19,6 +19,7 @@ from ggufscope.container.value_types import CODES, ValueType
 from ggufscope.container.values import Array, Value
 from ggufscope.errors import (
     BadEdit,
+    BadOverride,
     BadVocabulary,
     HyperparameterError,
     UnencodableValue,
@@ -48,6 +49,8 @@ SPECIAL: Final[Mapping[str, str]] = {
 
 _NEEDED: Final = ("block_count", "context_length", "embedding_length", "attention.head_count")
 """What llama.cpp loads no language model without."""
+
+LEAVE_IT: Final = "leave that as it is, or insist with --unsound"
 
 _FLOATS: Final = {ValueType.FLOAT32, ValueType.FLOAT64}
 _INTEGERS: Final = CODES.keys() - _FLOATS - {ValueType.BOOL}
@@ -92,20 +95,30 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     ``UnencodableValue``.
     """
     hint = "write KEY=TYPE:VALUE: int, float, bool, str, or a GGUF type such as uint64, int32[]"
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts:
+        given, _, typed = text.partition("=")
+        if given and typed and ":" not in typed:
+            raise BadOverride(
+                f"{text!r:.60} has no TYPE", hint=f"KEY=TYPE:VALUE: write {given}=str:{typed:.60}"
+            )
         with split_override(text, hint) as (key, kind, data):
-            found[key] = _parsed(kind.lower(), data)
+            value = _parsed(kind.lower(), data)
+        if key in found:
+            raise BadOverride(f"{key!r:.60} is set twice", hint="give one --set for each key")
+        found[key] = value
     return found
 
 
 def parse_pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
-    """Read ``A=B``; raises ``BadEdit``."""
+    """Read ``A=B``, each ``A`` once; raises ``BadEdit``."""
     found: dict[str, str] = {}
     for text in texts:
         left, _, right = text.partition("=")
         if not (left and right):
             raise BadEdit(f"{option} {text!r:.60} says nothing", hint=f"write {form}")
+        if left in found:
+            raise BadEdit(f"{option} names {left!r:.60} twice", hint=f"give one {option} for each")
         found[left] = right
     return found
 
@@ -116,7 +129,10 @@ def _parsed(kind: str, data: str) -> Any:
         return _PLAIN[kind](data)
     if not kind.endswith("[]"):
         return _exact(_EXACT[kind], _PLAIN[_kind_of(_EXACT[kind])](data))
-    items, element = _json(data), kind.removesuffix("[]")
+    element = kind.removesuffix("[]")
+    if element not in {*_EXACT, *_KINDS.values()}:
+        raise KeyError(kind)
+    items = _json(data)
     if element in _EXACT:
         return Value.array(_EXACT[element], (_exact(_EXACT[element], it).data for it in items))
     if any(_KINDS.get(type(item)) != element for item in items):
@@ -125,11 +141,19 @@ def _parsed(kind: str, data: str) -> Any:
 
 
 def _json(data: str) -> list[Any]:
-    with suppress(RecursionError):
+    why = ""
+    try:
         items = json.loads(data)
         if isinstance(items, list):
             return items
-    raise KeyError(data)
+    except json.JSONDecodeError as error:
+        why = f": {error.msg} at character {error.pos + 1:,}"
+    except RecursionError:
+        pass
+    raise BadOverride(
+        f"{data!r:.60} is no array in JSON{why}",
+        hint="write KEY=TYPE:VALUE, an array as 'str[]:[\"a\", \"b\"]' or 'int32[]:[1, 2]'",
+    )
 
 
 def changed(metadata: Metadata, edits: Edits) -> dict[str, Value]:
@@ -158,21 +182,24 @@ def changed(metadata: Metadata, edits: Edits) -> dict[str, Value]:
     return written
 
 
-def require_sound(file: GGUFFile, after: Metadata, edits: Edits) -> None:
-    """Raise ``BadEdit`` where a model would be worse after an edit than it is before."""
-    before = file.metadata
-    touched = {*edits.set, *edits.remove, *edits.rename, *edits.rename.values()}
-    for key in sorted(touched):
+def require_possible(file: GGUFFile, after: Metadata, edits: Edits) -> None:
+    """Raise ``BadEdit`` for a change of what no edit of metadata can change by itself."""
+    for key in sorted(_touched(edits)):
         if key.startswith("split."):
             raise BadEdit(
                 f"key {key!r} says how the model is divided into files",
                 hint="`ggufscope quantize MODEL TARGET COPY` merges them, --split-max-size splits",
             )
-    if architecture_of(before) and not architecture_of(after):
+    if architecture_of(file.metadata) and not architecture_of(after):
         raise BadEdit(
             "without 'general.architecture' nobody can load the model", hint="set another one"
         )
-    touched |= {_special(kind) for kind in edits.special}
+
+
+def require_sound(file: GGUFFile, after: Metadata, edits: Edits) -> None:
+    """Raise ``BadEdit`` where llama.cpp loads a model no longer, after an edit."""
+    before = file.metadata
+    touched = _touched(edits) | {_special(kind) for kind in edits.special}
     for key in touched:
         if key.startswith(TOKENIZER) and key.endswith("_token_id") and key in after:
             _check_token(key, after)
@@ -185,7 +212,11 @@ def require_sound(file: GGUFFile, after: Metadata, edits: Edits) -> None:
         if flaws := [flaw for flaw in _flaws(shapes, after) if flaw not in lost]:
             found.append(in_words(flaws))
     if found:
-        raise BadEdit(f"llama.cpp would not load it: {found[0]}", hint="leave that as it is")
+        raise BadEdit(f"llama.cpp would not load it: {found[0]}", hint=LEAVE_IT)
+
+
+def _touched(edits: Edits) -> set[str]:
+    return {*edits.set, *edits.remove, *edits.rename, *edits.rename.values()}
 
 
 def _complaints(metadata: Metadata, *, vocabulary: bool) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from ggufscope.container.rewriting import Rewrite, write_anew, write_over
 from ggufscope.container.shards import shard_name
 from ggufscope.container.target import check_target, refusals
 from ggufscope.container.values import Value
-from ggufscope.errors import BadEdit, NoRoom, naming
-from ggufscope.recipes.changes import Edits, changed, require_sound
+from ggufscope.errors import BadEdit, NoRoom, TargetIsSource, naming
+from ggufscope.recipes.changes import Edits, changed, require_possible, require_sound
 from ggufscope.recipes.files import free_bytes
 
 
@@ -46,6 +46,8 @@ class PreparedEdit:
     """An edit, decided: what will be different, and which files are written."""
 
     source: GGUFFile
+    after: Metadata
+    """What the model says afterwards."""
     differences: tuple[Difference, ...]
     rewrites: tuple[tuple[Rewrite, Path], ...]
     """Each file that is written, and where to; none where nothing would be different."""
@@ -73,6 +75,7 @@ def edit_model(
     copy: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    unsound: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> PreparedEdit:
     """Change the metadata of a model, or with ``copy`` of a copy of it; return what was done.
@@ -82,7 +85,7 @@ def edit_model(
     """
     if copy is None:
         finish_edit(model)
-    prepared = prepare_edit(model, edits, copy, overwrite=overwrite)
+    prepared = prepare_edit(model, edits, copy, overwrite=overwrite, unsound=unsound)
     run_edit(prepared, progress)
     return prepared
 
@@ -100,17 +103,21 @@ def prepare_edit(
     copy: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    unsound: bool = False,
 ) -> PreparedEdit:
     """Work out what will be different, and check all of it; nothing is written.
 
-    ``overwrite``: a copy that is there, or a model that has other names (hard links). Raises what
-    ``open_gguf`` raises, ``BadEdit`` and ``UnencodableValue`` for a change that cannot be, and a
-    ``WriteError``.
+    ``overwrite``: a copy that is there, or a model that has other names (hard links).
+    ``unsound``: a model that llama.cpp would not load, too. Raises what ``open_gguf`` raises,
+    ``BadEdit`` and ``UnencodableValue`` for a change that cannot be, and a ``WriteError``.
     """
     file = model if isinstance(model, GGUFFile) else open_gguf(model)
     with naming(file.path):
         written = changed(file.metadata, edits)
-        require_sound(file, Metadata(written), edits)
+        after = Metadata(written)
+        require_possible(file, after, edits)
+        if not unsound:
+            require_sound(file, after, edits)
         differences = _differences(file.metadata, written, edits.rename)
         targets = _targets(file, copy)
         rewrites: list[tuple[Rewrite, Path]] = []
@@ -119,7 +126,7 @@ def prepare_edit(
                 typed = written if number == 0 else shard.header.metadata.typed
                 rewrites.append((Rewrite.of(shard, typed), target))
         prepared = PreparedEdit(
-            file, tuple(differences), tuple(rewrites), copy is not None, overwrite
+            file, after, tuple(differences), tuple(rewrites), copy is not None, overwrite
         )
         _check(prepared)
         return prepared
@@ -201,6 +208,12 @@ def _check(prepared: PreparedEdit) -> None:
             )
     for _, target in prepared.rewrites:
         if prepared.is_copy:
+            with suppress(OSError):  # which the check below tells
+                if target.samefile(prepared.source.path):
+                    raise TargetIsSource(
+                        f"COPY is MODEL itself, {target}",
+                        hint="leave COPY out to change it in place, or name another file",
+                    )
             check_target(target, overwrite=prepared.overwrite, sources=sources)
     if prepared.rewrites and not prepared.in_place:
         needed = prepared.written_nbytes
@@ -208,6 +221,6 @@ def _check(prepared: PreparedEdit) -> None:
         free = free_bytes(folder)
         if free is not None and needed > free:
             raise NoRoom(
-                f"{folder} has {free} bytes free, and {needed} are needed",
+                f"{folder} has {free:,} bytes free, and {needed:,} are needed",
                 hint="free some room, or name a COPY elsewhere",
             )

@@ -137,7 +137,7 @@ def check_targets(
         free = free_bytes(directory)
         if free is not None and nbytes > free:
             raise NoRoom(
-                f"{directory} has {free} bytes free, and {nbytes} are needed",
+                f"{directory} has {free:,} bytes free, and {nbytes:,} are needed",
                 hint="free some room, or write elsewhere",
             )
 

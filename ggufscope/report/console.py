@@ -200,5 +200,6 @@ def facts(rows: Sequence[tuple[str, str]]) -> Table:
     """Return a list of facts: a word, and what there is to say."""
     table = plain_table(Column(no_wrap=True, style="bold"), Column(overflow="fold"), header=False)
     for word, fact in rows:
-        table.add_row(word, paragraph(fact))
+        # A newline is no part of a fact: it is in the name of a file, say.
+        table.add_row(word, Text(printable(fact, most=LONGEST_PARAGRAPH), overflow="fold"))
     return table

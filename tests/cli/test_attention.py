@@ -201,6 +201,22 @@ def _no_tokenizer(tmp_path: Path) -> Path:
     return vocabularies.write_model(tmp_path / "v.gguf", vocabulary)
 
 
+def _no_words(tmp_path: Path) -> Path:
+    """A model whose vocabulary has a token for no text."""
+    vocabulary = vocabularies.bpe("gpt-2")
+    tokens = [f"[{number}]" for number in range(len(vocabulary["tokens"]))]
+    return vocabularies.write_model(
+        tmp_path / "v.gguf", vocabulary | {"tokens": tokens, "merges": ["[1] [2]"]}
+    )
+
+
+def test_a_text_that_becomes_no_token(run: Run, tmp_path: Path) -> None:
+    code, out, err = run(_no_words(tmp_path))
+    assert (code, out) == (2, "")
+    assert "no token of this vocabulary fits the text" in err
+    assert "--ids 1,5,9" in err
+
+
 def test_without_a_tokenizer_ids_run(run: Run, tmp_path: Path) -> None:
     code, out, _ = run(_no_tokenizer(tmp_path), "--ids", "1 5, 9")
     assert code == 0

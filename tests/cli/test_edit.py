@@ -39,7 +39,7 @@ def test_a_dry_run_says_what_would_change(model: Path, tmp_path: Path) -> None:
 def test_it_says_that_the_model_itself_is_changed(model: Path) -> None:
     done = inside("edit", model, "--set", "general.name=str:Talez")
     assert done.returncode == 0
-    assert done.stderr == f"note: {model} itself is changed: no COPY is named\n"
+    assert done.stderr == f"note: {model} itself will be changed: no COPY is named\n"
     assert [line.split() for line in done.stdout.splitlines()[:2]] == [
         ["key", "type", "before", "after"],
         ["general.name", "string", "Stories", "Talez"],
@@ -60,6 +60,9 @@ def test_a_copy_leaves_the_model(model: Path, tmp_path: Path) -> None:
     assert told["files"] == [{"path": str(copy), "nbytes": copy.stat().st_size}]
     assert model.read_bytes() == before
     refused(inside("edit", model, copy, "--remove", "general.author"), "exists")
+    done = inside("edit", model, model, "--remove", "general.author")
+    refused(done, "COPY is MODEL itself")
+    assert "leave COPY out" in done.stderr
     assert inside("edit", model, copy, "--remove", "general.name", "--force").returncode == 0
     assert "general.author" in open_gguf(copy).metadata
 
@@ -67,7 +70,8 @@ def test_a_copy_leaves_the_model(model: Path, tmp_path: Path) -> None:
 def test_a_chat_template_is_a_text_and_never_run(model: Path, tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_bytes("{{ ''.__class__ }}\r\né".encode())
-    assert inside("edit", model, "--chat-template", template).returncode == 0
+    refused(inside("edit", model, "--chat-template", template), "may run code of a stranger")
+    assert inside("edit", model, "--chat-template", template, "--unsound").returncode == 0
     assert open_gguf(model).metadata["tokenizer.chat_template"].encode() == template.read_bytes()
     template.write_bytes(b"\xff")
     refused(inside("edit", model, "--chat-template", template), "not UTF-8")
@@ -82,6 +86,11 @@ def test_a_chat_template_is_a_text_and_never_run(model: Path, tmp_path: Path) ->
     [
         ([], "nothing is to be changed", "give --set"),
         (["--set", "general.name"], "overrides no key", "KEY=TYPE:VALUE"),
+        (["--set", "general.name=Foo"], "has no TYPE", "write general.name=str:Foo"),
+        (["--set", 'general.tags=str[]:["a"'], "is no array in JSON: Expecting", "str[]:["),
+        (["--set", "a=int:1", "--set", "a=int:2"], "'a' is set twice", "one --set for each"),
+        (["--special", "eos=a", "--special", "eos=b"], "names 'eos' twice", "for each"),
+        (["--set", "general.alignment=int:7"], "is 7, not a power of two", "no tensor can move"),
         (["--set", "general.name=int:1"], "is of type STRING", "--remove it too"),
         (["--remove", "general.nmae"], "there is no key", "did you mean general.name?"),
         (["--rename", "general.name"], "says nothing", "OLD=NEW"),
@@ -103,6 +112,76 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert model.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--remove", "tokenizer.ggml.tokens"], "'tokenizer.ggml.tokens' is missing"),
+        (["--rename", "tokenizer.ggml.tokens=x.y"], "'tokenizer.ggml.tokens' is missing"),
+        (["--remove", "llama.attention.layer_norm_rms_epsilon"], "cannot be computed without it"),
+        (["--set", "llama.rope.dimension_count=int:7"], "7 dimensions of a head of 32"),
+        (["--set", "llama.rope.freq_base=float:nan"], "'llama.rope.freq_base' is nan"),
+    ],
+)
+def test_what_check_would_call_an_error_is_refused(
+    words: list[str], said: str, model: Path
+) -> None:
+    before = model.read_bytes()
+    for dry in (["--dry-run"], []):
+        done = inside("edit", model, *words, *dry)
+        refused(done, "the model would not be sound")
+        assert said in done.stderr
+        assert "--unsound" in done.stderr
+    assert model.read_bytes() == before
+    done = inside("edit", model, *words, "--unsound")
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert inside("check", model, "--quick").returncode == 1
+    # What is unsound already is no reason to refuse another change, or the one that mends it.
+    assert inside("edit", model, "--set", "general.name=str:T").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "tokenizer.ggml.model=str:foo"], "a kind of tokenizer that is not read here"),
+        (["--remove", "tokenizer.ggml.model"], "the file has no tokenizer"),
+        (["--set", "llama.context_length=int:0"], "'llama.context_length' is 0"),
+        (["--set", "general.file_type=int:15"], "called Q4_K_M"),
+    ],
+)
+def test_what_check_would_warn_of_is_a_warning(words: list[str], said: str, model: Path) -> None:
+    for dry in (["--dry-run"], []):
+        done = inside("edit", model, *words, *dry)
+        assert done.returncode == 0
+        assert done.stderr.startswith("warning: ")
+        assert said in done.stderr.splitlines()[0]
+    again = inside("edit", model, "-q", "--set", "general.name=str:T")
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_an_error_that_another_one_hid_is_a_warning(model: Path) -> None:
+    spoil = ["--set", "llama.rope.freq_base=float:-1", "--set", "llama.block_count=int:0"]
+    assert inside("edit", model, *spoil, "--unsound").returncode == 0
+    done = inside("edit", model, "--set", "llama.block_count=int:4")
+    assert done.returncode == 0
+    assert "'llama.rope.freq_base' is -1" in done.stderr
+    assert inside("edit", model, "--set", "llama.rope.freq_base=float:10000").returncode == 0
+    assert inside("check", model, "--quick").returncode == 0
+
+
+def test_a_quote_is_quoted_otherwise(model: Path) -> None:
+    items = json.dumps(['"', "it's \"", "a"])
+    done = inside("edit", model, "--dry-run", "--set", f"a=str[]:{items}")
+    assert """['"', "it's \\"", "a"]""" in done.stdout
+
+
+def test_many_warnings_are_cut(model: Path) -> None:
+    done = inside("edit", model, "--set", "llama.block_count=int:9", "--unsound", "--dry-run")
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 6
+    assert "more: `ggufscope check --quick`" in done.stderr
+
+
 def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:
     refused(inside("edit", tmp_path / "none.gguf", "--remove", "x"), "no such file")
     refused(inside("edit", tmp_path, "--remove", "x"), "is a directory")
@@ -115,4 +194,4 @@ def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:
 def test_on_a_terminal_it_is_as_narrow(model: Path) -> None:
     code, said = on_a_terminal("edit", model, "--set", "general.name=str:T", COLUMNS="40")
     assert code == 0
-    assert b"itself is changed" in said.replace(b"\r\n", b" ")
+    assert b"itself will be changed" in said.replace(b"\r\n", b" ")

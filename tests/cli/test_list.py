@@ -15,6 +15,7 @@ import pytest
 
 from ggufscope.cli import app
 from ggufscope.sizing.names import shape_named
+from tests.cli.conftest import Run
 from tests.container.test_header import LIES
 from tests.models.makers import LAYERS, RECIPES, pair, raw_gguf, tensor, text
 from tests.program import inside, on_a_terminal
@@ -160,6 +161,42 @@ def test_filters(pattern: str, count: int, make: Callable[[str], Path]) -> None:
 def test_a_filter_finds_computed_quantities_too(make: Callable[[str], Path]) -> None:
     found = _json(make("llama-gqa"), "--filter", "kq_soft_max-2")
     assert [layer["layer"] for layer in found["computed"]["layers"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--computed", "--sort", "bits"], "--sort is about stored tensors"),
+        (["--metadata", "--sort", "name"], "--sort is about stored tensors"),
+        (["--stored", "--tokens", "99"], "--tokens is about what is computed"),
+        (["--hf-names", "--tokens", "99"], "--tokens is about what is computed"),
+        (["--brief", "--tokens", "99"], "--brief leaves out"),
+        (["--stored", "--explain"], "--explain the whole layer"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: list[str], says: str, run: Run, sample: Path
+) -> None:
+    code, out, err = run("list", sample, *options)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "hint: " in err
+
+
+def test_a_newline_in_the_name_of_a_file_is_escaped(run: Run, sample: Path, tmp_path: Path) -> None:
+    model = Path("a\nb.gguf")  # in the folder where it runs
+    (tmp_path / model).symlink_to(sample)
+    commands = (
+        *(["list"], ["list", "--brief"], ["check", "--quick"], ["check", "--quick", "--brief"]),
+        *(["attention", "--ids", "1,2"], ["edit", "--dry-run", "--set", "general.name=str:T"]),
+    )
+    for command, *options in commands:
+        _, out, err = run(command, model, *options)
+        assert "b.gguf" in out
+        assert not any(line.lstrip().startswith("b.gguf") for line in (out + err).splitlines())
+    assert "a\\x0ab.gguf" in run("diff", model, sample)[1]
+    target = Path("q\nq.gguf")
+    assert "q\\x0aq.gguf" in run("quantize", model, target, "Q8_0")[1]
 
 
 def test_a_filter_that_is_no_regex(make: Callable[[str], Path]) -> None:

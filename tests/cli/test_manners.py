@@ -18,14 +18,14 @@ def test_a_short_option_for_the_version() -> None:
     assert inside("-V").stdout == inside("--version").stdout == f"ggufscope {__version__}\n"
 
 
-def test_a_filter_that_matches_nothing_ends_as_grep_does(sample: Path) -> None:
+def test_a_filter_that_matches_nothing_is_an_error(sample: Path) -> None:
     done = inside("list", sample, "--filter", "atn_q")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {sample}: no name matches 'atn_q'\nhint: ")
     done = inside("list", sample, "--filter", "atn_q", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert '"tensors": []' in done.stdout
-    assert inside("list", sample, "--filter", "kq_soft_max", "--stored").returncode == 1
+    assert inside("list", sample, "--filter", "kq_soft_max", "--stored").returncode == 2
     assert inside("list", sample, "--filter", "kq_soft_max").returncode == 0
 
 

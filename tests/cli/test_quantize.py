@@ -16,6 +16,8 @@ import pytest
 import ggufscope
 from ggufscope.cli import app
 from ggufscope.container.file import open_gguf
+from ggufscope.container.shards import shard_name
+from tests.program import inside
 from tests.recipes import golden
 from tests.slices import write_slice
 
@@ -142,6 +144,21 @@ def test_every_view_fits_80_columns(
         assert run("quantize", sample, target, "Q4_K_M", *more) == 0
         lines = capsys.readouterr().out.replace(str(target), "out.gguf").splitlines()
         assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("limit", "many"), [("2M", False), ("1M", True)])
+def test_many_shards_are_named_by_the_first_and_the_last(
+    limit: str, many: bool, sample: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "g.gguf"
+    done = inside("quantize", sample, target, "COPY", "--split-max-size", limit)
+    assert done.returncode == 0
+    count = len([*tmp_path.glob("g-*.gguf")])
+    said = "".join(done.stdout.split()).partition("size")[0]
+    first, last = (str(tmp_path / shard_name("g.gguf", n, count)) for n in (0, count - 1))
+    assert (count > 4) is many
+    assert (f"wrote{first}to{last}" == said) is many
+    assert said.count(".gguf") == (2 if many else count)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,8 @@ def test_a_folder_has_a_line_for_each_model(ask: Ask, folder: Path, sample: Path
     printed, _ = ask("list", folder, "--filter", "*stories*")
     assert "1 model, 6.79 MiB" in printed
     assert "tiny" not in printed
-    assert ask("list", folder, "--filter", "nothing", code=1)[1] == "error: no name matches\n"
+    said = ask("list", folder, "--filter", "nothing", code=2)[1]
+    assert said.startswith("error: no model has a name that --filter matches\nhint: of several")
 
 
 @pytest.mark.parametrize("order", ["file", "name", "size", "type", "bits"])
@@ -318,8 +319,8 @@ def test_no_tool_has_a_model(ask: Ask, home: Path) -> None:
     shutil.rmtree(home / ".ollama")
     shutil.rmtree(home / ".lmstudio")
     shutil.rmtree(home / "hub")
-    assert "no tool has a model here" in ask("list", "--local", code=1)[1]
-    assert told(ask, "list", "--local", code=1)["models"] == []
+    assert "no tool has a model here" in ask("list", "--local", code=2)[1]
+    assert told(ask, "list", "--local", code=2)["models"] == []
 
 
 def test_an_empty_folder_says_so(ask: Ask, tmp_path: Path) -> None:

@@ -315,6 +315,15 @@ def test_the_names_that_are_counted_on_are_said(
     assert "'imatrix.gguf' made of 'calibration_datav3.txt': longer names, or paths, take" in said
 
 
+def test_what_is_said_of_all_tables_is_said_once(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("size", sample, "--vram", "8MiB", "-c", "64,128,256") == 0
+    said = capsys.readouterr().out
+    assert said.count("On a GPU, with") == 3
+    assert said.count("-ngl counts the output") == 1
+
+
 def test_json_has_what_the_tables_have(ask: Callable[..., Any]) -> None:
     told = ask("gemma-3-4b", "-c", "4096,32k", "--parallel", "2", "--fits", "4G", "--vram", "3GB")
     assert told["schema"] == "ggufscope.size/3"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -199,6 +201,31 @@ def test_sums_are_read(sample: Path) -> None:
     assert (alone.word, len(alone.ids)) == ("-", 1)
 
 
+def _comes(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_a_text_may_come_from_standard_input(
+    run: Run, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _comes(monkeypatch, b"the cat\r\n")
+    assert json.loads(run(sample, "--prompt-file", "-", "--json")[1]) == json.loads(
+        run(sample, "the cat\r\n", "--json")[1]
+    )
+    for data, says in (
+        (b"", "nothing came from standard input"),
+        (b"a\0", "standard input is not text: byte 1 is zero"),
+        (b"\xff", "standard input is not UTF-8"),
+        (b"a" * ((1 << 22) + 1), "standard input has more bytes, and a text has 4,194,304 at"),
+    ):
+        _comes(monkeypatch, data)
+        code, out, err = run(sample, "--prompt-file", "-")
+        assert (code, out) == (2, "")
+        assert says in err
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "nothing came" in run(sample, "--prompt-file", "-")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -206,7 +233,11 @@ def test_sums_are_read(sample: Path) -> None:
         (["--near", ""], "is no word, and no sum"),
         (["--near", "dog--cat"], "is no word, and no sum"),
         (["--near", "a+" * 17 + "a"], "sum of up to 16 words"),
+        (["--no-bos"], "--no-bos is about a text"),
+        (["--decode", "1", "--no-parse-special"], "--no-parse-special is about a text"),
+        (["a", "-n", "5"], "-n is how many rows --near shows"),
         (["--decode", "1,x"], "is no list of ids"),
+        (["--decode", ""], "--decode has no token number"),
         (["--decode", "1,99999"], "there is no token 99999"),
         (["--prompt-file", "/nowhere"], "/nowhere: no such file"),
     ],

@@ -61,8 +61,8 @@ FOREIGN: dict[str, tuple[bytes, str, str]] = {
     "tar": (_tar(), "a tar archive", "unpack it"),
     "json": (b'{"error": "not found"}', "JSON text", "read it"),
     "zeros": (bytes(4096), "zeros, no model", "download it again"),
-    "words": (b"# A model\n", "it begins with b'# A '", "name a .gguf file"),
-    "one byte": (b"<", "it begins with b'<'", "name a .gguf file"),
+    "words": (b"# A model\n", 'it begins with "# A "', "name a .gguf file"),
+    "one byte": (b"<", 'it begins with "<"', "name a .gguf file"),
 }
 
 

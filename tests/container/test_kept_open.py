@@ -75,7 +75,7 @@ def test_a_change_is_noticed_by_the_next_piece(
 
 
 def test_a_piece_beyond_the_end_is_named(path: Path) -> None:
-    with pytest.raises(SourceChanged, match="ends inside tensor 'w', at byte 4096"):
+    with pytest.raises(SourceChanged, match="ends inside tensor 'w', at byte 4,096"):
         piece(opened(path), 4090, 10)
 
 

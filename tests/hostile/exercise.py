@@ -21,7 +21,7 @@ _RUN = typer.main.get_command(app)
 
 COMMANDS = [
     "list {}",
-    "list {} --metadata --explain --sort name --tokens 3",
+    "list {} --stored --computed --metadata --explain --sort name --tokens 3",
     "list {} --json",
     "list {} --layer 1 --filter attn",
     "check {}",

@@ -348,7 +348,7 @@ def test_room_is_looked_at_first(
     monkeypatch.setattr("ggufscope.recipes.edits.free_bytes", lambda _: 1000)
     edits = Edits(set={"general.name": LONGER})
     for copy in (None, tmp_path / "copy.gguf"):
-        with pytest.raises(errors.NoRoom, match="1000 bytes free"):
+        with pytest.raises(errors.NoRoom, match="1,000 bytes free"):
             prepare_edit(model, edits, copy)
     edit_model(model, Edits(set={"general.name": "T"}))  # in place nothing more is needed
 

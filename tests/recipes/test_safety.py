@@ -124,7 +124,7 @@ def test_room_is_looked_at_first(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ggufscope.recipes.files.free_bytes", lambda directory: 1000)
-    with pytest.raises(errors.NoRoom, match="1000 bytes free"):
+    with pytest.raises(errors.NoRoom, match="1,000 bytes free"):
         quantize_model(sample, {tmp_path / "out.gguf": "Q8_0"})
     assert list(tmp_path.iterdir()) == []
 

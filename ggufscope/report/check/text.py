@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ggufscope.checking.findings import SUBJECTS, Checked, Finding, Grade
 from ggufscope.report.console import GREEN, ORANGE, RED, paragraph
-from ggufscope.report.units import size
+from ggufscope.report.units import printable, size
 
 MOST: Final = 20
 """Findings of one model that are shown; ``--json`` has all."""
@@ -25,7 +25,7 @@ def check_views(checked: Sequence[Checked], *, brief: bool = False) -> Iterator[
     """Show what became of each model; ``brief``: the verdicts alone."""
     for number, each in enumerate(checked):
         if brief:
-            yield paragraph(f"{each.path}: ") + _verdict(each)
+            yield paragraph(printable(f"{each.path}: ")) + _verdict(each)
             continue
         if number:
             yield ""
@@ -57,7 +57,7 @@ def _rows(rows: Iterable[tuple[Text, Text]]) -> Table:
 
 
 def _facts(each: Checked) -> Iterator[tuple[Text, Text]]:
-    rows = {"file": str(each.path)}
+    rows = {"file": printable(str(each.path))}
     if each.readable:
         many = f"{each.tensors:,} tensor{'s' if each.tensors != 1 else ''}"
         rows["what"] = f"{each.kind}, {many}, {size(each.nbytes)}"

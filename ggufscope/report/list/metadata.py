@@ -114,4 +114,10 @@ def _item(data: Any) -> str:
 
 
 def _quoted(data: Any) -> str:
-    return f'"{printable(data)}"' if isinstance(data, str) else _item(data)
+    """Return an item; a text in quotes, which are single ones where it has double ones."""
+    if not isinstance(data, str):
+        return _item(data)
+    shown = printable(data)
+    if '"' not in shown:
+        return f'"{shown}"'
+    return f"'{shown}'" if "'" not in shown else '"' + shown.replace('"', '\\"') + '"'

@@ -21,7 +21,7 @@ from ggufscope.report.console import (
     plain_table,
     right,
 )
-from ggufscope.report.units import bits, count, size
+from ggufscope.report.units import bits, count, printable, size
 from ggufscope.sizing.fitting import Fit
 from ggufscope.sizing.shelf import CONTEXT, Row, Shelf
 
@@ -46,12 +46,12 @@ def shelf_views(shelf: Shelf) -> Iterator[RenderableType]:
     if noted:
         yield ""
     for row in noted:
-        yield paragraph(f"{row.label or row.name}: {_note(row)}")
+        yield paragraph(printable(f"{row.label or row.name}: {_note(row)}"))
     yield ""
     yield paragraph(_sum_line(shelf))
     example = next((row.name for row in rows if row.label not in ("", row.name)), "")
     if example:
-        yield paragraph(f"name one, for example: {example}", "dim")
+        yield paragraph(printable(f"name one, for example: {example}"), "dim")
     if shelf.limit is not None:
         gpu = shelf.here.gpu if shelf.here else None
         where = f"{gpu.name}'s" if gpu else "this machine's"

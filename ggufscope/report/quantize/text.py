@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich.console import RenderableType
@@ -32,6 +33,8 @@ from ggufscope.report.units import bits, extents, percent, size, spans
 
 WORST: Final = 5
 """Tensors that the table of costs shows; ``--json`` has all of them."""
+_MOST_SHARDS: Final = 4
+"""Shards of which each is named."""
 
 
 def target_views(
@@ -131,7 +134,7 @@ def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
     plan = result.plan
     bits_now = f"{bits(plan.source_bits_per_weight)} > {bits(plan.bits_per_weight)} per weight"
     rows = [
-        ("wrote", ", ".join(str(path) for path in result.paths)),
+        ("wrote", _paths(result.paths)),
         ("size", f"{size(plan.source_nbytes)} > {size(plan.nbytes)} of tensors"),
         ("bits", bits_now),
         ("types", _types(plan)),
@@ -142,6 +145,13 @@ def _result_facts(result: Result, *, brief: bool) -> list[tuple[str, str]]:
         worst = f"largest relative error {percent(cost.relative)}, in {name}"
         rows.append(("cost", worst if cost.relative else "nothing was lost"))
     return rows
+
+
+def _paths(paths: Sequence[Path]) -> str:
+    """Return what files were written; of many shards the first and the last."""
+    if len(paths) > _MOST_SHARDS:
+        return f"{paths[0]} to {paths[-1]}"
+    return ", ".join(map(str, paths))
 
 
 def _imatrix_facts(target: Target) -> list[tuple[str, str]]:

@@ -178,6 +178,7 @@ def fits_section(overview: Overview) -> Iterator[RenderableType]:
         yield title(f"On a GPU, with {each.context:,} tokens of context")
         yield _split_table(each.rows)
         yield ""
+    if overview.splits:
         yield paragraph("-ngl counts the output as a layer, as llama.cpp does.", "dim")
 
 
