@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -93,19 +94,24 @@ def tailor_request(
         sources += [path for path in read if isinstance(path, Path)]
         known = None
         outputs = [aim.recipe, aim.imatrix, aim.html]
-        if aim.sensitivities is not None and aim.sensitivities.exists():
+        if aim.sensitivities is not None and os.path.lexists(aim.sensitivities):
             known = read_sensitivities(aim.sensitivities)
             sources.append(aim.sensitivities)
         else:
             outputs.append(aim.sensitivities)
-        if resume and known is not None and aim.imatrix is not None and aim.imatrix.exists():
+        if (
+            resume
+            and known is not None
+            and aim.imatrix is not None
+            and os.path.lexists(aim.imatrix)
+        ):
             request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
             outputs[1] = None
         _require_apart([*outputs, target])
         if request.split_max_size is None and not resume:
             outputs.append(target)
         for path in filter(None, outputs):  # measuring takes long: what cannot be is said before
-            there = resume and path in {aim.recipe, aim.html} and path.exists()
+            there = resume and path in {aim.recipe, aim.html} and os.path.lexists(path)
             check_target(path, overwrite=force or there, sources=sources)
         if aim.imatrix is not None and (known is not None or request.imatrix is not None):
             other = "--imatrix" if known is None else f"{aim.sensitivities}, which exists"

@@ -120,7 +120,7 @@ def test_a_download_that_ended_early_is_damage_and_no_limit_of_ours(
     for at in (8, 16):  # the number of tensors, and of metadata pairs
         path.write_bytes(whole[:at] + struct.pack("<Q", 10**9) + whole[at + 8 :])
         done = inside("list", path)
-        refused(done, "claims 1000000000")
+        refused(done, "claims 1,000,000,000")
         assert "hint: the file is cut short or damaged: download it again" in done.stderr
 
 
