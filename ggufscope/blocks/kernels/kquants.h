@@ -317,19 +317,48 @@ INLINE void dequantize_q3_k(const Q3_K *block, float *out) {
         scale<16, 4>(levels + j * 16, d * (float)(scales[j] - 32), out + j * 16);
 }
 
-template <class Block> INLINE void dequantize_affine_32(const Block *block, float *out) {
-    Byte levels[SUPER], scales[8], minimums[8];
+// A block's scales times d, then its minimums times dmin -> out (16,).
+template <class Block> INLINE void scaled_pairs(const Block *block, float *out) {
+    I both[16 / W];
+    widen(unpack_scales_mins(block->scales), both);
     float d = from_half(block->d), dmin = from_half(block->dmin);
-    unpack_fields<4, 32>(block->qs, sizeof block->qs, levels);
-    if constexpr (Block::number == Q5_K::number)
-        unpack_fields<1, 32, 4, true>(block->qh, sizeof block->qh, levels);
-    unpack_scales_mins(block->scales, scales, minimums);
-    for (int j = 0; j < 8; j++)
-        shift<32, true>(levels + j * 32, d * scales[j], dmin * minimums[j], out + j * 32);
+    for (int i = 0; i < 16; i += W)
+        store(out + i, to_float(both[i / W]) * (splat(i) + lane_numbers() < 8 ? splat(d) : splat(dmin)));
 }
 
-INLINE void dequantize_q4_k(const Q4_K *block, float *out) { dequantize_affine_32(block, out); }
-INLINE void dequantize_q5_k(const Q5_K *block, float *out) { dequantize_affine_32(block, out); }
+INLINE void dequantize_q4_k(const Q4_K *block, float *out) {
+    float scaled[16];
+    scaled_pairs(block, scaled);
+    const Byte *packed = block->qs;
+    for (int j = 0; j < 8; j += 2, packed += 32, out += 64) {
+#if defined(__AVX512F__)
+        // What each level stands for fits into a vector, where it can be looked up.
+        const F level = to_float(lane_numbers());
+        F low = scaled[j] * level - scaled[j + 8], high = scaled[j + 1] * level - scaled[j + 9];
+        for (int i = 0; i < 32; i += W) {
+            I some;
+            widen(load<Sixteen>(packed + i), &some);
+            store(out + i, look_up(low, some));
+            store(out + 32 + i, look_up(high, some >> 4));
+        }
+#else
+        Byte levels[64];
+        unpack_fields<4, 32>(packed, 32, levels);
+        shift<32, true>(levels, scaled[j], scaled[j + 8], out);
+        shift<32, true>(levels + 32, scaled[j + 1], scaled[j + 9], out + 32);
+#endif
+    }
+}
+
+INLINE void dequantize_q5_k(const Q5_K *block, float *out) {
+    Byte levels[SUPER];
+    float scaled[16];
+    scaled_pairs(block, scaled);
+    unpack_fields<4, 32>(block->qs, sizeof block->qs, levels);
+    unpack_fields<1, 32, 4, true>(block->qh, sizeof block->qh, levels);
+    for (int j = 0; j < 8; j++)
+        shift<32, true>(levels + j * 32, scaled[j], scaled[j + 8], out + j * 32);
+}
 
 INLINE void dequantize_q6_k(const Q6_K *block, float *out) {
     Byte levels[SUPER];

@@ -189,19 +189,39 @@ INLINE unsigned lanes_of(I mask) {
 #endif
 }
 
+#if defined(__AVX512F__)
+// Of 16 numbers that which the lowest four bits of each index name.
+INLINE F look_up(F numbers, I indices) {
+    return (F)_mm512_permutexvar_ps((__m512i)indices, (__m512)numbers);
+}
+#endif
+
 INLINE bool any(I mask) { return lanes_of(mask); }
 
-template <int half, int... i> INLINE F interleave(F a, F b, Indices<i...>) {
-    return __builtin_shufflevector(a, b, (i % 2 * W + i / 2 + half * W / 2)...);
-}
-
-// As interleave, in each four lanes by themselves: what processors have an instruction for.
+// The lanes of a and b in turn, in each four by themselves: what processors have an instruction for.
 template <int half, int... i> INLINE F interleave_fours(F a, F b, Indices<i...>) {
     return __builtin_shufflevector(a, b, (i % 2 * W + i / 4 * 4 + i % 4 / 2 + half * 2)...);
 }
 
-template <int half, int... i> INLINE F halves(F a, F b, Indices<i...>) {
-    return __builtin_shufflevector(a, b, (i + i / (W / 2) * (W / 2) + half * (W / 2))...);
+// Of each run of 2 * left lanes the first half, or the second: those of a, then those of b; where a
+// run has four lanes or less, in each four by themselves.
+template <int left, int second, int... i> INLINE F halves(F a, F b, Indices<i...>) {
+    constexpr int span = left < 4 ? 4 : W, of_one = span / 2;
+    return __builtin_shufflevector(a, b, (i % span / of_one * W + i / span * span +
+                                          i % of_one / left * 2 * left + second * left + i % left)...);
+}
+
+// rows (count, W), count up to W -> (W,): lane i has what row i is folded to, its lanes l and
+// l + W / 2 first, then l + W / 4, and so on. What `halves` puts side by side says which rows meet.
+template <int count, int left = W / 2, int met = 0, class Fold> INLINE F fold_each(F *rows, Fold fold) {
+    constexpr int apart = left < 4 ? 2 / left : 2 * W / left;
+    for (int i = 0; i < count; i++) {
+        if (i & (met | apart)) continue;
+        F other = rows[i + apart < count ? i + apart : i];
+        rows[i] = fold(halves<left, 0>(rows[i], other, Each{}), halves<left, 1>(rows[i], other, Each{}));
+    }
+    if constexpr (left > 1) return fold_each<count, left / 2, met | apart>(rows, fold);
+    return rows[0];
 }
 
 // Four numbers of each place, next to each other.
@@ -243,14 +263,7 @@ template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fo
         rows[row] = start;
         for (int i = 0; i < k; i += W) rows[row] = fold(rows[row], load(x + row * k + i));
     }
-    for (int left = W / 2; left > 0; left /= 2)  // two rows become one that holds half of each
-        for (int i = 0; i < left; i++) {
-            F *a = rows + i, *b = a + left;
-            if (W > 8) *a = fold(interleave<0>(*a, *b, Each{}), interleave<1>(*a, *b, Each{}));
-            else if (left == 4) *a = fold(halves<0>(*a, *b, Each{}), halves<1>(*a, *b, Each{}));
-            else *a = fold(interleave_fours<0>(*a, *b, Each{}), interleave_fours<1>(*a, *b, Each{}));
-        }
-    return rows[0];
+    return fold_each<W>(rows, fold);
 }
 
 // Two vectors side by side. A search adds one number after the other, and while one sum is on its

@@ -140,14 +140,21 @@ template <int k> INLINE void look_up(const SignedByte *values, SignedByte *codes
 #endif
 }
 
-// packed (12,) -> scales (8,), minimums (8,): the 6-bit pairs of Q4_K and Q5_K.
+// packed (12,) -> (16,), scales (8,), then minimums (8,): the 6-bit pairs of Q4_K and Q5_K.
+INLINE Sixteen unpack_scales_mins(const Byte *packed) {
+    typedef uint32_t Fours __attribute__((vector_size(16)));
+    uint32_t first, second, third;
+    memcpy(&first, packed, 4);
+    memcpy(&second, packed + 4, 4);
+    memcpy(&third, packed + 8, 4);
+    return (Sixteen)Fours{first & 0x3f3f3f3f, (third & 0x0f0f0f0f) | (first >> 2 & 0x30303030),
+                          second & 0x3f3f3f3f, (third >> 4 & 0x0f0f0f0f) | (second >> 2 & 0x30303030)};
+}
+
 INLINE void unpack_scales_mins(const Byte *packed, Byte *scales, Byte *minimums) {
-    for (int j = 0; j < 4; j++) {
-        scales[j] = packed[j] & 63;
-        minimums[j] = packed[j + 4] & 63;
-        scales[j + 4] = (packed[j + 8] & 15) | (packed[j] >> 6 << 4);
-        minimums[j + 4] = packed[j + 8] >> 4 | (packed[j + 4] >> 6 << 4);
-    }
+    Sixteen both = unpack_scales_mins(packed);
+    memcpy(scales, &both, 8);
+    memcpy(minimums, (Byte *)&both + 8, 8);
 }
 
 INLINE void pack_scales_mins(const Byte *scales, const Byte *minimums, Byte *packed) {

@@ -26,23 +26,19 @@ constexpr int ROWS = 1, TOKENS = 3;
 #endif
 
 // sums (count, 16 lanes) -> totals (count,): lane i and i + 8, then i + 4, and so on.
-template <int count> INLINE void fold_lanes(const F (*sums)[PARTS], float *totals) {
-    for (int start = 0; start < count; start += W) {
-        F rows[W];
-        for (int i = 0; i < W; i++) {
-            F parts[PARTS] = {};
-            for (int part = 0; part < PARTS && start + i < count; part++)
-                parts[part] = sums[start + i][part];
-            for (int left = PARTS / 2; left > 0; left /= 2)
-                for (int part = 0; part < left; part++) parts[part] += parts[part + left];
-            rows[i] = parts[0];
-        }
-        for (int left = W / 2; left > 0; left /= 2)
-            for (int i = 0; i < left; i++)
-                rows[i] = interleave<0>(rows[i], rows[i + left], Each{}) +
-                          interleave<1>(rows[i], rows[i + left], Each{});
-        for (int i = 0; i < W && start + i < count; i++) totals[start + i] = rows[0][i];
+template <int count> INLINE void fold_sums(const F (*sums)[PARTS], float *totals) {
+    constexpr int some = count < W ? count : W;
+    F rows[some];
+    for (int i = 0; i < some; i++) {
+        F parts[PARTS];
+        for (int part = 0; part < PARTS; part++) parts[part] = sums[i][part];
+        for (int left = PARTS / 2; left > 0; left /= 2)
+            for (int part = 0; part < left; part++) parts[part] += parts[part + left];
+        rows[i] = parts[0];
     }
+    F folded = fold_each<some>(rows, [](F a, F b) { return a + b; });
+    for (int i = 0; i < some; i++) totals[i] = folded[i];
+    if constexpr (count > W) fold_sums<count - W>(sums + W, totals + W);
 }
 
 // weights (ROWS, PITCH), x (tokens, PITCH), of which `length` count -> y (tokens, stride), added to
@@ -67,7 +63,7 @@ INLINE void add_products(const float *weights, const float *x, int length, float
         }
     }
     float totals[tokens * ROWS];
-    fold_lanes<tokens * ROWS>(sums, totals);
+    fold_sums<tokens * ROWS>(sums, totals);
     for (int token = 0; token < tokens; token++, y += stride)
         for (int row = 0; row < ROWS; row++)
             if (row < rows) y[row] += totals[token * ROWS + row];
