@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,6 +56,7 @@ class Pool:
     def _serve(self) -> None:
         for library in _matrix_library().lib_controllers:
             library.set_num_threads(1)  # in some builds each thread has a limit of its own
+        _here.passes = 1  # whoever asks waits for what is asked for, in a pass
         while (batch := self._batches.get()) is not None:
             with suppress(Empty):  # it was done before it could be helped with
                 batch.get_nowait()()
@@ -86,6 +87,8 @@ def _matrix_library() -> ThreadpoolController:
 _lock = threading.Lock()
 _pool: Pool | None = None
 _users = 0
+_here = threading.local()
+"""``passes``: those that this thread is in, so that the pool outlasts what it is doing."""
 
 
 @contextmanager
@@ -97,6 +100,8 @@ def one_pass() -> Iterator[Pool]:
     entered: list[Pool] = []
 
     def leave() -> None:
+        if not entered:
+            return
         with signals_held():
             if entered:
                 entered.clear()
@@ -118,16 +123,29 @@ def _enter() -> Pool:
     with _lock:
         _pool = _pool or Pool()
         _users += 1
+        _here.passes = _passes_here() + 1
         return _pool
 
 
 def _leave() -> None:
     global _pool, _users
     with _lock:
+        _here.passes = max(0, _passes_here() - 1)
         _users -= 1
         if _users == 0 and _pool is not None:
             _pool.end()
             _pool = None
+
+
+def _passes_here() -> int:
+    passes: int = getattr(_here, "passes", 0)
+    return passes
+
+
+def _pool_of_pass() -> AbstractContextManager[Pool]:
+    """Return the pool of the pass that this thread is in, or that of a pass for the block alone."""
+    pool = _pool
+    return one_pass() if pool is None or not _passes_here() else nullcontext(pool)
 
 
 def in_parallel(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
@@ -162,20 +180,23 @@ def in_parallel(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Mad
             errors[-1] = error
         done.put(None)
 
-    helpers = 0
+    helpers, finished = 0, False
 
     def finish() -> None:
-        nonlocal helpers
+        nonlocal helpers, finished
+        if finished:
+            return
         with signals_held():
             drain(todo)
             helpers -= drain(batch)  # those that did not come
             while helpers:
                 done.get()
                 helpers -= 1
+            finished = True
 
     for at in range(len(items)):
         todo.put(at)
-    with one_pass() as pool:
+    with _pool_of_pass() as pool:
         helpers = max(0, min(pool.threads, len(items) - 1))
         for _ in range(helpers):
             batch.put(helped)

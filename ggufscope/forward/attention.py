@@ -18,6 +18,8 @@ from ggufscope.pool import in_parallel
 
 STRETCH: Final = 1 << 24
 """Scores of all heads that are computed together: 64 MiB, and as much again while they are."""
+_TOGETHER: Final = 1 << 15
+"""Scores that are worth a thread's while; of a short text those of many heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,22 @@ def attend(
     kept = np.empty((heads, tokens, seen), np.float32) if "kq_soft_max" in keep else None
 
     @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
-    def one_group(group: int, start: int, hidden: Mask, rows: Floats | None) -> None:
-        """Rows from ``start`` on of the heads that share one head of keys."""
-        mine, count = slice(group * per_group, (group + 1) * per_group), len(hidden)
-        stop = start + count
-        queries = q[start:stop, mine].transpose(1, 0, 2).reshape(per_group * count, size)
-        scores = (queries @ k[:, group].T).reshape(per_group, count, seen)
+    def some_groups(of: range, start: int, hidden: Mask, rows: Floats | None) -> None:
+        """Rows from ``start`` on of the heads that share some heads of keys."""
+        few, count = slice(of.start, of.stop), len(hidden)
+        mine, stop = slice(of.start * per_group, of.stop * per_group), start + count
+        queries = q[start:stop, mine].transpose(1, 0, 2).reshape(len(of), per_group * count, size)
+        scores = (queries @ k[:, few].transpose(1, 2, 0)).reshape(-1, count, seen)
         if kq is not None:
             kq[mine, start:stop] = scores
         soft_cap(scores, cap)
         scores *= np.float32(scale)
-        scores[:, hidden] = -np.inf
+        np.copyto(scores, np.float32(-np.inf), where=hidden)
         softmax(scores, None if sinks is None else sinks[mine, None, None])
         if rows is not None:
             rows[mine] = scores
-        mixed = scores.reshape(per_group * count, seen) @ v[:, group]
-        out[start:stop, mine] = mixed.reshape(per_group, count, width).transpose(1, 0, 2)
+        mixed = scores.reshape(len(of), per_group * count, seen) @ v[:, few].transpose(1, 0, 2)
+        out[start:stop, mine] = mixed.reshape(-1, count, width).transpose(1, 0, 2)
 
     for start in range(0, tokens, step):
         stop = min(start + step, tokens)
@@ -94,7 +96,9 @@ def attend(
         if rows is None and tell is not None:
             rows = np.empty((heads, stop - start, seen), np.float32)
         hidden = _hidden(start, stop, tokens, seen, window)
-        in_parallel(partial(one_group, start=start, hidden=hidden, rows=rows), range(groups))
+        few = max(1, _TOGETHER // max(1, per_group * len(hidden) * seen))
+        slabs = [range(first, min(first + few, groups)) for first in range(0, groups, few)]
+        in_parallel(partial(some_groups, start=start, hidden=hidden, rows=rows), slabs)
         if rows is not None and tell is not None:
             tell(start, rows)
     kqv = np.ascontiguousarray(out.transpose(1, 0, 2)) if "kqv" in keep else None

@@ -5,6 +5,7 @@ A family's file says in which order a layer does things; this is what it says it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,6 +16,7 @@ from ggufscope.arrays import Array, Floats
 from ggufscope.forward import ops
 from ggufscope.forward.attention import attend
 from ggufscope.forward.cache import KVCache
+from ggufscope.forward.products import products
 from ggufscope.forward.rope import Rotation, rotate
 from ggufscope.forward.trace import Trace
 from ggufscope.forward.weights import Weights
@@ -75,12 +77,18 @@ class Block:
 
     def project(self, stem: str, x: Floats, name: str | None = None) -> Floats:
         """x (T, in) -> x @ W.T (T, out), tapped as ``name`` before the bias, as llama.cpp does."""
-        x = self.trace.enter(self.name(stem), x)
-        y = ops.linear(x, self.weights.matrix(self.name(stem)))
-        bias = self.bias(stem)
-        if name is not None:
-            self.tap(name, y)
-        return y if bias is None else y + bias
+        return self.project_each({stem: name}, x)[0]
+
+    def project_each(self, stems: Mapping[str, str | None], x: Floats) -> list[Floats]:
+        """x (T, in) -> x @ W.T (T, out) of each stem, tapped as the name it has, if it has one."""
+        matrices = [self.weights.matrix(self.name(stem)) for stem in stems]
+        made = products([(self.trace.enter(m.name, x), m, (0, m.shape[0])) for m in matrices])
+        for at, (stem, name) in enumerate(stems.items()):
+            if name is not None:
+                self.tap(name, made[at])
+            if (bias := self.bias(stem)) is not None:
+                made[at] = made[at] + bias
+        return made
 
     def norm(self, stem: str, x: Floats) -> Floats:
         """x (..., n) -> its rows brought to a common size, by RMS."""
@@ -102,7 +110,7 @@ class Block:
                 biases = [self.bias(stem) for stem in ("attn_q", "attn_k", "attn_v")]
                 parts = [p if b is None else p + b for p, b in zip(parts, biases, strict=True)]
         else:
-            parts = [self.project(stem, x) for stem in ("attn_q", "attn_k", "attn_v")]
+            parts = self.project_each(dict.fromkeys(("attn_q", "attn_k", "attn_v")), x)
         q, k, v = parts
         tokens = len(x)
         return (

@@ -30,9 +30,10 @@ def feed_forward(block: Block, x: Floats) -> Floats:
 
 def _hidden(block: Block, x: Floats) -> Floats:
     """x (T, E) -> the features (T, F), by the tensors that the layer has."""
-    up = block.project("ffn_up", x, "ffn_up")
     if block.has("ffn_gate"):
-        return _gated(block, block.project("ffn_gate", x, "ffn_gate"), up)
+        up, gate = block.project_each({"ffn_up": "ffn_up", "ffn_gate": "ffn_gate"}, x)
+        return _gated(block, gate, up)
+    up = block.project("ffn_up", x, "ffn_up")
     if block.activation == "gelu":
         return ops.gelu(up)
     gate, features = np.split(up, 2, axis=1)  # stacked in one matrix, the gate first
@@ -109,7 +110,7 @@ def _through_experts(
 
 def shared_expert(block: Block, x: Floats) -> Floats:
     """x (T, E) -> (T, E): the expert that every token visits, as far as its own gate lets it."""
-    gate, up = (block.project(f"ffn_{part}_shexp", x) for part in ("gate", "up"))
+    gate, up = block.project_each({"ffn_gate_shexp": None, "ffn_up_shexp": None}, x)
     out = block.tap("ffn_shexp", block.project("ffn_down_shexp", _gated(block, gate, up)))
     row = block.vector("ffn_gate_inp_shexp")
     entered = block.trace.enter(block.name("ffn_gate_inp_shexp"), x)

@@ -8,7 +8,8 @@ threads nor on what the weights are stored as, only on the numbers that they sta
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -24,44 +25,66 @@ _PARTS: Final = 8
 """Into how many a matrix is cut, within that; never by how many threads there are."""
 
 
+Factor: TypeAlias = tuple[Floats, Matrix, tuple[int, int]]
+"""x (T, in), weight [out, in], and which of its rows: [first, last)."""
+
+
 def product(x: Floats, weight: Matrix, rows: tuple[int, int]) -> Floats:
     """x (T, in), rows [first, last) of weight [out, in] -> x @ weight[first:last].T."""
+    return products([(x, weight, rows)])[0]
+
+
+def products(factors: Sequence[Factor]) -> list[Floats]:
+    """Return ``product`` of each (x, weight, rows): threads wait for each other once, not each."""
     kernels = engine().kernels
     if kernels is None:
-        return _in_numpy(x, weight, *rows)
-    return _compiled(kernels, x, weight, *rows)
+        return _in_numpy(factors)
+    return _compiled(kernels, factors)
 
 
-def _compiled(kernels: Kernels, x: Floats, weight: Matrix, first: int, last: int) -> Floats:
-    pieces = kernels.cut(x)
-    y = np.empty((len(x), last - first), np.float32)
-    least, most = (tile_rows(weight.shape[1], size) for size in (STRETCH.start, STRETCH.stop))
-    step = min(most, max(least, -(-(last - first) // _PARTS)))
+def _compiled(kernels: Kernels, factors: Sequence[Factor]) -> list[Floats]:
+    pieces: dict[int, Floats] = {}
+    tiles: list[tuple[int, int, int]] = []
+    made: list[Floats] = []
+    for at, (x, weight, (first, last)) in enumerate(factors):
+        if id(x) not in pieces:
+            pieces[id(x)] = kernels.cut(x)
+        made.append(np.empty((len(x), last - first), np.float32))
+        least, most = (tile_rows(weight.shape[1], size) for size in (STRETCH.start, STRETCH.stop))
+        step = min(most, max(least, -(-(last - first) // _PARTS)))
+        tiles += [(at, start, min(start + step, last)) for start in range(first, last, step)]
 
-    def multiply(start: int) -> None:
-        stop = min(start + step, last)
+    def multiply(tile: tuple[int, int, int]) -> None:
+        at, start, stop = tile
+        x, weight, (first, _) = factors[at]
         blocks, layout = weight.blocks(start, stop)
         if not kernels.multiplies(layout):
             blocks, layout = weight.rows(start, stop), F32
-        out = y[:, start - first : stop - first]
-        kernels.multiply(layout, blocks, pieces, out)
+        out = made[at][:, start - first : stop - first]
+        kernels.multiply(layout, blocks, pieces[id(x)], out)
         if not np.isfinite(out).all():
             weight.rows(start, stop)  # raises where it is the file that has what is no number
 
-    in_parallel(multiply, range(first, last, step))
-    return y
+    in_parallel(multiply, tiles)
+    return made
 
 
-def _in_numpy(x: Floats, weight: Matrix, first: int, last: int) -> Floats:
-    step = tile_rows(weight.shape[1])
+def _in_numpy(factors: Sequence[Factor]) -> list[Floats]:
     # Column by column of the result, so that each tile writes to memory of its own.
-    columns = np.empty((last - first, len(x)), np.float32)
-    across = np.ascontiguousarray(x.T)
+    columns: list[Floats] = []
+    tiles: list[tuple[int, int, int]] = []
+    for at, (x, weight, (first, last)) in enumerate(factors):
+        columns.append(np.empty((last - first, len(x)), np.float32))
+        step = tile_rows(weight.shape[1])
+        tiles += [(at, start, min(start + step, last)) for start in range(first, last, step)]
+    across = {id(x): np.ascontiguousarray(x.T) for x, _, _ in factors}
 
     @np.errstate(all="ignore")  # numbers overflow as they do in C; the setting is the thread's
-    def multiply(start: int) -> None:
-        stop = min(start + step, last)
-        np.matmul(weight.rows(start, stop), across, out=columns[start - first : stop - first])
+    def multiply(tile: tuple[int, int, int]) -> None:
+        at, start, stop = tile
+        x, weight, (first, _) = factors[at]
+        out = columns[at][start - first : stop - first]
+        np.matmul(weight.rows(start, stop), across[id(x)], out=out)
 
-    in_parallel(multiply, range(first, last, step))
-    return np.ascontiguousarray(columns.T)
+    in_parallel(multiply, tiles)
+    return [np.ascontiguousarray(each.T) for each in columns]
