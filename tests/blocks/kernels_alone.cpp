@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine.cpp"
+#include "make.cpp"
+#include "read.cpp"
+#include "search.cpp"
 
 namespace {
 
@@ -23,10 +25,10 @@ int main() {
     int64_t job[8];
     while (fread(job, sizeof job, 1, stdin) == 1) {
         void *from = read_bytes(job[2]), *grid = read_bytes(job[6]), *out = malloc((size_t)job[3]);
-        int failed = job[0] ? NAMED(ISA, quantize)((int)job[1], (const float *)from, out, job[4],
-                                                   job[5], nullptr)
-                            : NAMED(ISA, dequantize)((int)job[1], from, (float *)out, job[5],
-                                                     (const int8_t *)grid);
+        int failed = job[0] ? NAMED(quantize)((int)job[1], (const float *)from, out, job[4], job[5],
+                                              nullptr)
+                            : NAMED(dequantize)((int)job[1], from, (float *)out, job[5],
+                                                (const int8_t *)grid);
         if (failed || fwrite(out, (size_t)job[3], 1, stdout) != 1) return 4;
         free(from);
         free(grid);

@@ -37,6 +37,9 @@ TARGETS: Final = {
 }
 """What ziglang compiles for, from any machine, and the platform that such a wheel names."""
 
+_FOR_EACH_SET: Final = ("make.cpp", "search.cpp", "read.cpp")
+"""What is compiled for each instruction set: the longest first, so that no core waits for it. The
+last asks of a compiler all that the others do."""
 _COMPILERS: Final = ("c++", "g++", "clang++")
 _LONGEST: Final = 4000
 """Characters of what one says."""
@@ -94,7 +97,7 @@ def _refusal(name: str) -> str | None:
     if not shutil.which(name):
         return None
     isa, flags = next(iter(_sets(native_target()).items()))
-    what = f"-DISA={isa}", '-DSOURCES=""', "-fsyntax-only", str(SOURCES / "engine.cpp")
+    what = f"-DISA={isa}", '-DSOURCES=""', "-fsyntax-only", str(SOURCES / _FOR_EACH_SET[-1])
     done = subprocess.run(
         [name, *FLAGS, *flags, *what], capture_output=True, text=True, check=False
     )
@@ -142,15 +145,16 @@ def build(folder: Path, target: str = "") -> Path:
         caches = {f"ZIG_{which}_CACHE_DIR": str(Path(made, "zig")) for which in ("GLOBAL", "LOCAL")}
         environment = caches | dict(os.environ)
 
-        def compile(name: str, source: str, flags: tuple[str, ...]) -> str:
-            out = str(Path(made, f"{name}.o"))
-            what = f"-DISA={name}", "-c", str(SOURCES / source), "-o", out
+        def compile(isa: str, source: str, flags: tuple[str, ...]) -> str:
+            out = str(Path(made, f"{isa}-{source}.o"))
+            what = f"-DISA={isa}", "-c", str(SOURCES / source), "-o", out
             _run([*common, *flags, *what], environment)
             return out
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             parts = [pool.submit(compile, "choose", "choose.cpp", ())]
-            parts += [pool.submit(compile, isa, "engine.cpp", sets[isa]) for isa in sets]
+            units = [(isa, source) for source in _FOR_EACH_SET for isa in sets]
+            parts += [pool.submit(compile, *unit, sets[unit[0]]) for unit in units]
             objects = [part.result() for part in parts]
         linked = Path(made, library.name)
         _run([*command, "-shared", "-s", *objects, "-o", str(linked)], environment)
