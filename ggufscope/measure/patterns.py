@@ -20,6 +20,7 @@ import numpy as np
 
 from ggufscope.arrays import Doubles, Reals
 from ggufscope.measure.metrics.rows import entropy
+from ggufscope.pool import in_parallel
 
 PATTERNS: Final = {
     "previous": "the previous token",
@@ -28,6 +29,8 @@ PATTERNS: Final = {
     "equal": "an earlier equal token",
 }
 """Names as ``--json`` has them, and what each pattern looks at."""
+_TOGETHER: Final = 1 << 15
+"""Shares of some heads that are added up together, in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +76,20 @@ class PatternSums:
         followed[:, 1:] = equal[:, :-1] & earlier[:, 1:]
         self._repeated += int(equal.any(axis=1).sum())
         self._followed += int(followed.any(axis=1).sum())
-        for head, share in enumerate(weights):  # one by one: the sums are in float64
-            self._sums[:, head] += (
-                share[rows, tokens - 1].sum(dtype=np.float64),
-                share[:, 0].sum(dtype=np.float64),
-                share[rows, tokens].sum(dtype=np.float64),
-                share.sum(dtype=np.float64, where=equal),
-                entropy(share).sum(),
-                share.sum(dtype=np.float64, where=followed),
+        few = max(1, _TOGETHER // (count * weights.shape[2]))
+
+        def of_some(start: int) -> None:
+            share = weights[start : start + few]
+            self._sums[:, start : start + few] += (
+                share[:, rows, tokens - 1].sum(axis=1, dtype=np.float64),
+                share[:, :, 0].sum(axis=1, dtype=np.float64),
+                share[:, rows, tokens].sum(axis=1, dtype=np.float64),
+                share.sum(axis=(1, 2), dtype=np.float64, where=equal),
+                entropy(share).sum(axis=1),
+                share.sum(axis=(1, 2), dtype=np.float64, where=followed),
             )
+
+        in_parallel(of_some, range(0, len(weights), few))
 
     def means(self) -> Patterns:
         """Return the means over the tokens that have such a token to look at."""

@@ -74,8 +74,8 @@ def _room(size: int) -> Floats:
 
 
 def _in_lines(size: int) -> Floats:
-    """Return zeros (size,) that begin where a line of the cache does: no vector lies in two."""
-    room = np.zeros(size + _LINE - 1, np.float32)
+    """Return room (size,) that begins where a line of the cache does: no vector lies in two."""
+    room = np.empty(size + _LINE - 1, np.float32)
     start = -room.ctypes.data // room.itemsize % _LINE
     return room[start : start + size]
 
@@ -137,6 +137,7 @@ class Kernels:
         for piece, start in zip(pieces, starts, strict=True):
             part = x[:, start : start + chunk]
             piece[:, : part.shape[1]] = part
+            piece[:, part.shape[1] :] = 0
         return pieces
 
     def multiply(self, layout: Layout, blocks: Blocks, pieces: Floats, out: Floats) -> None:
