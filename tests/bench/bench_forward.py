@@ -8,7 +8,8 @@ parameters in F16, run with all attention maps kept, against `transformers` (wit
 loading the same file with `output_attentions=True`. *large* is Llama-2-7B's shape in Q4_K_M, 4 GB:
 the command `ggufscope attention`, as a whole process, in turn with llama.cpp's prompt pass alone on
 as many threads (`llama-bench` where it is named, else `xllamacpp`), for 16 and for 256 tokens; for
-one token with `cat` of the file. Seconds, ratios, and peak resident memory.
+one token with `cat` of the file, from memory and from the disk. Seconds, ratios, and peak resident
+memory.
 """
 
 from __future__ import annotations
@@ -284,14 +285,18 @@ def bench_large(directory: Path, rounds: int, peer: str | None) -> None:
         make_model(path, LARGE, "Q4_K_M")
         print(f"made {path.name} in {time.perf_counter() - start:.0f} s")
     print(f"\n{path.stat().st_size:,} bytes, `ggufscope attention` as a whole process")
-    for tokens in (1, 16, 256):
+    for tokens, cold in ((1, True), (1, False), (16, False), (256, False)):
         ids = ",".join(str(n) for n in np.random.default_rng(6).integers(2, 32_000, tokens))
         ours = [sys.executable, "-m", "ggufscope", "attention", str(path), "--ids", ids]
-        other = "cat" if tokens == 1 else "llama.cpp's pass"
+        other = "llama.cpp's pass"
+        if tokens == 1:
+            other = "cat from the disk" if cold else "cat from memory"
         runs = []
         for _ in range(rounds):
+            settle(path, cold)
             mine = measure(ours)
             if tokens == 1:
+                settle(path, cold)
                 runs.append((*mine, measure(["cat", str(path)])[0]))
             else:
                 runs.append((*mine, llama_cpp_pass(peer, path, tokens)))
@@ -300,6 +305,16 @@ def bench_large(directory: Path, rounds: int, peer: str | None) -> None:
             f"{tokens:4} tokens {seconds:7.2f} s {max(run[1] for run in runs):6.0f} MiB, "
             f"{other} {theirs:.2f} s, ratio {seconds / theirs:.2f}"
         )
+
+
+def settle(path: Path, cold: bool) -> None:
+    """Have the system keep a file in memory, or nothing of it."""
+    with path.open("rb") as file:
+        if cold:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            return
+        while file.read(SLAB):
+            pass
 
 
 def main() -> None:
