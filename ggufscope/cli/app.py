@@ -21,7 +21,6 @@ from ggufscope import __version__
 from ggufscope.cli import signals
 from ggufscope.cli.commands import Commands
 from ggufscope.cli.options import ExitCode, failure, interrupted
-from ggufscope.cli.sizes import parse_size
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
 
@@ -71,6 +70,8 @@ def _options(
     if engine is not None:
         os.environ["GGUFSCOPE_ENGINE"] = engine.value  # for this process, and those it starts
     if max_download is not None:
+        from ggufscope.cli.sizes import parse_size
+
         most = parse_size(max_download, "--max-download", "a download")
         os.environ["GGUFSCOPE_MAX_DOWNLOAD"] = str(most)
     if version:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from ggufscope.report.as_json import pick
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
 from ggufscope.report.units import asked_size, bits, percent, size, small
-from ggufscope.sizing.chosen import Aim, Chosen
-from ggufscope.sizing.mixing import Mix
+
+if TYPE_CHECKING:
+    from ggufscope.sizing.chosen import Aim, Chosen
+    from ggufscope.sizing.mixing import Mix
 
 
 def mix_lines(found: Sequence[Chosen]) -> Iterator[str]:
