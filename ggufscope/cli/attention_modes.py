@@ -144,7 +144,6 @@ class Show:
         from ggufscope.measure.maps import tokens_shown
         from ggufscope.measure.watching import LastMaps, watch
         from ggufscope.report.attention import text as report
-        from ggufscope.report.attention.json import result_json
         from ggufscope.report.heatmap import map_width, shades_for
 
         model, subject, spotlight = asked.model, asked.subject, self._spotlight
@@ -172,10 +171,15 @@ class Show:
             yield from report.head_views(subject)
             yield from report.views(watched, spotlight, subject, width=width, shades=shades)
 
+        def data() -> dict[str, Any]:
+            from ggufscope.report.attention.json import result_json
+
+            return result_json(watched, spotlight, subject)
+
         files = [
             (what, path) for what, path in (("page", self.html), ("arrays", self.save)) if path
         ]
-        return Answer(views, lambda: result_json(watched, spotlight, subject), files=files)
+        return Answer(views, data, files=files)
 
     def _sink(
         self, stack: ExitStack, subject: Subject
