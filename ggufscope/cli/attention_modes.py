@@ -143,8 +143,6 @@ class Show:
         """Run the prompt, and write what is wanted."""
         from ggufscope.measure.maps import tokens_shown
         from ggufscope.measure.watching import LastMaps, watch
-        from ggufscope.report.attention import text as report
-        from ggufscope.report.heatmap import map_width, shades_for
 
         model, subject, spotlight = asked.model, asked.subject, self._spotlight
         assert spotlight is not None
@@ -167,6 +165,9 @@ class Show:
             write_page(self.html, page, overwrite=self.overwrite)
 
         def views(console: Console) -> Iterable[RenderableType]:
+            from ggufscope.report.attention import text as report
+            from ggufscope.report.heatmap import map_width, shades_for
+
             width, shades = map_width(console), shades_for(console)
             yield from report.head_views(subject)
             yield from report.views(watched, spotlight, subject, width=width, shades=shades)

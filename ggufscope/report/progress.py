@@ -6,18 +6,21 @@ standard error is not a terminal nothing is shown.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from ggufscope.report.console import make_console
 from ggufscope.report.quiet import QUIET
 from ggufscope.report.units import printable, size, small
 from ggufscope.threads import signals_held
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
+
+_FORCED: Final = {"FORCE_COLOR", "TTY_COMPATIBLE"}
+"""Variables by which what is none may be a terminal to rich."""
 
 
 class CommandBar:
@@ -26,9 +29,7 @@ class CommandBar:
     def __init__(self, file: str) -> None:
         """Take the name of the file that is worked on."""
         self._file = printable(file)
-        self._console = make_console(stderr=True)
-        shown = self._console.is_terminal and not QUIET.get()
-        self._bar = _bar(self._console, self._file) if shown else None
+        self._bar = _bar(self._file)
         self._done = 0.0  # by the phases before this one
         self._said = False
         self._began = time.monotonic()
@@ -69,7 +70,7 @@ class CommandBar:
             self._bar.stop()
         if said:
             took = f"{self._file}: done in {elapsed(time.monotonic() - self._began)}"
-            self._console.print(took, style="dim")
+            self._bar.console.print(took, style="dim")
 
     def _show(self, completed: float, *words: str) -> None:
         if self._bar is not None:
@@ -77,8 +78,18 @@ class CommandBar:
             self._bar.update(task, completed=completed, description=", ".join(words))
 
 
-def _bar(console: Console, words: str) -> Progress:
-    """Return a bar with one task; what draws it is imported where it is drawn."""
+def _bar(words: str) -> Progress | None:
+    """Return a bar with one task, or None where there is no terminal, or nobody wants it.
+
+    It takes long to import what draws it, and to ask rich: not where the answer is plain.
+    """
+    if QUIET.get() or not (sys.stderr.isatty() or _FORCED & os.environ.keys()):
+        return None
+    from ggufscope.report.console import make_console
+
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        return None
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 

@@ -55,6 +55,8 @@ def at_its_end(what: str, *arguments: object) -> list[str]:
         ),
         ("check {}", {"ggufscope.forward.weights"}),
         ("attention {} --ids 5", {"ggufscope.recipes.plan", "ggufscope.measure.verify", "json"}),
+        ("attention {} --ids 5 --json", {"rich"}),
+        ("list {} --json", {"rich"}),
     ],
 )
 def test_a_command_imports_what_it_uses(words: str, others: set[str], sample: Path) -> None:
