@@ -30,7 +30,10 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any, Final
 
+from typer.main import get_command
+
 import ggufscope
+from ggufscope.cli.app import app
 
 ROOT: Final = Path(__file__).parent.parent
 AVAILABLE: Final = sys.platform == "linux"
@@ -40,7 +43,7 @@ _HEAD: Final = 16
 _STREAMS: Final = 3
 _FROM_THE_START: Final = ("PYTHON", "LC_", "LANG", "OPENBLAS", "OMP_", "MALLOC")
 """Variables that are read once, when a process starts."""
-_FROM_ELSEWHERE: Final = ("threadpoolctl", "typer.rich_utils", "rich.markdown")
+_FROM_ELSEWHERE: Final = ("threadpoolctl", "typer.rich_utils", "rich.markdown", "rich.progress")
 """What the program imports only when it needs it."""
 
 
@@ -190,6 +193,7 @@ def _main(number: int) -> None:
             import_module(found.name)
     for name in _FROM_ELSEWHERE:
         import_module(name)
+    list(vars(get_command(app))["commands"].values())  # builds all commands
     gc.freeze()
     with socket.socket(fileno=number) as line:
         _serve(line)

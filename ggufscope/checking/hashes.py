@@ -6,7 +6,6 @@ header and the padding: ``xxh64     f66e9cd66a4396a0  model.gguf:output.weight``
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -24,9 +23,15 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
+def _of_openssl(name: str) -> _Hash:
+    import hashlib  # it loads OpenSSL, which a check without hashes need not wait for
+
+    return hashlib.new(name, usedforsecurity=False)
+
+
 ALGORITHMS: Final[dict[str, Callable[[], _Hash]]] = {
-    "sha256": lambda: hashlib.sha256(usedforsecurity=False),
-    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": lambda: _of_openssl("sha256"),
+    "sha1": lambda: _of_openssl("sha1"),
     "xxh64": XXH64,
 }
 """The strongest first."""
@@ -201,7 +206,7 @@ def blob_findings(path: Path, progress: Callable[[int, int], object]) -> Iterato
     named = _BLOB.fullmatch(path.name)
     if named is None:
         return
-    source, found = LocalFile(path), hashlib.sha256(usedforsecurity=False)
+    source, found = LocalFile(path), _of_openssl("sha256")
     buffer = memoryview(bytearray(_SLAB))
     for start in range(0, source.size, _SLAB):
         part = buffer[: min(_SLAB, source.size - start)]

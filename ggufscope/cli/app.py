@@ -19,20 +19,8 @@ import typer
 
 from ggufscope import __version__
 from ggufscope.cli import signals
-from ggufscope.cli.attention import attention_command
-from ggufscope.cli.check import check_command
-from ggufscope.cli.compare_attention import compare_attention_command
-from ggufscope.cli.diff import diff_command
-from ggufscope.cli.edit import edit_command
-from ggufscope.cli.evaluate import evaluate_command
-from ggufscope.cli.imatrix import imatrix_command
-from ggufscope.cli.inspect import inspect_command
-from ggufscope.cli.list import list_command
+from ggufscope.cli.commands import Commands
 from ggufscope.cli.options import ExitCode, failure, interrupted
-from ggufscope.cli.quantize import dequantize_command, quantize_command
-from ggufscope.cli.size import size_command
-from ggufscope.cli.sizes import parse_size
-from ggufscope.cli.tokens import tokens_command
 from ggufscope.errors import BadUsage, OutputLost
 from ggufscope.spelling import MOST, did_you_mean, question
 
@@ -41,27 +29,11 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="ggufscope",
+    cls=Commands,
     help="Looks into GGUF model files: what is stored, what is only computed, what it weighs.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_LOOK: Final = "Look into a model"
-_MAKE: Final = "Make a model"
-_RUN: Final = "Run a model"
-app.command("list", rich_help_panel=_LOOK)(list_command)
-app.command("size", rich_help_panel=_LOOK)(size_command)
-app.command("check", rich_help_panel=_LOOK)(check_command)
-app.command("diff", rich_help_panel=_LOOK)(diff_command)
-app.command("inspect", rich_help_panel=_LOOK)(inspect_command)
-app.command("tokens", rich_help_panel=_LOOK)(tokens_command)
-app.command("quantize", rich_help_panel=_MAKE)(quantize_command)
-app.command("dequantize", rich_help_panel=_MAKE)(dequantize_command)
-app.command("edit", rich_help_panel=_MAKE)(edit_command)
-app.command("imatrix", rich_help_panel=_RUN)(imatrix_command)
-app.command("attention", rich_help_panel=_RUN)(attention_command)
-app.command("compare-attention", rich_help_panel=_RUN)(compare_attention_command)
-app.command("evaluate", rich_help_panel=_RUN)(evaluate_command)
 
 _CLOSED: Final = OutputLost("standard output is closed", hint="write to a file, or to a pipe")
 
@@ -98,6 +70,8 @@ def _options(
     if engine is not None:
         os.environ["GGUFSCOPE_ENGINE"] = engine.value  # for this process, and those it starts
     if max_download is not None:
+        from ggufscope.cli.sizes import parse_size
+
         most = parse_size(max_download, "--max-download", "a download")
         os.environ["GGUFSCOPE_MAX_DOWNLOAD"] = str(most)
     if version:
@@ -132,16 +106,7 @@ def main() -> None:
 
 
 def _command() -> Callable[..., object]:
-    """Return the command line, where no option asks whether a file may be read.
-
-    What opens the file says why it cannot, in one wording, and of several the others are served.
-    """
-    command = typer.main.get_command(app)
-    for each in [command, *getattr(command, "commands", {}).values()]:
-        for parameter in each.params:
-            if isinstance(parameter.type, typer.models.TyperPath):
-                parameter.type.readable = False
-    return command
+    return typer.main.get_command(app)
 
 
 def _run() -> int:

@@ -272,13 +272,14 @@ def _require_one_question(
 
 
 def _print(answer: Answer, *, as_json: bool) -> None:
-    from ggufscope.report.as_json import dumps
+    if as_json:
+        from ggufscope.report.as_json import dumps
+
+        typer.echo(dumps(answer.data()))
+        return
     from ggufscope.report.console import make_console, show
     from ggufscope.report.units import printable
 
-    if as_json:
-        typer.echo(dumps(answer.data()))
-        return
     console = make_console()
     show(console, answer.views(console))
     for what, path in answer.files:

@@ -141,13 +141,8 @@ class Show:
 
     def answer(self, asked: Asked) -> Answer:
         """Run the prompt, and write what is wanted."""
-        from ggufscope.cli.pages import write_page
         from ggufscope.measure.maps import tokens_shown
         from ggufscope.measure.watching import LastMaps, watch
-        from ggufscope.report.attention import text as report
-        from ggufscope.report.attention.json import result_json
-        from ggufscope.report.attention.page import attention_page
-        from ggufscope.report.heatmap import map_width, shades_for
 
         model, subject, spotlight = asked.model, asked.subject, self._spotlight
         assert spotlight is not None
@@ -163,30 +158,41 @@ class Show:
                 progress=asked.progress,
             )
         if self.html is not None:
+            from ggufscope.cli.pages import write_page
+            from ggufscope.report.attention.page import attention_page
+
             page = attention_page(watched, spotlight, subject, maps.maps)
             write_page(self.html, page, overwrite=self.overwrite)
 
         def views(console: Console) -> Iterable[RenderableType]:
+            from ggufscope.report.attention import text as report
+            from ggufscope.report.heatmap import map_width, shades_for
+
             width, shades = map_width(console), shades_for(console)
             yield from report.head_views(subject)
             yield from report.views(watched, spotlight, subject, width=width, shades=shades)
 
+        def data() -> dict[str, Any]:
+            from ggufscope.report.attention.json import result_json
+
+            return result_json(watched, spotlight, subject)
+
         files = [
             (what, path) for what, path in (("page", self.html), ("arrays", self.save)) if path
         ]
-        return Answer(views, lambda: result_json(watched, spotlight, subject), files=files)
+        return Answer(views, data, files=files)
 
     def _sink(
         self, stack: ExitStack, subject: Subject
     ) -> Callable[[str, int | None, Array], None] | None:
         """Return what writes each array as it is computed."""
+        if self.save is None:
+            return None
         import numpy as np
 
         from ggufscope.forward.trace import key_of
         from ggufscope.report.saving import ArraysFile
 
-        if self.save is None:
-            return None
         arrays = stack.enter_context(ArraysFile(self.save, overwrite=self.overwrite))
         arrays.add("ids", np.array(subject.ids, np.int32))
         return lambda name, layer, array: arrays.add(key_of(name, layer), array)

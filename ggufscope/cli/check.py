@@ -74,10 +74,6 @@ def check_command(
     from ggufscope.checking.hashes import parse_manifest
     from ggufscope.checking.paths import models_in
     from ggufscope.container.target import check_target
-    from ggufscope.report.as_json import write_json
-    from ggufscope.report.check.json import check_json
-    from ggufscope.report.check.text import check_views
-    from ggufscope.report.saving import write_text
 
     require_one_form(as_json=as_json, brief=brief)
     if quick and (hash_ is not None or verify is not None):
@@ -104,10 +100,17 @@ def check_command(
         check_target(recipe_out, overwrite=force, sources=paths)
     checked = [_checked(path, options, alone=len(paths) == 1) for path in paths]
     if recipe_out is not None and checked[0].readable:
+        from ggufscope.report.saving import write_text
+
         write_text(recipe_out, checked[0].type_rules, overwrite=force)
     if as_json:
+        from ggufscope.report.as_json import write_json
+        from ggufscope.report.check.json import check_json
+
         write_json(check_json(checked), sys.stdout)
     else:
+        from ggufscope.report.check.text import check_views
+
         print_views(check_views(checked, brief=brief))
         _print_hashes(checked)
     if not all(each.readable for each in checked):

@@ -132,7 +132,6 @@ def compare_attention_command(
     from ggufscope.measure.verdict import parse_tolerances
     from ggufscope.measure.windows import in_windows
     from ggufscope.model.summary import summarize
-    from ggufscope.report.compare.page import comparison_page
     from ggufscope.report.compare.text import (
         Selection,
         brief_views,
@@ -196,6 +195,8 @@ def compare_attention_command(
         )
         selection = Selection(layer, head, By.LAYER in (by or ()), By.HEAD in (by or ()))
         if html is not None:
+            from ggufscope.report.compare.page import comparison_page
+
             start = place_to_show(comparison, selection)
             page = comparison_page(subject, comparison, maps, start)
             write_page(html, page, overwrite=force)

@@ -58,14 +58,11 @@ def inspect_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.errors import naming
     from ggufscope.measure.costs import costs_of
-    from ggufscope.measure.picture import picture
     from ggufscope.measure.statistics import part_of, statistics
     from ggufscope.model.hf_names import hf_names
     from ggufscope.model.keys import architecture_of
     from ggufscope.report.inspect.facts import Inspected
-    from ggufscope.report.inspect.page import inspect_page
     from ggufscope.report.progress import CommandBar
-    from ggufscope.report.saving import write_floats, write_text
 
     require_one_form(as_json=as_json, markdown=markdown, brief=brief)
     if brief and block is not None:
@@ -84,9 +81,15 @@ def inspect_command(
             names = hf_names(architecture_of(file.metadata), {found.name: found.shape})
             inspected = Inspected(part, numbers, costs, names[found.name], block, apart)
             if save is not None:
+                from ggufscope.report.saving import write_floats
+
                 shape = found.shape if part.n == found.info.n_elements else (part.rows, part.row)
                 write_floats(save, shape, _pieces(part), overwrite=force)
             if html is not None:
+                from ggufscope.measure.picture import picture
+                from ggufscope.report.inspect.page import inspect_page
+                from ggufscope.report.saving import write_text
+
                 write_text(html, inspect_page(inspected, picture(part)), overwrite=force)
         _print(inspected, html, save, brief=brief, markdown=markdown, as_json=as_json)
 

@@ -103,11 +103,16 @@ def parse_ids(text: str, given: str = "--ids") -> tuple[int, ...]:
 
 
 def tokenizer_of(metadata: Mapping[str, Any], *, needed: bool) -> TextTokenizer | None:
-    """Read the vocabulary; a model without one is run by ids all the same."""
-    from ggufscope.model.tokenizer.text import read_tokenizer
+    """Read the vocabulary; a model without one is run by ids all the same.
+
+    Where no text is to be encoded (``needed`` is false), no encoder is built.
+    """
+    from ggufscope.model.tokenizer.text import TextTokenizer
+    from ggufscope.model.tokenizer.vocabulary import read_vocabulary
 
     try:
-        return read_tokenizer(metadata)
+        tokenizer = TextTokenizer(read_vocabulary(metadata))
+        return tokenizer.require_encoder() if needed else tokenizer
     except GGUFScopeError:
         if needed:
             raise

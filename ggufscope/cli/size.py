@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer import Argument, Option
@@ -15,6 +15,9 @@ from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, w
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.sizes import parse_size, parse_size_if
 from ggufscope.errors import BadUsage
+
+if TYPE_CHECKING:
+    from ggufscope.recipes.sensitivities import Sensitivities
 
 MOST_BITS: Final = 64
 HERE: Final = "here"
@@ -102,7 +105,6 @@ def size_command(
     For example: ggufscope size llama-3.1-8b --fits 8GiB --context 16384
     """
     from ggufscope.recipes.options import PlanOptions
-    from ggufscope.recipes.sensitivities import read_sensitivities
     from ggufscope.sizing.here import this_machine
     from ggufscope.sizing.overview import Question, named, overview_of
     from ggufscope.sizing.settings import RunSettings, cache_type
@@ -150,7 +152,7 @@ def size_command(
         target_bits=_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
-        known=read_sensitivities(sensitivities) if sensitivities else None,
+        known=_known(sensitivities) if sensitivities else None,
         here=here,
     )
     overview = overview_of(subject, question)
@@ -167,6 +169,12 @@ def size_command(
         print_views(overview_views(overview, brief=brief), markdown=markdown)
     if overview.nothing_fits:
         raise typer.Exit(ExitCode.NO)
+
+
+def _known(path: Path) -> Sensitivities:
+    from ggufscope.recipes.sensitivities import read_sensitivities
+
+    return read_sensitivities(path)
 
 
 def _print_count(count: int, *, as_json: bool, markdown: bool) -> None:

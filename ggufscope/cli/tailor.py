@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -243,6 +242,8 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
     assert tokenizer is not None  # it was needed
     name = DEFAULT_TEXT if aim.text is None else name_of_text(aim.text)
     if aim.text is None:
+        from importlib import resources
+
         said = resources.files("ggufscope.measure").joinpath(DEFAULT_TEXT).read_text("utf-8")
     else:
         said = read_text(aim.text, LONGEST_TEXT, "a text to choose by")

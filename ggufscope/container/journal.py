@@ -16,7 +16,6 @@ one, so old and new are told apart by sector, and within a sector by where they 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import struct
@@ -34,7 +33,8 @@ MOST: Final = 1 << 26
 
 _MAGIC: Final = b"GGUFEDIT"
 _HEAD: Final = struct.Struct("<8sQQ")
-_DIGEST: Final = hashlib.sha256().digest_size
+_DIGEST: Final = 32
+"""Bytes of a SHA-256."""
 _SECTOR: Final = 512
 """What a disk writes whole or not at all."""
 _SAFELY: Final = (
@@ -53,13 +53,13 @@ class Change:
     def encode(self) -> bytes:
         """Return the journal of it."""
         body = _HEAD.pack(_MAGIC, self.offset, len(self.old)) + self.old + self.new
-        return body + hashlib.sha256(body).digest()
+        return body + _sha256(body)
 
     @classmethod
     def decode(cls, data: bytes) -> Self | None:
         """Return what a journal says; None for one that is not whole."""
         body, digest = data[:-_DIGEST], data[-_DIGEST:]
-        if len(body) < _HEAD.size or hashlib.sha256(body).digest() != digest:
+        if len(body) < _HEAD.size or _sha256(body) != digest:
             return None
         magic, offset, length = _HEAD.unpack_from(body)
         if magic != _MAGIC or len(body) != _HEAD.size + 2 * length:
@@ -81,6 +81,12 @@ class Change:
             end = begin + _SECTOR - (self.offset + begin) % _SECTOR
             yield begin, end
             begin = end
+
+
+def _sha256(body: bytes) -> bytes:
+    from hashlib import sha256  # every file is asked for a journal, and few have one
+
+    return sha256(body).digest()
 
 
 def _is_mixed(found: bytes, old: bytes, new: bytes) -> bool:

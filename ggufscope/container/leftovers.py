@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -30,7 +28,7 @@ _TRIES, _PAUSE = 50, 0.02
 
 def temporary_name(target: Path) -> Path:
     """Return a name beside a target that nobody can foretell, for a file under way to it."""
-    return target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.partial")
+    return target.with_name(f"{_prefix(target)}{os.urandom(8).hex()}.partial")
 
 
 def journal_name(target: Path) -> Path:
@@ -68,7 +66,9 @@ def lock(file: io.FileIO) -> None:
 def _prefix(target: Path) -> str:
     name = target.name
     if len(os.fsencode(name)) > _LONGEST_NAME:  # with what is added it might be too long
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+        from hashlib import sha256  # it loads OpenSSL, which few names are worth
+
+        name = sha256(os.fsencode(name)).hexdigest()
     return f".{name}."
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import KeptOpen
 from ggufscope.container.unfinished import require_finished
 from ggufscope.errors import NotConvertible, NotInModel, TypeDoesNotFit
-from ggufscope.recipes.plan import Plan
+
+if TYPE_CHECKING:
+    from ggufscope.recipes.plan import Plan
 
 TILE: Final = 1 << 18
 """Weights in a tile: 1 MiB as float32, which stays in a core's cache until it is multiplied."""

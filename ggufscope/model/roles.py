@@ -136,8 +136,6 @@ _PATTERNS: Final[tuple[tuple[str, Group, str], ...]] = (
     ),
 )
 
-_COMPILED: Final = [(re.compile(pattern), group, label) for pattern, group, label in _PATTERNS]
-
 _TOWERS: Final = {
     "v": "vision",
     "a": "audio",
@@ -187,8 +185,8 @@ def _read_stem(stem: str, tower: str) -> tuple[Group, str]:
     known = STEMS.get(stem)
     if known is not None:
         return known
-    for pattern, group, label in _COMPILED:
-        match = pattern.fullmatch(stem)
+    for pattern, group, label in _PATTERNS:
+        match = re.fullmatch(pattern, stem)  # `re` keeps what it compiled
         if match is not None:
             parts = [part or "" for part in match.groups()]
             return group, label.format(stem, *parts).replace("_", " ")

@@ -6,17 +6,21 @@ standard error is not a terminal nothing is shown.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
-
-from ggufscope.report.console import make_console
 from ggufscope.report.quiet import QUIET
 from ggufscope.report.units import printable, size, small
 from ggufscope.threads import signals_held
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_FORCED: Final = {"FORCE_COLOR", "TTY_COMPATIBLE"}
+"""Variables by which what is none may be a terminal to rich."""
 
 
 class CommandBar:
@@ -25,29 +29,15 @@ class CommandBar:
     def __init__(self, file: str) -> None:
         """Take the name of the file that is worked on."""
         self._file = printable(file)
-        self._console = make_console(stderr=True)
-        self._bar = Progress(
-            BarColumn(bar_width=12),
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            TimeRemainingColumn(),
-            TextColumn(
-                "{task.description}",
-                markup=False,
-                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-            ),
-            console=self._console,
-            disable=QUIET.get() or not self._console.is_terminal,
-            transient=True,
-            expand=True,
-        )
-        self._task = self._bar.add_task(self._file, total=1.0)
+        self._bar = _bar(self._file)
         self._done = 0.0  # by the phases before this one
         self._said = False
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
-        with signals_held():  # it draws in a thread of its own
-            self._bar.start()
+        if self._bar is not None:
+            with signals_held():  # it draws in a thread of its own
+                self._bar.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -73,15 +63,51 @@ class CommandBar:
 
     def end(self, *, said: bool = True) -> None:
         """Take the bar away before the results are printed, and say how long it took."""
+        said, self._said = said and not self._said, True
+        if self._bar is None:
+            return
         with signals_held():
             self._bar.stop()
-        said, self._said = said and not self._said, True
-        if said and self._console.is_terminal and not QUIET.get():
+        if said:
             took = f"{self._file}: done in {elapsed(time.monotonic() - self._began)}"
-            self._console.print(took, style="dim")
+            self._bar.console.print(took, style="dim")
 
     def _show(self, completed: float, *words: str) -> None:
-        self._bar.update(self._task, completed=completed, description=", ".join(words))
+        if self._bar is not None:
+            (task,) = self._bar.task_ids
+            self._bar.update(task, completed=completed, description=", ".join(words))
+
+
+def _bar(words: str) -> Progress | None:
+    """Return a bar with one task, or None where there is no terminal, or nobody wants it.
+
+    It takes long to import what draws it, and to ask rich: not where the answer is plain.
+    """
+    if QUIET.get() or not (sys.stderr.isatty() or _FORCED & os.environ.keys()):
+        return None
+    from ggufscope.report.console import make_console
+
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        return None
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    bar = Progress(
+        BarColumn(bar_width=12),
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
+        TimeRemainingColumn(),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
+        console=console,
+        transient=True,
+        expand=True,
+    )
+    bar.add_task(words, total=1.0)
+    return bar
 
 
 def elapsed(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.places import address_elsewhere, path_in_store
@@ -14,11 +14,8 @@ from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.model.keys import text_of
 from ggufscope.model.required import warnings_of
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import TensorLike
-from ggufscope.recipes.sensitivities import Sensitivities
 from ggufscope.sizing.bare import parse_count
 from ggufscope.sizing.budget import RunMemory, run_memory
-from ggufscope.sizing.chosen import Chosen, best_mixes
 from ggufscope.sizing.file_size import (
     AS_IT_IS,
     PresetSize,
@@ -34,6 +31,11 @@ from ggufscope.sizing.names import shape_named, shapes_like
 from ggufscope.sizing.offload import SplitTable, split_table
 from ggufscope.sizing.settings import RunSettings
 from ggufscope.sizing.sharing import Sharing, sharings
+
+if TYPE_CHECKING:
+    from ggufscope.recipes.plan import TensorLike
+    from ggufscope.recipes.sensitivities import Sensitivities
+    from ggufscope.sizing.chosen import Chosen
 
 CONTEXTS: Final = (4096, 16384)
 """Lengths of context that are shown where none is asked for, if the model was made for them."""
@@ -163,6 +165,8 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
     name = text_of(file.metadata, "general.name") or file.path.name
     found = _overview(name, file.metadata, sizes, itself, question, tensors)
     if question.known is not None:
+        from ggufscope.sizing.chosen import best_mixes
+
         chosen = best_mixes(
             file,
             question.known,

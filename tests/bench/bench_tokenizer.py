@@ -14,8 +14,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ggufscope.container.file import open_gguf
-from ggufscope.model.tokenizer.encoders import BYTE_OF
 from ggufscope.model.tokenizer.text import read_tokenizer
+from ggufscope.model.tokenizer.vocabulary import BYTE_OF
 from tests.bench.common import alternate, where
 from tests.models import vocabularies
 

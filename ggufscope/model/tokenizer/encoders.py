@@ -18,23 +18,8 @@ from ggufscope.model.tokenizer.keys import USE_IDS
 from ggufscope.model.tokenizer.rules import TokenType
 from ggufscope.model.tokenizer.sentencepiece import join_pieces
 from ggufscope.model.tokenizer.unigram import normalizer
-from ggufscope.model.tokenizer.vocabulary import SPACE, Vocabulary
+from ggufscope.model.tokenizer.vocabulary import BYTE_OF, SPACE, Vocabulary, is_unicode
 from ggufscope.model.tokenizer.wordpiece import longest_first, split_words
-
-
-def _printable_bytes() -> dict[int, str]:
-    """GPT-2's way to write any byte as a character: printable ones as they are, then from 256."""
-    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in kept]
-    return {byte: chr(byte) for byte in kept} | {
-        byte: chr(256 + n) for n, byte in enumerate(others)
-    }
-
-
-_CHARACTER_OF: Final = _printable_bytes()
-BYTE_OF: Final = {character: byte for byte, character in _CHARACTER_OF.items()}
-"""The byte that each character of byte-level BPE stands for."""
-
 
 Encode = Callable[[str], list[int]]
 """Text between special tokens, or at an end of the text: its ids."""
@@ -43,7 +28,7 @@ Encode = Callable[[str], list[int]]
 def _bpe(vocabulary: Vocabulary) -> Encode:
     """Byte-level BPE, and BPE over UTF-8 (Gemma 4), through `tokenizers`."""
     pre, known = vocabulary.pre, _unicode(vocabulary.ids)
-    pairs = _pairs(vocabulary.merges)
+    pairs = _pairs([*vocabulary.merges])
     # What merges make without its being a token: llama.cpp makes it too, and writes its bytes.
     needed = set(map("".join, pairs)).union(*pairs, BYTE_OF if pre.byte_level else ())
     missing = needed - known.keys()
@@ -98,15 +83,6 @@ def _pairs(merges: list[str]) -> list[tuple[str, str]]:
     if not odd and is_unicode("".join(merges)):
         return pairs
     return [pair for pair in pairs if pair != ("", "") and is_unicode("".join(pair))]
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether a text is Unicode: whether it has no surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unicode(ids: Mapping[str, int]) -> dict[str, int]:

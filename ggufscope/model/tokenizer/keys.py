@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -54,8 +54,8 @@ class Keys:
             _refuse(key, value, "a whole number")
         return value if 0 <= value < size else usable
 
-    def strings(self, key: str, most: int) -> list[str]:
-        """Return a list of no more than ``most`` strings."""
+    def strings(self, key: str, most: int) -> Sequence[str]:
+        """Return no more than ``most`` strings; each is decoded when it is looked at."""
         value = self._get(key, None)
         if isinstance(value, Array) and value.element_type is ValueType.STRING:
             if len(value) > most:
@@ -63,7 +63,7 @@ class Keys:
                     f"key '{KEY}{key}' has {len(value)} entries; {most} are read at the most",
                     hint="no known model has so many: if yours is sound, please report it",
                 )
-            return list(value)
+            return value
         return _refuse(key, value, "a list of strings")
 
     def numbers(self, key: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

@@ -8,22 +8,41 @@ that begin and end a text are put around it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ggufscope.errors import BadVocabulary, NoSuchToken, UnreadableText
-from ggufscope.model.tokenizer.encoders import BYTE_OF, ENCODERS, is_unicode
 from ggufscope.model.tokenizer.keys import USE_IDS
 from ggufscope.model.tokenizer.rules import TokenType
 from ggufscope.model.tokenizer.special_tokens import split_at_special
-from ggufscope.model.tokenizer.vocabulary import SPACE, Vocabulary, read_vocabulary
+from ggufscope.model.tokenizer.vocabulary import (
+    BYTE_OF,
+    SPACE,
+    Vocabulary,
+    is_unicode,
+    read_vocabulary,
+)
+
+if TYPE_CHECKING:
+    from ggufscope.model.tokenizer.encoders import Encode
 
 
 class TextTokenizer:
-    """Text to token ids and back."""
+    """Text to token ids and back. Only what encodes waits for the encoder, which takes longest."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary: Final = vocabulary
-        self._encode: Final = ENCODERS[vocabulary.model](vocabulary)
+
+    @cached_property
+    def _encode(self) -> Encode:
+        from ggufscope.model.tokenizer.encoders import ENCODERS
+
+        return ENCODERS[self.vocabulary.model](self.vocabulary)
+
+    def require_encoder(self) -> Self:
+        """Return the same, ready to encode; raises ``BadVocabulary`` where that cannot be."""
+        _ = self._encode
+        return self
 
     @property
     def vocab_size(self) -> int:
@@ -117,4 +136,4 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
 
     Raises ``UnknownTokenizer`` (its hint says what to do instead) or ``BadVocabulary``.
     """
-    return TextTokenizer(read_vocabulary(metadata))
+    return TextTokenizer(read_vocabulary(metadata)).require_encoder()

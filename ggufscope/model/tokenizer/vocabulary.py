@@ -8,7 +8,7 @@ is there for BPE. Keys are read in keys.py; what follows from names is in rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,19 @@ SPACE: Final = "\u2581"
 MAX_TOKENS: Final = 1 << 20
 MAX_MERGES: Final = 1 << 21
 """Most entries that are read: four times what the largest vocabularies have."""
+
+
+def _printable_bytes() -> dict[int, str]:
+    """GPT-2's way to write any byte as a character: printable ones as they are, then from 256."""
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in kept]
+    return {byte: chr(byte) for byte in kept} | {
+        byte: chr(256 + n) for n, byte in enumerate(others)
+    }
+
+
+BYTE_OF: Final = {character: byte for byte, character in _printable_bytes().items()}
+"""The byte that each character of byte-level BPE stands for."""
 
 _BPE: Final = {"gpt2", "gemma4"}
 _BYTE: Final = re.compile("<0x[0-9A-Fa-f]{2}>")
@@ -42,7 +55,7 @@ class Vocabulary:
     """(V,) ``TokenType`` of each token, as llama.cpp reads it."""
     scores: list[float]
     """By id; empty where the file has none."""
-    merges: list[str]
+    merges: Sequence[str]
     """Pairs for BPE, best first, each pair's parts with a space between."""
     pre: PreTokenizer
     bos: int | None
@@ -118,6 +131,15 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
         strip_left=left,
         strip_right=right,
     )
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text is Unicode: whether it has no surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _model(keys: Keys) -> tuple[str, PreTokenizer]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ggufscope.measure.patterns import PATTERNS, Patterns, most_attended
-from ggufscope.measure.verify import Identity
 from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.as_json import model_json, pick
 from ggufscope.report.subject import Subject
+
+if TYPE_CHECKING:
+    from ggufscope.measure.verify import Identity
 
 SCHEMA: Final = "ggufscope.attention/2"
 VERIFY_SCHEMA: Final = "ggufscope.attention-verify/1"

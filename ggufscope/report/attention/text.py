@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
 
 from ggufscope.arrays import Floats
 from ggufscope.measure.patterns import PATTERNS, Patterns, most_attended, sorted_heads
-from ggufscope.measure.verify import Identity
 from ggufscope.measure.watching import Spotlight, Watched
 from ggufscope.report.console import (
     GREEN,
@@ -27,6 +26,9 @@ from ggufscope.report.console import (
 from ggufscope.report.heatmap import SHADES, heatmap
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import count
+
+if TYPE_CHECKING:
+    from ggufscope.measure.verify import Identity
 
 TOKENS_NAMED: Final = 48
 """Tokens of the prompt that are printed; ``--json`` has all."""

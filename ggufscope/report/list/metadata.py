@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.container.header import Metadata
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
-from ggufscope.report.console import MOST_ROWS, cell, left, name_cell, plain_table, text
 from ggufscope.report.units import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SHOWN_ITEMS: Final = 8
 """Items of an array that a table shows; of an array within it half as many."""
@@ -28,6 +28,8 @@ _PIECE: Final = 1 << 16
 
 def metadata_view(metadata: Metadata) -> RenderableType:
     """Return every key, its type and its value; long ones cut, with their length."""
+    from ggufscope.report.console import MOST_ROWS, cell, left, name_cell, plain_table, text
+
     table = plain_table(left("key"), left("type"), text("value"))
     for key, value in islice(metadata.typed.items(), MOST_ROWS):
         table.add_row(name_cell(key), cell(type_name(value)), cell(short_value(value)))

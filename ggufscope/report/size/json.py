@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.recipes.plan import Plan
 from ggufscope.report.as_json import pick
-from ggufscope.report.size.mixes import mix_json
 from ggufscope.sizing.bare import BareSize
 from ggufscope.sizing.budget import Range, RunMemory
 from ggufscope.sizing.file_size import PresetSize, Target
@@ -15,6 +14,9 @@ from ggufscope.sizing.fitting import FitRow, FitTable, fit
 from ggufscope.sizing.here import Here
 from ggufscope.sizing.offload import SplitRow
 from ggufscope.sizing.overview import Overview
+
+if TYPE_CHECKING:
+    from ggufscope.sizing.chosen import Chosen
 
 SCHEMA: Final = "ggufscope.size/3"
 COUNT_SCHEMA: Final = "ggufscope.size-count/1"
@@ -52,7 +54,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
             {"context": table.context, "presets": [_split(row) for row in table.rows]}
             for table in overview.splits
         ],
-        "mixes": [mix_json(each) for each in overview.mixes],
+        "mixes": [_mix(each) for each in overview.mixes],
         "targets": [_target(aim, target) for aim, target in overview.targets],
         "nothing_fits": overview.nothing_fits,
         "warnings": overview.warnings,
@@ -156,4 +158,26 @@ def _target(aim: float, target: Target) -> dict[str, Any]:
         "target_bits_per_weight": aim if isinstance(aim, float) else None,
         "preset": target.nearest.preset if target.nearest else None,
         "next_larger": target.next_larger.preset if target.next_larger else None,
+    }
+
+
+def _mix(each: Chosen) -> dict[str, Any]:
+    """Return the best mix for one size or memory."""
+    aim, mix = each.aim, each.mix
+    return {
+        "target_nbytes": aim.nbytes,
+        "target_bits_per_weight": aim.bits,
+        "limit_nbytes": aim.memory,
+        "context": aim.context,
+        "least_nbytes": each.least,
+        "preset": each.preset.preset if each.preset else None,
+        "preset_predicted": each.predicted,
+        "mix": None
+        if mix is None
+        else {
+            **pick(mix, "nbytes predicted"),
+            "tensor_nbytes": mix.plan.nbytes,
+            "bits_per_weight": mix.plan.bits_per_weight,
+            "types": {t.name: t.target.name for t in mix.plan.tensors if t.converted},
+        },
     }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from ggufscope.report.as_json import pick
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
 from ggufscope.report.units import asked_size, bits, percent, size, small
-from ggufscope.sizing.chosen import Aim, Chosen
-from ggufscope.sizing.mixing import Mix
+
+if TYPE_CHECKING:
+    from ggufscope.sizing.chosen import Aim, Chosen
+    from ggufscope.sizing.mixing import Mix
 
 
 def mix_lines(found: Sequence[Chosen]) -> Iterator[str]:
@@ -99,25 +100,3 @@ def _beside(each: Chosen) -> tuple[str, str, str]:
 def _types(mix: Mix) -> str:
     counts = Counter(t.target.name for t in mix.plan.tensors if t.converted)
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
-
-
-def mix_json(each: Chosen) -> dict[str, Any]:
-    """Return one of them, as ``schemas/size.json`` has it."""
-    aim, mix = each.aim, each.mix
-    return {
-        "target_nbytes": aim.nbytes,
-        "target_bits_per_weight": aim.bits,
-        "limit_nbytes": aim.memory,
-        "context": aim.context,
-        "least_nbytes": each.least,
-        "preset": each.preset.preset if each.preset else None,
-        "preset_predicted": each.predicted,
-        "mix": None
-        if mix is None
-        else {
-            **pick(mix, "nbytes predicted"),
-            "tensor_nbytes": mix.plan.nbytes,
-            "bits_per_weight": mix.plan.bits_per_weight,
-            "types": {t.name: t.target.name for t in mix.plan.tensors if t.converted},
-        },
-    }
