@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 
 from ggufscope.arrays import Blocks, Floats
-from ggufscope.blocks.kernels import GRIDS, INSTRUCTION_SETS, build, load
-from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.codec import quantize
+from ggufscope.blocks.kernels import GRIDS, INSTRUCTION_SETS, Kernels, build, load
+from ggufscope.blocks.layouts import Layout, layout_named
 from tests.blocks.test_kernels import EDGES, MADE, READ, blocks_to_read, made_by_numpy
 
 SOURCE = Path(__file__).with_name("kernels_alone.cpp")
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ARM = "aarch64-linux-musl"  # a program that needs no libraries of that machine
-MAKE, READ_THEM = 1, 0
+MAKE, READ_THEM, MULTIPLY = 1, 0, 2
+TOKENS = (1, 2, 3, 5, 6, 7, 16, 19)
+MULTIPLIED = ("F16", "Q8_0", "Q4_K", "Q6_K", "IQ2_S")
 
 
 def compiled(folder: Path, isa: str, flags: tuple[str, ...], target: str = "") -> Path:
@@ -38,10 +41,19 @@ def compiled(folder: Path, isa: str, flags: tuple[str, ...], target: str = "") -
     return program
 
 
-def job(what: int, layout: Layout, given: bytes, out: int, shape: tuple[int, int]) -> bytes:
+def job(
+    what: int,
+    layout: Layout,
+    given: bytes,
+    out: int,
+    shape: tuple[int, int],
+    pieces: Floats | None = None,
+) -> bytes:
     grid = GRIDS[layout.name].tobytes() if layout.name in GRIDS else b""
-    numbers = [what, layout.number, len(given), out, *shape, len(grid), 0]
-    return np.array(numbers, np.int64).tobytes() + given + grid
+    tokens = 0 if pieces is None else pieces.shape[1]
+    numbers = [what, layout.number, len(given), out, *shape, len(grid), tokens]
+    factor = b"" if pieces is None else pieces.tobytes()
+    return np.array(numbers, np.int64).tobytes() + given + grid + factor
 
 
 def run(command: list[str], jobs: list[bytes]) -> bytes:
@@ -69,6 +81,23 @@ def reading(command: list[str], layout: Layout) -> Floats:
     return np.frombuffer(run(command, [one]), np.float32)
 
 
+def multiplying(command: list[str], kernels: Kernels) -> list[tuple[str, int]]:
+    """Return the types and tokens for which the program's products are not those of kernels."""
+    rng = np.random.default_rng(8)
+    differing = []
+    for layout in map(layout_named, MULTIPLIED):
+        # 2,304 weights in a row: two chunks, and a part of one; 37 rows: not in fours either.
+        blocks = quantize(rng.standard_normal((37, 2304)).astype(np.float32), layout)
+        for tokens in TOKENS:
+            pieces = kernels.cut(rng.standard_normal((tokens, 2304)).astype(np.float32))
+            y = np.empty((tokens, 37), np.float32)
+            kernels.multiply(layout, blocks, pieces, y)
+            one = job(MULTIPLY, layout, blocks.tobytes(), y.nbytes, (37, 2304), pieces)
+            if run(command, [one]) != y.tobytes():
+                differing.append((layout.name, tokens))
+    return differing
+
+
 @pytest.fixture(scope="module", params=INSTRUCTION_SETS)
 def sanitized(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     isa = request.param
@@ -87,6 +116,8 @@ def test_sanitizers_find_nothing(sanitized: Path) -> None:
     for layout in READ:
         expected_weights = blocks_to_read(layout.name)[1]
         assert reading([str(sanitized)], layout).tobytes() == expected_weights, layout.name
+    kernels = load()[0][sanitized.name.removeprefix("kernels-")]
+    assert multiplying([str(sanitized)], kernels) == []
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +163,9 @@ def test_arm64_reads_the_same_weights(arm: list[str]) -> None:
         assert np.array_equal(read[numbers].view(np.int32), expected[numbers].view(np.int32)), (
             layout.name
         )
+
+
+@pytest.mark.slow
+def test_arm64_multiplies_to_the_same_bits(arm: list[str]) -> None:
+    """As every processor does that multiplies and adds in one."""
+    assert multiplying(arm, load()[0]["avx2"]) == []
