@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from functools import cache
@@ -35,6 +36,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not any("::" in word for word in config.args):
         sweeps.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Have the search for garbage pass over what is collected: hundreds of thousands that stay."""
+    gc.freeze()
 
 
 @pytest.fixture

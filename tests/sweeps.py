@@ -1,8 +1,9 @@
 """The sweeps: tests of many costly cases, of which the ordinary run takes a few.
 
 All the others have the marker `slow`, so that `pytest -m slow` and `.ci/run` run every one. The
-few are spread evenly over the cases. A test that is named on the command line, with or without a
-case, runs in full.
+few are spread evenly over the cases, or named, where some cases cost little or each of the named
+takes a way of its own through the program. A test that is named on the command line, with or
+without a case, runs in full.
 
 Most of these run a program for every case, this one or real llama.cpp.
 """
@@ -15,7 +16,12 @@ from collections.abc import Iterable
 
 import pytest
 
-KEPT: dict[str, dict[str, int]] = {
+KEPT: dict[str, dict[str, int | str]] = {
+    "blocks/test_importance.py": {
+        # NumPy's searches of these types are those of one that stays, or of all in
+        # test_the_bytes_are_ggmls_by_any_importance, on fewer blocks.
+        "test_the_bytes_of_edges_are_ggmls": r"compiled|numpy-(Q3_K|Q4_0|Q4_K|Q6_K)",
+    },
     "cli/test_app.py": {"test_engines_write_the_same_file": 2},
     "cli/test_list.py": {
         "test_every_kind_fits_80_columns": 3,
@@ -105,7 +111,7 @@ KEPT: dict[str, dict[str, int]] = {
         "test_what_is_held_out_was_not_trained_on": 0,
     },
 }
-"""File -> test -> how many of its cases stay in the ordinary run."""
+"""File -> test -> how many of its cases stay in the ordinary run, or what their names match."""
 
 
 LONG = re.compile(
@@ -122,6 +128,12 @@ LONG = re.compile(
 """Slow tests that CI has no time for: more than half of the time of all of them."""
 
 
+def _staying(cases: list[str], kept: int | str) -> list[int]:
+    if isinstance(kept, int):
+        return [len(cases) * n // kept for n in range(kept)]
+    return [number for number, case in enumerate(cases) if re.match(rf"(?:{kept})\b", case)]
+
+
 def mark(items: Iterable[pytest.Item]) -> None:
     """Mark the cases that the ordinary run leaves out; the items are of whole files."""
     cases: dict[tuple[str, str], list[pytest.Item]] = defaultdict(list)
@@ -134,7 +146,7 @@ def mark(items: Iterable[pytest.Item]) -> None:
             found = cases.get((file, test), [])
             if file in files and not found:
                 raise pytest.UsageError(f"tests/sweeps.py: there is no {file}::{test}")
-            stay = {len(found) * n // kept for n in range(kept)}
+            stay = set(_staying([item.nodeid.partition("[")[2] for item in found], kept))
             for number, item in enumerate(found):
                 if number not in stay:
                     item.add_marker(pytest.mark.slow)
