@@ -18,9 +18,11 @@ from tests.models import makers
 # No test asks anything of the network: a name that looks remote ends with a sentence.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# A slow machine is no defect: examples are counted, not timed.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# A slow machine is no defect: examples are counted, not timed. CI draws as many as hypothesis does
+# where nothing is said.
+hypothesis.settings.register_profile("few", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("few")
 
 # The commands are the same in each test; to build them anew takes a fifth of a short one.
 typer.main.get_command = cache(typer.main.get_command)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -85,8 +86,9 @@ def shown_in(document: Path) -> list[Shown]:
     return found
 
 
+@cache
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
+    """Run a command, once, in a folder where ``samples/`` has the sample and its text, and no more.
 
     But for an importance matrix, or a quantization of the sample, where a command reads one. What
     other tools have, where it asks, is the sample: twice with Ollama, once with LM Studio.

@@ -20,14 +20,22 @@ KEPT: dict[str, dict[str, int | str]] = {
     "blocks/test_importance.py": {
         # NumPy's searches of these types are those of one that stays, or of all in
         # test_the_bytes_are_ggmls_by_any_importance, on fewer blocks.
-        "test_the_bytes_of_edges_are_ggmls": r"compiled|numpy-(Q3_K|Q4_0|Q4_K|Q6_K)",
+        "test_the_bytes_of_edges_are_ggmls": r"compiled-.*|numpy-(Q3_K|Q4_0|Q4_K|Q6_K)",
     },
     "cli/test_app.py": {"test_engines_write_the_same_file": 2},
+    "cli/test_explain.py": {
+        # One with and one without: GQA, biases, a table of positions, experts, a shared expert,
+        # norms after a block, a window, caps of scores. Of all, test_explaining.py holds the
+        # numbers to the reference.
+        "test_every_printed_number_is_one_that_was_computed": r"gemma2|gpt2|llama-gqa|qwen2moe",
+    },
     "cli/test_list.py": {
         "test_every_kind_fits_80_columns": 3,
         "test_memory_is_bounded_by_the_size_of_the_file": 1,
     },
     "cli/test_quantize.py": {"test_llama_quantizes_options_do_what_they_do_there": 8},
+    "cli/test_questions.py": {"test_every_family_can_be_asked": 12},
+    "cli/test_schemas.py": {"test_inspect": 12, "test_size_of_files": 8},
     "cli/test_size.py": {
         "test_every_kind_of_model_is_read_at_80_columns": 4,
         "test_every_preset_weighs_what_quantize_and_llama_quantize_write": 1,
@@ -57,8 +65,11 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_ended_at_any_step": 4,
         "test_of_two_at_once_one_wins_whole": 1,
     },
-    "hostile/test_fuzz.py": {"test_a_thousand_absurd_models": 2},
-    "hostile/test_lies.py": {"test_a_lie_through_every_command": 8},
+    "hostile/test_fuzz.py": {
+        "test_a_thousand_absurd_models": 1,
+        "test_the_models_are_sound_before_they_are_spoiled": 2,
+    },
+    "hostile/test_lies.py": {"test_a_lie_through_every_command": 5},
     "hostile/test_targets.py": {
         "test_force_on_a_device_is_refused": 0,
         "test_the_next_run_removes_what_a_killed_one_left": 1,
@@ -84,19 +95,29 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_nothing_is_imported_by_workers_of_a_library_call": 0,
         "test_nothing_is_imported_from_it": 1,
     },
+    # A preset of each kind of fit; BF16 is no quantization to the program, and F32 none at all.
+    "measure/test_diff.py": {"test_quantizations_are_known_by_name": r"BF16|F32|Q3_K_S|Q5_0"},
+    "measure/test_families.py": {"test_memory_and_file_agree_in_every_family": 6},
     "measure/test_gathering.py": {"test_a_matrix_is_that_of_llama_imatrix": 7},
     "measure/test_making.py": {
-        "test_a_fault_is_named_with_tensor_layer_and_head": 8,
+        "test_a_fault_is_named_with_tensor_layer_and_head": 5,
         "test_a_file_quantized_twice_is_named_with_the_type_between": 3,
-        "test_an_honest_file_is_well_made_at_any_depth": 4,
+        "test_an_honest_file_is_well_made_at_any_depth": r"4-Q3_K_S-spiky|16-Q4_K_M-",
     },
+    # A table of errors that is measured, all presets beside: test_tailor.py holds a few to it.
+    "measure/test_sensitivity.py": {"test_what_is_predicted_is_what_is_measured": 0},
+    "measure/test_verify.py": {"test_every_identity_holds_on_every_family": 9},
     "model/test_tokenizer.py": {
         "test_every_kind_is_llama_cpps": 3,
-        "test_every_way_to_cut_words_is_llama_cpps": 5,
+        "test_every_way_to_cut_words_is_llama_cpps": 4,
     },
     "recipes/test_files.py": {
         "test_every_preset_of_every_slice": 3,
         "test_every_preset_of_every_slice_with_an_importance_matrix": 2,
+    },
+    # Of a stack of experts only slices are more, and test_files.py has those.
+    "recipes/test_importance.py": {
+        "test_what_llama_quantize_makes_of_a_matrix": r"llama-(mha|tied)",
     },
     "recipes/test_workers.py": {
         "test_a_worker_that_is_killed_is_replaced": 1,
@@ -106,7 +127,16 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_a_loaded_model_takes_what_is_foretold": 6,
         "test_llama_cpp_takes_every_named_shape_as_a_model": 4,
     },
+    # One of each architecture, and of llama the sizes that its rules tell apart.
+    "sizing/test_shapes.py": {
+        "test_every_preset_is_what_llama_quantize_says": (
+            r"llama-2-7b|llama-3-8b|llama-3.2-1b|smollm2-135m|mistral-7b|mixtral-8x7b|qwen2.5-0.5b"
+            r"|qwen3-0.6b|qwen3-30b-a3b|gemma-2-2b|gemma-3-(270m|1b)|phi-(3-mini|4)|glm-4-9b"
+            r"|gpt-oss-20b|llama-2-70b"
+        ),
+    },
     "test_sample.py": {
+        "test_the_corpus_has_the_sentences_that_attention_is_shown_on": 0,
         "test_llama_cpp_and_pytorch_agree_on_its_loss": 0,
         "test_what_is_held_out_was_not_trained_on": 0,
     },
@@ -128,10 +158,14 @@ LONG = re.compile(
 """Slow tests that CI has no time for: more than half of the time of all of them."""
 
 
+def _case(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[2].removesuffix("]")
+
+
 def _staying(cases: list[str], kept: int | str) -> list[int]:
     if isinstance(kept, int):
         return [len(cases) * n // kept for n in range(kept)]
-    return [number for number, case in enumerate(cases) if re.match(rf"(?:{kept})\b", case)]
+    return [number for number, case in enumerate(cases) if re.fullmatch(kept, case)]
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
@@ -146,7 +180,7 @@ def mark(items: Iterable[pytest.Item]) -> None:
             found = cases.get((file, test), [])
             if file in files and not found:
                 raise pytest.UsageError(f"tests/sweeps.py: there is no {file}::{test}")
-            stay = set(_staying([item.nodeid.partition("[")[2] for item in found], kept))
+            stay = set(_staying([_case(item) for item in found], kept))
             for number, item in enumerate(found):
                 if number not in stay:
                     item.add_marker(pytest.mark.slow)
