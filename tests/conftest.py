@@ -18,6 +18,10 @@ from tests.models import makers
 # No test asks anything of the network: a name that looks remote ends with a sentence.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# NumPy's threads go on looking for work for 30 ms, on a processor that another test could have. In
+# the processes that are started from here they sleep at once.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 # A slow machine is no defect: examples are counted, not timed. CI draws as many as hypothesis does
 # where nothing is said.
 hypothesis.settings.register_profile("few", deadline=None, max_examples=40)

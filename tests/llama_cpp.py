@@ -118,7 +118,9 @@ def _serve(model: str, context: int) -> Any:
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.warmup = False
     parameters.fit_params = False
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 2
+    # Its threads wait for each other by spinning: where tests share the processors, several are
+    # slower than one.
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.verbosity = 0
     return xllamacpp.Server(parameters)
 

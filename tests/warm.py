@@ -43,9 +43,6 @@ _HEAD: Final = 16
 _STREAMS: Final = 3
 _FROM_THE_START: Final = ("PYTHON", "LC_", "LANG", "OPENBLAS", "OMP_", "MALLOC")
 """Variables that are read once, when a process starts."""
-_AT_REST: Final = {"OPENBLAS_THREAD_TIMEOUT": "4"}
-"""NumPy's threads sleep as soon as they have no work: each fork has new ones, and new ones would
-look for work for 30 ms, on a processor that another test could have."""
 _FROM_ELSEWHERE: Final = ("threadpoolctl", "typer.rich_utils", "rich.markdown")
 """What the program imports only when it needs it."""
 
@@ -122,7 +119,7 @@ def _server() -> socket.socket:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.warm", str(number)],
             pass_fds=[number],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **_AT_REST},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
     atexit.register(process.wait)
     atexit.register(ours.close)
