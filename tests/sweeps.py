@@ -28,6 +28,8 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_the_bytes_are_ggmls": r"(?!numpy).*|numpy-(IQ1|IQ2_S|IQ3_S).*",
     },
     "cli/test_app.py": {"test_engines_write_the_same_file": 2},
+    # Two workers start anew for it; recipes/test_workers.py has it with processes of this machine.
+    "cli/test_cluster.py": {"test_a_worker_that_is_killed_in_the_middle": 0},
     "cli/test_explain.py": {
         # One with and one without: GQA, biases, a table of positions, experts, a shared expert,
         # norms after a block, a window, caps of scores. Of all, test_explaining.py holds the
@@ -46,9 +48,9 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_every_preset_weighs_what_quantize_and_llama_quantize_write": 1,
     },
     "cli/test_terminal.py": {
-        "test_a_listing_at_any_width": 5,
-        "test_a_plan_at_any_width": 5,
-        "test_sizes_at_any_width": 5,
+        "test_a_listing_at_any_width": 3,
+        "test_a_plan_at_any_width": 3,
+        "test_sizes_at_any_width": 3,
         "test_what_runs_the_model_at_any_width": 2,
     },
     "cli/test_whole.py": {"test_quantize_refuses": 2, "test_zeros_from_one_tensor_on_are_named": 3},
