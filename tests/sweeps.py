@@ -18,9 +18,11 @@ import pytest
 
 KEPT: dict[str, dict[str, int | str]] = {
     "blocks/test_importance.py": {
-        # NumPy's searches of these types are those of one that stays, or of all in
-        # test_the_bytes_are_ggmls_by_any_importance, on fewer blocks.
+        # Of each type NumPy makes some of each edge in ..._by_any_importance.
         "test_the_bytes_of_edges_are_ggmls": r"compiled-.*|numpy-(Q3_K|Q4_0|Q6_K)",
+        "test_the_bytes_are_ggmls_by_any_importance": (
+            r"compiled-.*|numpy-.*-(typical|zeros|one hot column|huge ratios|denormals)"
+        ),
         "test_rows_of_any_length_are_ggmls": r"compiled-.*|numpy-(Q3_K|Q4_1|IQ4_NL)",
     },
     "blocks/test_searched.py": {
@@ -58,7 +60,7 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_each_next_token_is_as_likely_as_in_llama_cpp": 2,
         "test_the_sample_and_what_quantizing_makes_of_it": 1,
     },
-    "hostile/test_bytes.py": {"test_changed_bytes": 2},
+    "hostile/test_bytes.py": {"test_changed_bytes": 1},
     "hostile/test_bounded.py": {
         "test_a_prompt_is_a_regular_file_of_some_size": 0,
         "test_many_pairs_are_no_crime": 0,
@@ -102,11 +104,18 @@ KEPT: dict[str, dict[str, int | str]] = {
         "test_nothing_is_imported_by_workers_of_a_library_call": 0,
         "test_nothing_is_imported_from_it": 1,
     },
-    # Of super-blocks, of blocks, and none at all.
-    "measure/test_diff.py": {"test_quantizations_are_known_by_name": r"F32|Q3_K_S|Q5_0"},
+    "measure/test_diff.py": {
+        "test_a_fine_tune": 1,
+        # Of super-blocks, of blocks, and none at all.
+        "test_quantizations_are_known_by_name": r"F32|Q3_K_S|Q5_0",
+        "test_what_was_quantized_twice": 1,
+    },
     # The exact one, and one of blocks.
     "measure/test_evaluate.py": {
         "test_a_divergence_is_that_of_llama_perplexity": r"Q2_K as F32|Q4_K_M",
+    },
+    "measure/test_explaining.py": {
+        "test_every_number_is_the_pass_own_and_the_references": 9,
     },
     "measure/test_families.py": {"test_memory_and_file_agree_in_every_family": 6},
     "measure/test_gathering.py": {"test_a_matrix_is_that_of_llama_imatrix": 7},
@@ -117,7 +126,7 @@ KEPT: dict[str, dict[str, int | str]] = {
     },
     # A table of errors that is measured, all presets beside: test_tailor.py holds a few to it.
     "measure/test_sensitivity.py": {"test_what_is_predicted_is_what_is_measured": 0},
-    "measure/test_verify.py": {"test_every_identity_holds_on_every_family": 9},
+    "measure/test_verify.py": {"test_every_identity_holds_on_every_family": 6},
     "model/test_tokenizer.py": {
         "test_every_kind_is_llama_cpps": 3,
         "test_every_way_to_cut_words_is_llama_cpps": 4,
@@ -130,16 +139,21 @@ KEPT: dict[str, dict[str, int | str]] = {
     "recipes/test_importance.py": {
         "test_what_llama_quantize_makes_of_a_matrix": r"llama-(mha|tied)",
     },
-    # It has the 80 layers and the groups of 8 heads of Llama-3-70B.
-    "recipes/test_plan.py": {"test_every_preset_on_models_of_full_size": r"(?!Qwen2-72B).*"},
+    "recipes/test_plan.py": {
+        "test_every_preset_on_every_slice": 14,
+        # That one has the 80 layers and the groups of 8 heads of Llama-3-70B.
+        "test_every_preset_on_models_of_full_size": r"(?!Qwen2-72B).*",
+        "test_every_preset_with_an_importance_matrix": 7,
+    },
+    "recipes/test_resume.py": {"test_a_ledger_is_what_its_whole_lines_say": 6},
     "recipes/test_workers.py": {
         "test_one_source_for_one_run": r"threads-.*|processes-replaced",
         "test_a_worker_that_is_killed_is_replaced": 1,
         "test_where_processes_are_rationed_the_others_do_it": 1,
     },
     "sizing/test_kv_cache.py": {
-        "test_a_loaded_model_takes_what_is_foretold": 6,
-        "test_llama_cpp_takes_every_named_shape_as_a_model": 4,
+        "test_a_loaded_model_takes_what_is_foretold": 5,
+        "test_llama_cpp_takes_every_named_shape_as_a_model": 3,
     },
     # One of each architecture, and of llama the sizes that its rules tell apart.
     "sizing/test_shapes.py": {
