@@ -32,6 +32,8 @@ KEPT: dict[str, dict[str, int | str]] = {
     "cli/test_app.py": {"test_engines_write_the_same_file": 2},
     # Two workers start anew for it; recipes/test_workers.py has it with processes of this machine.
     "cli/test_cluster.py": {"test_a_worker_that_is_killed_in_the_middle": 0},
+    # test_schemas.py asks for all presets, too, of a smaller model.
+    "cli/test_evaluate.py": {"test_all_presets_of_the_sample": 0},
     "cli/test_explain.py": {
         # One with and one without: GQA, biases, a table of positions, experts, a shared expert,
         # norms after a block, a window, caps of scores. Of all, test_explaining.py holds the
