@@ -21,6 +21,8 @@ if __name__ == "__main__":
         print(json.dumps([cluster.scheduler_address, pids]), flush=True)
     cluster.close()
 """
+_STARTED_BY = "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"
+"""Of a process that has imported Dask, which takes longer than all that the tests have it do."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def running(**more: str) -> Iterator[Cluster]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what Dask says of workers that are killed
         text=True,
-        env=environment(**more),
+        env=environment(**{_STARTED_BY: "forkserver", **more}),
     )
     try:
         yield Cluster(process)

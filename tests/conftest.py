@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from functools import cache
@@ -17,9 +18,15 @@ from tests.models import makers
 # No test asks anything of the network: a name that looks remote ends with a sentence.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# A slow machine is no defect: examples are counted, not timed.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# NumPy's threads go on looking for work for 30 ms, on a processor that another test could have. In
+# the processes that are started from here they sleep at once.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+# A slow machine is no defect: examples are counted, not timed. CI draws as many as hypothesis does
+# where nothing is said.
+hypothesis.settings.register_profile("few", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("few")
 
 # The commands are the same in each test; to build them anew takes a fifth of a short one.
 typer.main.get_command = cache(typer.main.get_command)
@@ -35,6 +42,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not any("::" in word for word in config.args):
         sweeps.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Have the search for garbage pass over what is collected: hundreds of thousands that stay."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -85,8 +86,9 @@ def shown_in(document: Path) -> list[Shown]:
     return found
 
 
+@cache
 def run(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder where ``samples/`` has the sample and its text, and no more.
+    """Run a command, once, in a folder where ``samples/`` has the sample and its text, and no more.
 
     But for an importance matrix, or a quantization of the sample, where a command reads one. What
     other tools have, where it asks, is the sample: twice with Ollama, once with LM Studio.
@@ -104,11 +106,20 @@ def run(command: str) -> subprocess.CompletedProcess[str]:
             environment = {k: v for k, v in environment.items() if k not in gone}
             environment |= {"HOME": folder, "XDG_CACHE_HOME": f"{folder}/.cache"}
         if MATRIX in command and command != MAKE_MATRIX:
-            _run(MAKE_MATRIX, folder, environment)
+            (Path(folder) / MATRIX).write_bytes(_matrix())
         for argument in arguments:
             if made := _MADE.fullmatch(argument):
                 program.run("quantize", SAMPLE, argument, made[1].upper(), cwd=Path(folder))
         return _run(command, folder, environment)
+
+
+@cache
+def _matrix() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(SAMPLE.parent, Path(folder) / "samples")
+        done = _run(MAKE_MATRIX, folder, program.environment())
+        assert done.returncode == 0, done.stdout
+        return (Path(folder) / MATRIX).read_bytes()
 
 
 def _run(

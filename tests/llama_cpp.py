@@ -11,11 +11,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests import warm
 
 SECONDS = 300
 
@@ -24,17 +25,17 @@ class LlamaCpp:
     """A context manager that holds the child process."""
 
     def __init__(self, model: Path, context: int) -> None:
-        self._command = [sys.executable, "-m", "tests.llama_cpp", str(model), str(context)]
+        self._words = ["-m", "tests.llama_cpp", str(model), str(context)]
 
     def __enter__(self) -> LlamaCpp:
-        self._child = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).parent.parent,
-            text=True,
-        )
+        asked, ask = os.pipe()
+        told, tell = os.pipe()
+        self._questions = os.fdopen(ask, "w", encoding="utf-8")
+        self._answers = os.fdopen(told, encoding="utf-8")
+        streams = [asked, tell, os.open(os.devnull, os.O_WRONLY)]
+        self._child = warm.start(self._words, streams, dict(os.environ), warm.ROOT)
+        for descriptor in streams:
+            os.close(descriptor)
         return self
 
     def __exit__(
@@ -43,14 +44,14 @@ class LlamaCpp:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._child.communicate(timeout=SECONDS)
+        self._questions.close()
+        with self._answers:
+            self._child.wait(SECONDS)
 
     def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps(request) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
+        self._questions.write(json.dumps(request) + "\n")
+        self._questions.flush()
+        line = self._answers.readline()
         assert line, "llama.cpp died"
         return json.loads(line)
 
@@ -117,7 +118,9 @@ def _serve(model: str, context: int) -> Any:
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.warmup = False
     parameters.fit_params = False
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 2
+    # Its threads wait for each other by spinning: where tests share the processors, several are
+    # slower than one.
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.verbosity = 0
     return xllamacpp.Server(parameters)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import warm
 from tests.llama_api import declare, model_params
 from tests.oracles import ggml
 
@@ -20,17 +20,8 @@ SECONDS = 300
 
 def loads(models: Sequence[Path]) -> list[bool]:
     """Whether llama.cpp loads each of these files."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.llama_loads"],
-        input="\n".join(map(str, models)),
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: list[bool] = json.loads(done.stdout.splitlines()[-1])
+    printed = warm.answer("tests.llama_loads", "\n".join(map(str, models)), SECONDS)
+    found: list[bool] = json.loads(printed.splitlines()[-1])
     assert len(found) == len(models)
     return found
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ggufscope.blocks.layouts import layout_named
+from tests import warm
 from tests.llama_api import context_params, declare, model_params
 from tests.oracles import ggml
 
@@ -46,17 +46,8 @@ class Memory:
 def measure(model: Path, runs: list[dict[str, Any]], *, alloc: bool = True) -> list[Memory]:
     """Load a model and make a context for each run: `n_ctx`, `n_seq_max`, `type_k`, ..."""
     request = {"model": str(model), "runs": runs, "alloc": alloc}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.llama_memory"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [Memory(**answer) for answer in json.loads(done.stdout.splitlines()[-1])]
+    printed = warm.answer("tests.llama_memory", json.dumps(request), SECONDS)
+    return [Memory(**answer) for answer in json.loads(printed.splitlines()[-1])]
 
 
 class _Node(ctypes.Structure):

@@ -148,13 +148,7 @@ def on_a_terminal(
     ours, theirs = pty.openpty()
     words, env = words_of(*arguments, before=before), environment(TERM="xterm-256color", **more)
     streams = [theirs if own is None else own.fileno() for own in (None, stdout, stderr)]
-    process: warm.Child | subprocess.Popen[bytes]
-    if warm.serves(env):
-        process = warm.Child(words[1:], streams, env, str(Path.cwd()))
-    else:
-        process = subprocess.Popen(
-            words, stdin=streams[0], stdout=streams[1], stderr=streams[2], env=env
-        )
+    process = warm.start(words[1:], streams, env, Path.cwd())
     os.close(theirs)
     said = b""
     while True:

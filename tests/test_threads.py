@@ -46,6 +46,7 @@ def _set(count: int) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     before = threading.active_count()
+    gc.freeze()  # all that is there already is not looked through
     yield
     # A signal between the last instruction of `__enter__` and the block, or within `contextlib`,
     # leaves it to the collector to end what was begun.

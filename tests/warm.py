@@ -5,6 +5,10 @@ has them behind it. All else is as ever: a process of its own, with its own stre
 folder, signals, memory and exit code, runs what comes after ``-m`` or ``-c``. What is about the
 start itself (what is imported, from where) needs a process that starts cold.
 
+A fork copies each page that it writes to, and Python writes to all it has when it ends tidily. So
+a fork ends without that, after all that a program can see of it: its threads have ended, what is
+registered with ``atexit`` has run, and its streams are empty.
+
 The server is started by the first who asks, and ends with that process.
 """
 
@@ -28,12 +32,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from tempfile import TemporaryFile
 from typing import Any, Final
-
-from typer.main import get_command
-
-import ggufscope
-from ggufscope.cli.app import app
 
 ROOT: Final = Path(__file__).parent.parent
 AVAILABLE: Final = sys.platform == "linux"
@@ -81,6 +81,30 @@ class Child:
     def kill(self) -> None:
         """End it at once."""
         os.kill(self.pid, signal.SIGKILL)
+
+
+def start(
+    words: list[str], streams: Sequence[int], env: dict[str, str], cwd: Path
+) -> Child | subprocess.Popen[bytes]:
+    """Start what would come after ``python``, warm where that is possible, else cold."""
+    if serves(env):
+        return Child(words, streams, env, str(cwd))
+    given, out, err = streams
+    words = [sys.executable, *words]
+    return subprocess.Popen(words, env=env, cwd=cwd, stdin=given, stdout=out, stderr=err)
+
+
+def answer(module: str, question: str, seconds: float) -> str:
+    """Run a module of the tests with this standard input; return what it prints."""
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(question.encode())
+        given.seek(0)
+        streams = [each.fileno() for each in (given, out, err)]
+        code = start(["-m", module], streams, dict(os.environ), ROOT).wait(seconds)
+        out.seek(0)
+        err.seek(0)
+        assert code == 0, err.read().decode(errors="replace")[-3000:]
+        return out.read().decode()
 
 
 _LOCK: Final = threading.Lock()
@@ -186,17 +210,51 @@ def _stream(number: int, mode: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=by_line)
 
 
+def _build_commands() -> None:
+    """Build all that typer makes of the command line, once for all forks."""
+    import typer.main
+
+    from ggufscope.cli.app import app
+
+    typer.main.get_command = cache(typer.main.get_command)
+    group: Any = typer.main.get_command(app)
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        group.get_command(context, name)
+
+
+def _end(code: int) -> None:
+    """End as Python does when it has called the last that is registered, but at once."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            code = 120
+    os._exit(code)
+
+
 def _main(number: int) -> None:
+    ended_with: list[int] = []
+    # What is registered first is called last.
+    atexit.register(lambda: _end(*ended_with) if ended_with else None)
+    import ggufscope
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for found in walk_packages(ggufscope.__path__, "ggufscope."):
         if not found.name.endswith("__main__") and ".kernels." not in found.name:
             import_module(found.name)
     for name in _FROM_ELSEWHERE:
         import_module(name)
-    list(vars(get_command(app))["commands"].values())  # builds all commands
+    _build_commands()
     gc.freeze()
     with socket.socket(fileno=number) as line:
-        _serve(line)
+        try:
+            _serve(line)
+        except SystemExit as end:
+            if isinstance(end.code, int):
+                ended_with.append(end.code)
+            raise
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class LayerWeights(View):
     @property
     def nbytes(self) -> int:
         """Bytes of weights that are kept now."""
-        return sum(held.array.nbytes for held in self._held.values())
+        held = list(self._held.values())  # another pass may be adding one
+        return sum(each.array.nbytes for each in held)
 
     def release(self) -> None:
         """Forget all that is kept: call it when every pass is through a layer."""

@@ -18,6 +18,7 @@ from tests.oracles import ggml_dequantize
 WITHOUT_READER = {"F32", "F64", "I8", "I16", "I32", "I64", "Q8_1"}
 READ = [layout for name, layout in LAYOUTS.items() if name not in WITHOUT_READER]
 IN_GGUF_PY = [layout for name, layout in LAYOUTS.items() if hasattr(gguf.quants, name)]
+MILLION = 1_000_000
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -42,12 +43,13 @@ def test_every_type_is_in_the_table() -> None:
     assert len(IN_GGUF_PY) >= 24
 
 
+@pytest.mark.parametrize("count", [MILLION, pytest.param(4 * MILLION, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layout", READ, ids=lambda layout: layout.name)
-def test_random_blocks_as_ggml_reads_them(layout: Layout, tally: Tally) -> None:
+def test_random_blocks_as_ggml_reads_them(layout: Layout, count: int, tally: Tally) -> None:
     if layout.block_length == 1:
         packed = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)  # every half, every bfloat
     else:
-        packed = random_blocks(layout, 4_000_000 // layout.block_length, finite=False)
+        packed = random_blocks(layout, count // layout.block_length, finite=False)
     ours, theirs = dequantize(packed, layout), ggml_dequantize(packed, layout)
     width = 4 * layout.block_length
     assert tally.compare(layout.name, "read, random", ours, theirs, width) == []

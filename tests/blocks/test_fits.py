@@ -242,11 +242,12 @@ def counted(x: Lane) -> Lane:
 @pytest.mark.parametrize(
     ("name", "length", "count"),
     [
-        ("Q2_K", 16, 100),
-        ("Q4_K", 32, 100),
-        ("Q4_K by importance", 32, 50),
+        ("Q2_K", 16, 30),
+        ("Q4_K", 32, 20),
+        ("Q4_K by importance", 32, 10),
         pytest.param("Q2_K", 16, 400, marks=pytest.mark.slow),
         pytest.param("Q4_K", 32, 400, marks=pytest.mark.slow),
+        pytest.param("Q4_K by importance", 32, 50, marks=pytest.mark.slow),
     ],
 )
 def test_qkx2_is_the_loop(name: str, length: int, count: int) -> None:
@@ -263,7 +264,15 @@ def test_qkx2_is_the_loop(name: str, length: int, count: int) -> None:
     assert fit.levels(x, search.top).T.tolist() == [each[2] for each in expected]
 
 
-@pytest.mark.parametrize(("top", "by_importance", "count"), [(32, False, 600), (8, True, 200)])
+@pytest.mark.parametrize(
+    ("top", "by_importance", "count"),
+    [
+        (32, False, 100),
+        (8, True, 60),
+        pytest.param(32, False, 600, marks=pytest.mark.slow),
+        pytest.param(8, True, 200, marks=pytest.mark.slow),
+    ],
+)
 def test_qx_is_the_loop(top: int, by_importance: bool, count: int) -> None:
     x = lanes(16, [top + 0.1 * i for i in range(-9, 10)], count)
     weights = counted(x) if by_importance else x * x
@@ -273,10 +282,11 @@ def test_qx_is_the_loop(top: int, by_importance: bool, count: int) -> None:
     assert symmetric.qx_levels(x, iscale, top).T.tolist() == [each[1] for each in expected]
 
 
-def test_qp_is_the_loop() -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_qp_is_the_loop(count: int) -> None:
     factors = [15 + 0.1 * i for i in range(-4, 5)]
     # Scales are above zero, but for rounding errors.
-    x = np.concatenate([np.abs(lanes(16, factors, 400)), lanes(16, factors, 200)], axis=1)
+    x = np.concatenate([np.abs(lanes(16, factors, 2 * count)), lanes(16, factors, count)], axis=1)
     weights = counted(x)
     expected = [qp(a, b, 15) for a, b in zip(x.T, weights.T, strict=True)]
     scale, levels = positive.qp(x, weights, 15)
@@ -284,7 +294,7 @@ def test_qp_is_the_loop() -> None:
     assert levels.T.tolist() == [each[1] for each in expected]
 
 
-@pytest.mark.parametrize("count", [1000, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [250, pytest.param(6000, marks=pytest.mark.slow)])
 def test_q3_is_the_loop(count: int) -> None:
     # Weights in half steps are near to many ties of the descent; few lanes tell rounding errors.
     halves = np.random.default_rng(3).integers(-8, 8, (16, 3 * count)) * F(0.15)
@@ -295,8 +305,9 @@ def test_q3_is_the_loop(count: int) -> None:
     assert levels.T.tolist() == [pair[1] for pair in expected]
 
 
-def test_the_search_of_iq4_is_the_loop() -> None:
-    x = lanes(32, TRIES[15], 60)
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_the_search_of_iq4_is_the_loop(count: int) -> None:
+    x = lanes(32, TRIES[15], count)
     scale = symmetric.qvalues(x, x * x, F(-127), iq4._nearest)
     assert same(scale, [iq4_scale(lane) for lane in x.T])
 

@@ -20,7 +20,9 @@ from tests.blocks.searched import TYPES
 from tests.blocks.test_dequantize import random_blocks
 from tests.blocks.test_importance import IMPORTANCES, WEIGHED, some_of_each_edge
 from tests.blocks.test_importance import made_by_ggml as made_by_ggml_weighed
-from tests.blocks.weights import finite_edges, other_edges, random_weights, side_by_side
+from tests.blocks.test_quantize import NAMES, X
+from tests.blocks.test_quantize import made_by_ggml as edges_made_by_ggml
+from tests.blocks.weights import finite_edges, other_edges, random_weights
 from tests.oracles import ggml_quantize
 
 MADE = [
@@ -31,7 +33,6 @@ MADE = [
 NUMBERS = {"F32", "F64", "I8", "I16", "I32", "I64"}  # NumPy reads these as fast as memory does
 READ = [layout for name, layout in LAYOUTS.items() if name not in NUMBERS]
 EDGES = dict(finite_edges()) | dict(other_edges())
-NAMES, X = side_by_side(EDGES)
 BULK = random_weights(1_000_000)
 
 
@@ -111,9 +112,9 @@ def test_every_type_has_its_kernels(kernels: Kernels) -> None:
 
 
 @pytest.mark.parametrize("layout", MADE, ids=lambda layout: layout.name)
-def test_edges_are_made_as_numpy_makes_them(kernels: Kernels, layout: Layout) -> None:
-    ours, theirs = made(kernels, layout, X), all_made_by_numpy(layout.name)
-    differ = (ours.view(np.uint8) != theirs.view(np.uint8)).any(axis=1)
+def test_edges_are_made_as_ggml_makes_them(kernels: Kernels, layout: Layout) -> None:
+    ours, theirs = made(kernels, layout, X), edges_made_by_ggml(layout, 0)
+    differ = (ours.view(np.uint8) != theirs).any(axis=1)
     assert {NAMES[row] for row in np.flatnonzero(differ)} == set()
 
 

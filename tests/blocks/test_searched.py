@@ -102,7 +102,9 @@ def test_the_bytes_are_ggmls(name: str, kind: str, maker: dict[str, Make]) -> No
 
 
 @pytest.mark.parametrize(("name", "kind"), WAYS)
-@pytest.mark.parametrize("isa", COMPILED)
+@pytest.mark.parametrize(
+    "isa", [*COMPILED[:1], *(pytest.param(isa, marks=pytest.mark.slow) for isa in COMPILED[1:])]
+)
 def test_the_bytes_of_edges_are_ggmls(name: str, kind: str, isa: str) -> None:
     rows, make = rows_made(name, kind), MAKERS[isa][name]
     ours = made(make, name, edges()[rows], KINDS[kind])

@@ -26,13 +26,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     huggingface_hub.close_session()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("models") / "tiny.gguf"
     return makers.make(path, "llama-gqa").read_bytes()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("models") / "large.gguf"
     write_large_header(path, tensors=399)

@@ -73,6 +73,12 @@ FAULTS: list[Any] = [
 ]
 
 
+@pytest.mark.parametrize("form", ["as F16", "as Q8_0"])
+def test_without_a_fault_it_is_accepted(form: str, sample: Path, quantized: Path) -> None:
+    with open_gguf(sample) as file:
+        assert _against(file, sample if form == "as F16" else quantized).verdict.accepted
+
+
 @pytest.mark.parametrize(("changes", "layer", "heads"), FAULTS)
 @pytest.mark.parametrize("form", ["as F16", "as Q8_0"])
 def test_a_fault_is_caught_where_it_is(
@@ -86,7 +92,6 @@ def test_a_fault_is_caught_where_it_is(
 ) -> None:
     source = sample if form == "as F16" else quantized
     with open_gguf(sample) as file, open_gguf(source) as before:
-        assert _against(file, source).verdict.accepted
         found = _against(file, altered(before, tmp_path / "fault.gguf", changes))
     verdict = found.verdict
     assert not verdict.accepted

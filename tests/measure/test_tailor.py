@@ -42,7 +42,7 @@ def _file() -> Iterator[GGUFFile]:
 @pytest.fixture(name="text", scope="module")
 def _text(file: GGUFFile) -> Halves:
     encode = read_tokenizer(file.metadata).encode
-    return halves(STORIES, encode, length=256, tokens=500)
+    return halves(STORIES, encode, length=256, tokens=200)
 
 
 @pytest.fixture(name="short", scope="module")

@@ -127,7 +127,7 @@ CHARACTERS = st.characters(
 
 
 @given(text=st.text(CHARACTERS, max_size=60), parse=st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=settings().max_examples * 3 // 2)
 def test_any_text_gives_llama_cpps_ids(
     both: tuple[TextTokenizer, LlamaCpp], text: str, parse: bool
 ) -> None:

@@ -23,6 +23,7 @@ from ggufscope.recipes.apply import Progress, quantize_model
 from ggufscope.recipes.files import default_target
 from tests.oracles import llama_cpp_reads
 from tests.recipes import golden
+from tests.slices import write_slice
 
 ROOT = Path(__file__).parent.parent.parent
 SHA_Q8 = golden.load("stories")["presets"]["Q8_0"]["sha256"]
@@ -57,12 +58,17 @@ def test_several_types_in_one_run_are_those_of_several_runs(sample: Path, tmp_pa
 
 
 def test_the_result_does_not_depend_on_threads_or_slabs(sample: Path, tmp_path: Path) -> None:
-    for threads, buffer_bytes in ((1, 1), (2, 100_000), (5, 1 << 30)):
+    small = write_slice(tmp_path / "small.gguf", "mixtral")  # of fewer rows, each a slab
+    for kind, threads, buffer_bytes in (
+        *(("mixtral", 1, 1), ("mixtral", 5, 1)),
+        *(("stories", 2, 100_000), ("stories", 5, 1 << 30)),
+    ):
         target = tmp_path / "out.gguf"
+        source = small if kind == "mixtral" else sample
         quantize_model(
-            sample, {target: "Q8_0"}, threads=threads, buffer_bytes=buffer_bytes, overwrite=True
+            source, {target: "Q8_0"}, threads=threads, buffer_bytes=buffer_bytes, overwrite=True
         )
-        assert _sha(target) == SHA_Q8
+        assert _sha(target) == golden.load(kind)["presets"]["Q8_0"]["sha256"]
 
 
 def test_jobs_run_in_other_processes(sample: Path, tmp_path: Path) -> None:
