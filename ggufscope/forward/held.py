@@ -32,6 +32,7 @@ class LayerWeights(View):
         self._budget = budget
         self._held: dict[str, _HeldMatrix] = {}
         self._spare: list[Floats] = []
+        self._lock = threading.Lock()
 
     def vector(self, name: str) -> Floats:
         """Return a small tensor whole, flat."""
@@ -39,21 +40,21 @@ class LayerWeights(View):
 
     def matrix(self, name: str) -> Matrix:
         """Return a tensor by its rows; kept from now on, if there is room."""
-        held = self._held.get(name)
-        if held is not None:
+        with self._lock:  # several passes may ask for their first matrix, each another one
+            held = self._held.get(name)
+            if held is not None:
+                return held
+            matrix = self._base.matrix(name)
+            room = self._room(matrix.shape)
+            if room is None:
+                return matrix
+            self._held[name] = held = _HeldMatrix(matrix, room)
             return held
-        matrix = self._base.matrix(name)
-        room = self._room(matrix.shape)
-        if room is None:
-            return matrix
-        self._held[name] = held = _HeldMatrix(matrix, room)
-        return held
 
     @property
     def nbytes(self) -> int:
         """Bytes of weights that are kept now."""
-        held = list(self._held.values())  # another pass may be adding one
-        return sum(each.array.nbytes for each in held)
+        return sum(held.array.nbytes for held in self._held.values())
 
     def release(self) -> None:
         """Forget all that is kept: call it when every pass is through a layer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gguf
@@ -248,6 +249,27 @@ def test_memory_is_used_again_and_stays_within_the_budget() -> None:
     held.release()
     assert (held.matrix("wide").rows(0, 8) == 9).all()  # what is spare makes room for it
     assert held.nbytes == 4 * 8 * 40
+
+
+def test_passes_that_ask_at_the_same_time_share_each_matrix() -> None:
+    rng = np.random.default_rng(3)
+    shapes = [(8, 16), (16, 8), (4, 32), (8, 16), (30, 8), (16, 8), (12, 12), (8, 30)]
+    arrays = {f"w{n}": rng.standard_normal(s, dtype=np.float32) for n, s in enumerate(shapes)}
+    held = LayerWeights(Arrays(arrays), budget=4 * 1500)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for turn in range(60):
+            names = list(rng.permutation([*arrays]))
+            with ThreadPoolExecutor(4) as pool:
+                of_each = list(pool.map(lambda n: [held.matrix(name) for name in n], [names] * 4))
+            for name, matrices in zip(names, zip(*of_each, strict=True), strict=True):
+                assert len(set(map(id, matrices))) == 1, (turn, name)
+                assert matrices[0].shape == arrays[name].shape
+                assert np.array_equal(matrices[0].rows(0, arrays[name].shape[0]), arrays[name])
+            held.release()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_rows_asked_for_in_overlapping_parts() -> None:
