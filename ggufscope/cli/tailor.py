@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
-from ggufscope.cli.sizes import parse_size_if
-from ggufscope.cli.texts import name_of_text, read_text
+from ggufscope.cli.sizes import check_bits, parse_size_if
+from ggufscope.cli.texts import LONGEST_TEXT, name_of_text, read_text
 from ggufscope.errors import BadUsage, TargetTwice, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
     from ggufscope.measure.tailor import Tailored, Wish
+    from ggufscope.measure.windows import Halves
     from ggufscope.recipes.request import Request
 
-LONGEST_TEXT: Final = 1 << 28
-"""Bytes of a text to choose by."""
 WINDOW: Final = 512
 TOKENS: Final = 2048
 DEFAULT_TEXT: Final = "text.txt"
 """The text that ships."""
-MOST_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +194,7 @@ def _wish(request: Request, aim: Aim) -> Wish:
             "--target-size, --target-bpw and --target-kl contradict each other",
             hint="give one of them",
         )
-    if aim.bits is not None and not 0 < aim.bits <= MOST_BITS:
-        raise BadUsage(
-            f"--target-bpw {aim.bits:g} is no number of bits",
-            hint=f"more than 0, {MOST_BITS} at most",
-        )
+    bits = check_bits(aim.bits)
     if aim.kl is not None and not aim.kl > 0:
         raise BadUsage(
             f"--target-kl {aim.kl:g} is no divergence", hint="a number of nats, such as 0.01"
@@ -209,7 +203,7 @@ def _wish(request: Request, aim: Aim) -> Wish:
         raise BadUsage("--pure leaves no types to choose", hint="leave it out")
     return Wish(
         nbytes=parse_size_if(aim.size, "--target-size", "a file"),
-        bits=aim.bits,
+        bits=bits,
         kl=aim.kl,
         types=aim.types or USUAL_TYPES,
         floor=aim.floor,
@@ -236,8 +230,9 @@ def _target(words: Sequence[str], request: Request) -> Path | None:
     return Path(words[0]) if words else None
 
 
-def _halves(file: GGUFFile, aim: Aim) -> Any:
+def _halves(file: GGUFFile, aim: Aim) -> Halves:
     from ggufscope.measure.windows import halves
+    from ggufscope.model.hparams import read_hparams
 
     tokenizer = tokenizer_of(file.metadata, needed=True)
     assert tokenizer is not None  # it was needed
@@ -246,17 +241,10 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
         said = resources.files("ggufscope.measure").joinpath(DEFAULT_TEXT).read_text("utf-8")
     else:
         said = read_text(aim.text, LONGEST_TEXT, "a text to choose by")
-    context = _context(file.metadata)
     return halves(
         said,
         tokenizer.encode,
-        length=min(WINDOW, context or WINDOW),
+        length=min(WINDOW, read_hparams(file.metadata).context_length or WINDOW),
         tokens=aim.tokens or TOKENS,
         name=name,
     )
-
-
-def _context(metadata: Mapping[str, Any]) -> int | None:
-    from ggufscope.model.hparams import read_hparams
-
-    return read_hparams(metadata).context_length
