@@ -14,7 +14,6 @@ import numpy as np
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.blocks.validity import bad_blocks
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.container.source import read_into
 from ggufscope.forward.weights import StoredWeights
 from ggufscope.machine import processors
 from ggufscope.model.roles import role_of
@@ -76,8 +75,7 @@ def _first_suspect(tensor: Tensor) -> int | None:
     raw = np.empty(min(step, tensor.nbytes), np.uint8)
     for start in range(0, tensor.nbytes, step or 1):
         part = raw[: min(step, tensor.nbytes - start)]
-        source, offset = tensor.shard.source, tensor.offset + start
-        read_into(source.path, source.identity, offset, part.data, f"tensor {tensor.name!r}")
+        tensor.read_into(start, part.data)
         if bad_blocks(part.data, layout, tensor.shard.header.order):
             return start // row_bytes
     return None
