@@ -88,23 +88,15 @@ def tailor_request(
     file = open_gguf(request.source)
     with naming(file.path):
         sources = [shard.source.path for shard in file.shards]
-        read = (aim.text, request.imatrix)
-        sources += [path for path in read if isinstance(path, Path)]
+        read = [aim.text, request.imatrix]
         known = None
-        outputs = [aim.recipe, aim.imatrix, aim.html]
         if aim.sensitivities is not None and os.path.lexists(aim.sensitivities):
             known = read_sensitivities(aim.sensitivities)
-            sources.append(aim.sensitivities)
-        else:
-            outputs.append(aim.sensitivities)
-        if (
-            resume
-            and known is not None
-            and aim.imatrix is not None
-            and os.path.lexists(aim.imatrix)
-        ):
-            request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
-            outputs[1] = None
+            read.append(aim.sensitivities)
+            if resume and aim.imatrix is not None and os.path.lexists(aim.imatrix):
+                request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
+        sources += [path for path in read if isinstance(path, Path)]
+        outputs = [aim.recipe, aim.imatrix, aim.html, None if known else aim.sensitivities]
         _require_apart([*outputs, target])
         if request.split_max_size is None and not resume:
             outputs.append(target)
