@@ -16,6 +16,7 @@ from ggufscope.blocks.xxh64 import XXH64
 from ggufscope.checking.findings import Finding, TensorHash, error, note, warning
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import LocalFile, read_into
+from ggufscope.container.stores import DIGEST
 from ggufscope.errors import BadUsage
 
 
@@ -34,7 +35,6 @@ ALGORITHMS: Final[dict[str, Callable[[], _Hash]]] = {
 _LINE: Final = re.compile(r"(\w+)\s+([0-9a-fA-F]+)\s+(.+?)(?:  -  [\w ]+)?\s*")
 _LONGEST_LINE: Final = 1 << 13
 """Characters: a path has 4,096 at the most, a tensor's name 63."""
-_BLOB: Final = re.compile(r"sha256[-:]([0-9a-f]{64})")
 _SLAB: Final = 1 << 22
 _AGAIN: Final = "download it again, and check it again; or the manifest is of another file"
 
@@ -198,7 +198,7 @@ def verify_findings(
 
 def blob_findings(path: Path, progress: Callable[[int, int], object]) -> Iterator[Finding]:
     """Yield whether a blob of Ollama's, which is named by its own hash, still has that hash."""
-    named = _BLOB.fullmatch(path.name)
+    named = DIGEST.fullmatch(path.name)
     if named is None:
         return
     source, found = LocalFile(path), hashlib.sha256(usedforsecurity=False)
