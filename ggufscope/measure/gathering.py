@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats
-from ggufscope.blocks.codec import dequantize, quantize
+from ggufscope.blocks.codec import through
 from ggufscope.errors import ImportanceMismatch, NonFiniteActivation, TooFewTokens
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -139,10 +139,7 @@ class Collector:
         if name.startswith("blk.") or (self._output and name == _OUTPUT):
             self._add(name, x, expert)
         type_ = self._weights.type(name)
-        if type_ not in _ROUNDED:
-            return x
-        rounded = quantize(x, type_, threads=1, check_finite=False)
-        return dequantize(rounded, type_, threads=1)
+        return through(x, type_) if type_ in _ROUNDED else x
 
     def _add(self, name: str, x: Floats, expert: int | None) -> None:
         entry = self._mine.get(name) or self._begin(name, stacked=expert is not None)
