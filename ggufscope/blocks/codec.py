@@ -190,17 +190,12 @@ def engine() -> Engine:
     return engine_named(os.environ.get(ENGINE_VARIABLE, "") or "auto")
 
 
-def kernels() -> Kernels | None:
-    """Return the kernels of the engine, for what is no codec; None where it is NumPy."""
-    return None if engine() is NUMPY else next(iter(load()[0].values()))
-
-
 def describe_engine() -> str:
     """Return what converts, in a line: the instruction set and the compiler, or why it is NumPy."""
-    if engine() is NUMPY:
+    kernels = engine().kernels
+    if kernels is None:
         return f"numpy; {missing_kernels() or 'as asked'}"
-    best = next(iter(load()[0].values()))
-    return f"compiled; {best.instruction_set}, by {best.compiler}"
+    return f"compiled; {kernels.instruction_set}, by {kernels.compiler}"
 
 
 def missing_kernels() -> str:
@@ -352,6 +347,12 @@ def dequantize(
 
     _run(convert, len(flat), layout.block_length, threads)
     return out
+
+
+def through(x: Floats, type: str, importance: Floats | None = None) -> Floats:
+    """x (..., row) -> what quantizing it to a type leaves, in this thread alone."""
+    blocks = quantize(x, type, importance=importance, threads=1, check_finite=False)
+    return dequantize(blocks, type, x.shape, threads=1)
 
 
 def _layout(type: str | Layout) -> Layout:

@@ -63,6 +63,11 @@ class ForeignType:
     number: int
 
 
+def is_quantized(type_: Layout | ForeignType) -> bool:
+    """Return whether a type has blocks of several weights."""
+    return isinstance(type_, Layout) and type_.block_length > 1
+
+
 def _plain(name: str, number: int, code: str) -> Layout:
     return Layout(name, number, 1, np.dtype(code))
 

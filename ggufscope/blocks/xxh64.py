@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Array
-from ggufscope.blocks.codec import kernels
+from ggufscope.blocks.codec import engine
 
 _PRIMES: Final = (
     0x9E3779B185EBCA87,
@@ -53,9 +53,9 @@ class XXH64:
         self._rest = bytes(view[whole:])
 
     def _go_over(self, data: memoryview) -> None:
-        engine = kernels()
-        if engine is not None:
-            engine.xxh64(self._lanes, np.frombuffer(data, np.uint8))
+        kernels = engine().kernels
+        if kernels is not None:
+            kernels.xxh64(self._lanes, np.frombuffer(data, np.uint8))
         elif data:
             self._lanes[:] = lanes_over(self._lanes, np.frombuffer(data, "<u8"))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 
@@ -64,6 +64,11 @@ class TensorHash:
     digest: str
     path: str
     tensor: str | None = None
+
+    @property
+    def file(self) -> str:
+        """The last part of the path."""
+        return PurePath(self.path).name
 
     def line(self) -> str:
         """Return it as ``llama-gguf-hash`` prints it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final, Protocol
 
 from ggufscope.blocks.xxh64 import XXH64
 from ggufscope.checking.findings import Finding, TensorHash, error, note, warning
 from ggufscope.container.file import GGUFFile, Tensor
 from ggufscope.container.source import LocalFile, read_into
+from ggufscope.container.stores import DIGEST
 from ggufscope.errors import BadUsage
 
 
@@ -39,7 +40,6 @@ ALGORITHMS: Final[dict[str, Callable[[], _Hash]]] = {
 _LINE: Final = re.compile(r"(\w+)\s+([0-9a-fA-F]+)\s+(.+?)(?:  -  [\w ]+)?\s*")
 _LONGEST_LINE: Final = 1 << 13
 """Characters: a path has 4,096 at the most, a tensor's name 63."""
-_BLOB: Final = re.compile(r"sha256[-:]([0-9a-f]{64})")
 _SLAB: Final = 1 << 22
 _AGAIN: Final = "download it again, and check it again; or the manifest is of another file"
 
@@ -141,15 +141,14 @@ def verify_findings(
     used = {each.algorithm for each in hashes}
     wanted = [each for each in manifest if each.algorithm in used]
     said = {(each.path, each.tensor): each.digest for each in wanted}
-    named = {(PurePath(each.path).name, each.tensor): each.digest for each in wanted}
+    named = {(each.file, each.tensor): each.digest for each in wanted}
     matched, missing = 0, []
     for each in hashes:
-        base = PurePath(each.path).name
-        digest = said.get((each.path, each.tensor)) or named.get((base, each.tensor))
+        digest = said.get((each.path, each.tensor)) or named.get((each.file, each.tensor))
         if digest is None:
             missing.append(each)
         elif digest != each.digest:
-            what = f"tensor {each.tensor!r}" if each.tensor else f"{base}, all tensors of it"
+            what = f"tensor {each.tensor!r}" if each.tensor else f"{each.file}, all tensors of it"
             yield error(
                 "hash",
                 f"{what}: {each.algorithm} is {each.digest}, the manifest has {digest}",
@@ -164,7 +163,7 @@ def verify_findings(
     if not matched and len(missing) == len(hashes):
         yield error(
             "hash",
-            f"the manifest has no line for {PurePath(hashes[0].path).name} in {sorted(used)[0]}"
+            f"the manifest has no line for {hashes[0].file} in {sorted(used)[0]}"
             if hashes
             else "there is nothing to hash",
             "nothing was verified",
@@ -172,7 +171,7 @@ def verify_findings(
             "Manifest Missing Entry",
         )
     elif missing and not whole:
-        first = missing[0].tensor or PurePath(missing[0].path).name
+        first = missing[0].tensor or missing[0].file
         yield warning(
             "hash",
             f"the manifest has no line for {len(missing)} of {len(hashes)} hashes, the first of "
@@ -181,14 +180,12 @@ def verify_findings(
             "make the manifest anew from the file that is known to be right",
             "Not Found",
         )
-    wanted_here = {PurePath(each.path).name for each in hashes}
-    here = {(PurePath(each.path).name, each.tensor) for each in hashes}
+    files = {each.file for each in hashes}
+    here = {(each.file, each.tensor) for each in hashes}
     gone = [
         each
         for each in wanted
-        if PurePath(each.path).name in wanted_here
-        and each.tensor is not None
-        and (PurePath(each.path).name, each.tensor) not in here
+        if each.file in files and each.tensor is not None and (each.file, each.tensor) not in here
     ]
     if gone:
         yield error(
@@ -203,7 +200,7 @@ def verify_findings(
 
 def blob_findings(path: Path, progress: Callable[[int, int], object]) -> Iterator[Finding]:
     """Yield whether a blob of Ollama's, which is named by its own hash, still has that hash."""
-    named = _BLOB.fullmatch(path.name)
+    named = DIGEST.fullmatch(path.name)
     if named is None:
         return
     source, found = LocalFile(path), _of_openssl("sha256")

@@ -16,16 +16,14 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, WINDOWS
-from ggufscope.model.hparams import HParams, read_hparams
+from ggufscope.model.hparams import NEEDED, ROPE_SCALINGS, HParams, read_hparams
 from ggufscope.model.keys import architecture_of, value_of
 from ggufscope.model.required import REQUIRED
 from ggufscope.model.roles import role_of
 
-_NEEDED: Final = ("context_length", "embedding_length", "attention.head_count")
 _WHOLE_HEAD: Final = frozenset({"llama", "llama-embed", "deci", "falcon"})
 """Architectures whose heads llama.cpp wants rotated whole."""
 _LARGEST_EPSILON: Final = 0.01
-_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
 _OLLAMA: Final = {"gptoss": "gpt-oss", "mllama": "", "qwen25vl": "qwen2vl", "deepseekocr": ""}
 """Names that Ollama's own engine has for architectures, and llama.cpp's; empty where it differs."""
 
@@ -104,7 +102,7 @@ def _missing_keys(metadata: Mapping[str, Any], hparams: HParams) -> Iterator[Fin
     if hparams.architecture not in REQUIRED:
         return
     epsilon = "layer_norm_epsilon" if hparams.architecture == "gpt2" else "layer_norm_rms_epsilon"
-    for name in (*_NEEDED, f"attention.{epsilon}"):
+    for name in (*NEEDED, f"attention.{epsilon}"):
         key = f"{hparams.architecture}.{name}"
         if key not in metadata:
             yield error(
@@ -183,11 +181,11 @@ def _numbers(hparams: HParams, metadata: Mapping[str, Any]) -> Iterator[Finding]
                 _AGAIN,
                 key=f"{name}.{key}",
             )
-    if hparams.rope_scaling_type not in _SCALINGS:
+    if hparams.rope_scaling_type not in ROPE_SCALINGS:
         yield error(
             "metadata",
             f"key '{name}.rope.scaling.type' is {hparams.rope_scaling_type!r:.60}",
-            f"llama.cpp knows {', '.join(_SCALINGS)}",
+            f"llama.cpp knows {', '.join(ROPE_SCALINGS)}",
             _AGAIN,
             key=f"{name}.rope.scaling.type",
         )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from ggufscope.container.header import MAGIC
-from ggufscope.container.shards import stem_of_model
+from ggufscope.container.shards import first_shards
+from ggufscope.container.stores import DIGEST
 from ggufscope.errors import NotAFile, SourceNotFound
-
-_BLOB: Final = re.compile(r"sha256[-:][0-9a-f]{64}")
-"""What Ollama calls the files that it downloads."""
 
 
 def models_in(paths: Sequence[Path]) -> list[Path]:
@@ -43,21 +39,15 @@ def models_in(paths: Sequence[Path]) -> list[Path]:
 def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        split: set[str] = set()
-        for name in sorted(names):
-            path = Path(parent, name)
-            stem = stem_of_model(name)
-            if _BLOB.fullmatch(name):
-                if _is_gguf(path):
-                    yield path
-            elif name.endswith(".gguf") and stem not in split:
-                if stem != name.removesuffix(".gguf"):
-                    split.add(stem)
-                yield path
+        yield from first_shards(filter(_is_model, (Path(parent, name) for name in names)))
 
 
-def _is_gguf(path: Path) -> bool:
-    """Return whether a file begins as GGUF does: most of Ollama's blobs are small texts."""
+def _is_model(path: Path) -> bool:
+    """Return whether a file is named as GGUF, or is one of Ollama's that begins as GGUF does."""
+    if path.name.endswith(".gguf"):
+        return True
+    if not DIGEST.fullmatch(path.name):
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC

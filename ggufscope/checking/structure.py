@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ggufscope import errors
-from ggufscope.blocks.layouts import REMOVED, ForeignType
+from ggufscope.blocks.layouts import REMOVED, ForeignType, is_quantized
 from ggufscope.checking.findings import Finding, error, note, warning
 from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile, oddities
@@ -171,7 +171,7 @@ def _shards(file: GGUFFile) -> Iterator[Finding]:
 
 def _version(file: GGUFFile) -> Iterator[Finding]:
     said_version = file.metadata.get("general.quantization_version")
-    quantized = any(getattr(t.type, "block_length", 1) > 1 for t in file.tensors.values())
+    quantized = any(is_quantized(tensor.type) for tensor in file.tensors.values())
     if quantized and isinstance(said_version, int) and said_version != VERSION:
         grade = warning if said_version > VERSION else error
         yield grade(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Argument, Exit, Option
 
-from ggufscope.cli.options import AsJson, ExitCode, Force
+from ggufscope.cli.options import AsJson, ExitCode, Force, Readers
 from ggufscope.cli.output import Brief, Quiet, print_views, require_one_form
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage
@@ -54,9 +54,7 @@ def check_command(
         Path | None,
         Option("--recipe-out", metavar="FILE", help="Write its types as a --tensor-type-file."),
     ] = None,
-    threads: Annotated[
-        int | None, Option("--threads", min=1, max=256, help="Readers side by side.")
-    ] = None,
+    threads: Readers = None,
     force: Force = False,
     brief: Brief = False,
     quiet: Quiet = False,

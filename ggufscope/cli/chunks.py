@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import no_token, parse_ids, tokenizer_of
-from ggufscope.cli.texts import name_of_text, read_text
+from ggufscope.cli.texts import LONGEST_TEXT, name_of_text, read_text
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
     from ggufscope.measure.gathering import Calibration
     from ggufscope.model.tokenizer.text import TextTokenizer
-
-LONGEST_TEXT: Final = 1 << 28
-"""Bytes of a text."""
 
 Texts = Annotated[
     list[Path] | None,

@@ -26,6 +26,7 @@ from ggufscope.cli.options import (
     TypeK,
     TypeV,
     check_results,
+    check_weights,
     split_types,
     warn_about,
     warn_of_a_long_job,
@@ -124,7 +125,6 @@ def compare_attention_command(
     from ggufscope.cli.prompts import read_prompt
     from ggufscope.container.file import open_gguf
     from ggufscope.forward.checks import require_ids
-    from ggufscope.forward.finite import require_finite_weights
     from ggufscope.forward.transformer import Transformer
     from ggufscope.measure.candidates import choose, require_layer
     from ggufscope.measure.compare import compare
@@ -176,10 +176,7 @@ def compare_attention_command(
         else:
             maps = KeptMaps(runs, tokens_shown(len(first), sum(heads), runs), ids=first)
         with CommandBar(file.path.name) as bar:
-            for opened in (file, *others):
-                share = CHECKING / (1 + len(others))
-                with naming(opened.path):
-                    require_finite_weights(opened, bar.phase("checking weights", share))
+            check_weights([file, *others], bar)
             advance = bar.phase("comparing", 1 - CHECKING, "layers")
             comparison = compare(
                 *(file, text.ids, candidates),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from ggufscope.cli.options import AsJson, ExitCode
+from ggufscope.cli.options import AsJson, ExitCode, Readers
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import BadUsage
 
@@ -22,9 +22,7 @@ def diff_command(
     whole: Annotated[
         bool, Option("--all", help="Every tensor, those that are the same included.")
     ] = False,
-    threads: Annotated[
-        int | None, Option("--threads", min=1, max=256, help="Readers side by side.")
-    ] = None,
+    threads: Readers = None,
     brief: Brief = False,
     markdown: AsMarkdown = False,
     quiet: Quiet = False,

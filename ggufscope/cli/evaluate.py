@@ -29,6 +29,7 @@ from ggufscope.cli.options import (
     Model,
     Recipes,
     check_results,
+    check_weights,
     split_types,
     warn_about,
     warn_of_a_long_job,
@@ -107,7 +108,6 @@ def evaluate_command(
     For example: ggufscope evaluate model-f16.gguf --text wiki.txt --all-presets
     """
     from ggufscope.container.file import open_gguf
-    from ggufscope.forward.finite import require_finite_weights
     from ggufscope.measure.base_file import BaseFile, BaseWriter
     from ggufscope.measure.evaluate import evaluate
     from ggufscope.model.hparams import read_hparams
@@ -154,10 +154,7 @@ def evaluate_command(
         warn_of_a_long_job([file, *others])
         writer = stack.enter_context(BaseWriter(save_base, overwrite=force)) if save_base else None
         with CommandBar(file.path.name) as bar:
-            for opened in (file, *others):
-                share = CHECKING / (1 + len(others))
-                with naming(opened.path):
-                    require_finite_weights(opened, bar.phase("checking weights", share))
+            check_weights([file, *others], bar)
             advance = bar.phase("evaluating", 1 - CHECKING, "steps")
             evaluation = evaluate(
                 file,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Argument, Option
 
-from ggufscope.cli.options import AsJson, Force, Model, check_results
+from ggufscope.cli.options import AsJson, Force, Model, Readers, check_results
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
 from ggufscope.errors import BadUsage
 
@@ -39,9 +39,7 @@ def inspect_command(
     html: Annotated[
         Path | None, Option("--html", metavar="FILE", help="Write a page with a picture of them.")
     ] = None,
-    threads: Annotated[
-        int | None, Option("--threads", min=1, max=256, help="Readers side by side.")
-    ] = None,
+    threads: Readers = None,
     force: Force = False,
     brief: Brief = False,
     markdown: AsMarkdown = False,

@@ -170,22 +170,17 @@ def list_command(
             from ggufscope.model.hf_names import hf_names as names_of
 
             hf = names_of(summary.architecture, shapes)
-        unmatched = filter_ is not None and not entries
-        if unmatched and (stored or not (anatomy.head or anatomy.layers or anatomy.tail)):
-            nothing = NotInModel(
-                f"no name matches {filter_!r}", hint="without --filter all names are shown"
-            )
-            if not as_json:
-                raise nothing
-        else:
-            nothing = None
         if as_json:
             from ggufscope.report.as_json import write_json
             from ggufscope.report.list.json import listing_json
 
             write_json(listing_json(file, summary, entries, anatomy, hf), sys.stdout)
-            if nothing is not None:
-                raise nothing
+        made = () if stored else (*anatomy.head, *anatomy.layers, *anatomy.tail)
+        if filter_ is not None and not (entries or made):
+            raise NotInModel(
+                f"no name matches {filter_!r}", hint="without --filter all names are shown"
+            )
+        if as_json:
             return
         from ggufscope.report.list.text import Sections, views
 

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Argument, Option
 
 from ggufscope.cli import completion
-from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost, SourceNotFound
+from ggufscope.errors import BadUsage, GGUFScopeError, OutputLost, SourceNotFound, naming
 from ggufscope.report.quiet import QUIET
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
+    from ggufscope.report.progress import CommandBar
 
 DEFAULT_PROMPT: Final = "The cat sat on the mat"
 
@@ -33,6 +34,7 @@ Model = Annotated[
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Overwrite what exists.")]
+Readers = Annotated[int | None, Option("--threads", min=1, max=256, help="Readers side by side.")]
 AsJson = Annotated[bool, Option("--json", help="The result as one JSON object.")]
 TypeK = Annotated[
     str | None,
@@ -122,6 +124,14 @@ def split_types(values: Iterable[str] | None) -> list[str]:
     return found
 
 
+def only_one(options: Mapping[str, object]) -> str | None:
+    """Return which of these options is given, if any. Raises ``BadUsage`` where two are."""
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
+    return given[0] if given else None
+
+
 def check_results(
     targets: Iterable[Path | None],
     models: Iterable[GGUFFile],
@@ -140,6 +150,15 @@ def check_results(
     for target in targets:
         if target is not None:
             check_target(target, overwrite=overwrite, sources=sources)
+
+
+def check_weights(files: Sequence[GGUFFile], bar: CommandBar) -> None:
+    """Look through all weights of all models. Raises what ``require_finite_weights`` raises."""
+    from ggufscope.forward.finite import require_finite_weights
+
+    for file in files:
+        with naming(file.path):
+            require_finite_weights(file, bar.phase("checking weights", CHECKING / len(files)))
 
 
 def warn(words: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ggufscope.cli.options import only_one
 from ggufscope.cli.texts import read_text
 from ggufscope.errors import BadUsage, GGUFScopeError
 
@@ -46,13 +47,7 @@ def read_prompt(
     forward pass refuses them. Raises ``BadUsage``, ``SourceUnreadable``, and what the tokenizer
     raises; ids need no tokenizer.
     """
-    given = [
-        name
-        for name, value in (("--prompt", text), ("--prompt-file", path), ("--ids", ids))
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
+    only_one({"--prompt": text, "--prompt-file": path, "--ids": ids})
     numbers = parse_ids(ids) if ids is not None else None
     if path is not None:
         text = read_text(path, LONGEST_PROMPT, "a prompt")

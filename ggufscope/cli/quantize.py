@@ -215,9 +215,10 @@ def quantize_command(
         prune_layers=() if prune_layers is None else parse_layers(prune_layers),
         keep_split=keep_split,
     )
+    named = split_types(types)
     aim = Aim(
         *(target_size, target_bpw, target_kl, text, sensitivities, tokens),
-        types=tuple(split_types(types)),
+        types=tuple(named),
         floor=floor,
         recipe=write_types,
         imatrix=make_imatrix,
@@ -227,7 +228,7 @@ def quantize_command(
     words = target_and_type or []
     request = Request(
         source,
-        {} if aim.given else _targets(words, split_types(types), output_dir),
+        {} if aim.given else _targets(words, named, output_dir),
         options=options,
         overrides=parse_overrides(override_kv or []),
         split_max_size=parse_size_if(split_max_size, "--split-max-size", "a shard"),
@@ -284,6 +285,7 @@ def dequantize_command(
 
     if type_.upper() not in {"F32", "F16", "BF16"}:
         raise BadUsage(f"{type_} is no type to dequantize to", hint="the types are F32, F16, BF16")
+    require_one_form(as_json=as_json, brief=brief)
     options = PlanOptions(allow_requantize=True)
     request = Request(source, {target: type_}, options=options, overwrite=force)
     _carry_out(request, threads, dry_run=dry_run, brief=brief, as_json=as_json)
@@ -314,7 +316,6 @@ def _carry_out(
     from ggufscope.report.quantize.tailored import tailored_views
     from ggufscope.report.quantize.text import target_views
 
-    require_one_form(as_json=as_json, brief=brief)
     prepared = prepare(request, warn)
     targets: Sequence[Target] = prepared.targets
     if not dry_run:

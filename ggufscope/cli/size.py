@@ -13,13 +13,12 @@ from typer import Argument, Option
 from ggufscope.cli import completion
 from ggufscope.cli.options import AsJson, ExitCode, TypeK, TypeV, split_types, warn
 from ggufscope.cli.output import AsMarkdown, Brief, Quiet, print_views, require_one_form
-from ggufscope.cli.sizes import parse_size, parse_size_if
+from ggufscope.cli.sizes import check_bits, parse_size, parse_size_if
 from ggufscope.errors import BadUsage
 
 if TYPE_CHECKING:
     from ggufscope.recipes.sensitivities import Sensitivities
 
-MOST_BITS: Final = 64
 HERE: Final = "here"
 """What stands for this machine's memory, in place of a size."""
 
@@ -149,7 +148,7 @@ def size_command(
         vram=on_gpu,
         ram=in_ram,
         target_nbytes=parse_size_if(target_size, "--target-size", "a file"),
-        target_bits=_bits(target_bpw),
+        target_bits=check_bits(target_bpw),
         presets=tuple(split_types(types)),
         options=PlanOptions(importance=with_imatrix),
         known=_known(sensitivities) if sensitivities else None,
@@ -188,14 +187,6 @@ def _print_count(count: int, *, as_json: bool, markdown: bool) -> None:
         write_json(bare_json(sizes, examples), sys.stdout)
     else:
         print_views(bare_views(sizes, examples), markdown=markdown)
-
-
-def _bits(bits: float | None) -> float | None:
-    if bits is not None and not 0 < bits <= MOST_BITS:
-        raise BadUsage(
-            f"--target-bpw {bits:g} is no number of bits", hint=f"more than 0, {MOST_BITS} at most"
-        )
-    return bits
 
 
 def _contexts(texts: list[str]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import Final
 from ggufscope.errors import BadUsage
 
 MOST: Final = 1 << 63
+MOST_BITS: Final = 64
 _LEAST_WITHOUT_UNIT: Final = 1 << 20
 _SIZE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?) ?(?:([KMGT])(B|IB)?|(B?))", re.ASCII)
 
@@ -41,3 +42,12 @@ def parse_size(text: str, option: str, of: str) -> int:
 def parse_size_if(text: str | None, option: str, of: str) -> int | None:
     """Read the size of an option that may have been left out."""
     return None if text is None else parse_size(text, option, of)
+
+
+def check_bits(bits: float | None) -> float | None:
+    """Return the bits per weight of ``--target-bpw``. Raises ``BadUsage`` for none that can be."""
+    if bits is not None and not 0 < bits <= MOST_BITS:
+        raise BadUsage(
+            f"--target-bpw {bits:g} is no number of bits", hint=f"more than 0, {MOST_BITS} at most"
+        )
+    return bits

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ggufscope.cli.options import warn
 from ggufscope.cli.prompts import tokenizer_of
-from ggufscope.cli.sizes import parse_size_if
-from ggufscope.cli.texts import name_of_text, read_text
+from ggufscope.cli.sizes import check_bits, parse_size_if
+from ggufscope.cli.texts import LONGEST_TEXT, name_of_text, read_text
 from ggufscope.errors import BadUsage, TargetTwice, naming
 
 if TYPE_CHECKING:
     from ggufscope.container.file import GGUFFile
     from ggufscope.measure.tailor import Tailored, Wish
+    from ggufscope.measure.windows import Halves
     from ggufscope.recipes.request import Request
 
-LONGEST_TEXT: Final = 1 << 28
-"""Bytes of a text to choose by."""
 WINDOW: Final = 512
 TOKENS: Final = 2048
 DEFAULT_TEXT: Final = "text.txt"
 """The text that ships."""
-MOST_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +87,15 @@ def tailor_request(
     file = open_gguf(request.source)
     with naming(file.path):
         sources = [shard.source.path for shard in file.shards]
-        read = (aim.text, request.imatrix)
-        sources += [path for path in read if isinstance(path, Path)]
+        read = [aim.text, request.imatrix]
         known = None
-        outputs = [aim.recipe, aim.imatrix, aim.html]
         if aim.sensitivities is not None and os.path.lexists(aim.sensitivities):
             known = read_sensitivities(aim.sensitivities)
-            sources.append(aim.sensitivities)
-        else:
-            outputs.append(aim.sensitivities)
-        if (
-            resume
-            and known is not None
-            and aim.imatrix is not None
-            and os.path.lexists(aim.imatrix)
-        ):
-            request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
-            outputs[1] = None
+            read.append(aim.sensitivities)
+            if resume and aim.imatrix is not None and os.path.lexists(aim.imatrix):
+                request, aim = replace(request, imatrix=aim.imatrix), replace(aim, imatrix=None)
+        sources += [path for path in read if isinstance(path, Path)]
+        outputs = [aim.recipe, aim.imatrix, aim.html, None if known else aim.sensitivities]
         _require_apart([*outputs, target])
         if request.split_max_size is None and not resume:
             outputs.append(target)
@@ -195,11 +185,7 @@ def _wish(request: Request, aim: Aim) -> Wish:
             "--target-size, --target-bpw and --target-kl contradict each other",
             hint="give one of them",
         )
-    if aim.bits is not None and not 0 < aim.bits <= MOST_BITS:
-        raise BadUsage(
-            f"--target-bpw {aim.bits:g} is no number of bits",
-            hint=f"more than 0, {MOST_BITS} at most",
-        )
+    bits = check_bits(aim.bits)
     if aim.kl is not None and not aim.kl > 0:
         raise BadUsage(
             f"--target-kl {aim.kl:g} is no divergence", hint="a number of nats, such as 0.01"
@@ -208,7 +194,7 @@ def _wish(request: Request, aim: Aim) -> Wish:
         raise BadUsage("--pure leaves no types to choose", hint="leave it out")
     return Wish(
         nbytes=parse_size_if(aim.size, "--target-size", "a file"),
-        bits=aim.bits,
+        bits=bits,
         kl=aim.kl,
         types=aim.types or USUAL_TYPES,
         floor=aim.floor,
@@ -235,8 +221,9 @@ def _target(words: Sequence[str], request: Request) -> Path | None:
     return Path(words[0]) if words else None
 
 
-def _halves(file: GGUFFile, aim: Aim) -> Any:
+def _halves(file: GGUFFile, aim: Aim) -> Halves:
     from ggufscope.measure.windows import halves
+    from ggufscope.model.hparams import read_hparams
 
     tokenizer = tokenizer_of(file.metadata, needed=True)
     assert tokenizer is not None  # it was needed
@@ -247,17 +234,10 @@ def _halves(file: GGUFFile, aim: Aim) -> Any:
         said = resources.files("ggufscope.measure").joinpath(DEFAULT_TEXT).read_text("utf-8")
     else:
         said = read_text(aim.text, LONGEST_TEXT, "a text to choose by")
-    context = _context(file.metadata)
     return halves(
         said,
         tokenizer.encode,
-        length=min(WINDOW, context or WINDOW),
+        length=min(WINDOW, read_hparams(file.metadata).context_length or WINDOW),
         tokens=aim.tokens or TOKENS,
         name=name,
     )
-
-
-def _context(metadata: Mapping[str, Any]) -> int | None:
-    from ggufscope.model.hparams import read_hparams
-
-    return read_hparams(metadata).context_length

@@ -8,6 +8,8 @@ from typing import Final
 
 from ggufscope.errors import BadUsage, NotAFile, SourceUnreadable
 
+LONGEST_TEXT: Final = 1 << 28
+"""Bytes of a text that is run."""
 STDIN: Final = Path("-")
 """What stands for standard input; a file of that name is ``./-``."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ggufscope.cli.options import AsJson, Model, TextFile, warn_about
+from ggufscope.cli.options import AsJson, Model, TextFile, only_one, warn_about
 from ggufscope.cli.output import Quiet, print_views
 from ggufscope.errors import BadUsage, naming
 
@@ -67,20 +67,8 @@ def tokens_command(
     from ggufscope.model.tokenizer.text import read_tokenizer
     from ggufscope.report.as_json import dumps
 
-    given = [
-        name
-        for name, value in (
-            *(
-                ("TEXT", words),
-                ("--prompt-file", prompt_file),
-                ("--decode", decode),
-                ("--near", near),
-            ),
-        )
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise BadUsage(f"{given[0]} stands beside {given[1]}", hint="give one of the two")
+    options = {"TEXT": words, "--prompt-file": prompt_file, "--decode": decode, "--near": near}
+    given = only_one(options)
     if words is None and prompt_file is None and (no_bos or no_parse_special):
         option = "--no-bos" if no_bos else "--no-parse-special"
         raise BadUsage(f"{option} is about a text", hint="give one: ggufscope tokens MODEL TEXT")

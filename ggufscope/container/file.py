@@ -16,7 +16,7 @@ from ggufscope.container.header import Header, Metadata, read_header
 from ggufscope.container.journal import require_settled
 from ggufscope.container.places import name_of, place_of
 from ggufscope.container.shards import check_shards, shard_count, sibling_names, sibling_paths
-from ggufscope.container.source import LocalFile, NoFile
+from ggufscope.container.source import LocalFile, NoFile, read_into
 from ggufscope.container.tensor_info import TensorInfo, padded
 from ggufscope.errors import NotInModel, TensorOutOfFile, UnknownType
 from ggufscope.spelling import did_you_mean
@@ -78,6 +78,11 @@ class Tensor:
     def data(self) -> memoryview:
         """Return its bytes, zero-copy, as they stand in the file."""
         return self.shard.source.view(self.offset, self.offset + self.nbytes)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with its bytes from ``start`` on; raises what ``source.read_into`` does."""
+        source, what = self.shard.source, f"tensor {self.name!r}"
+        read_into(source.path, source.identity, self.offset + start, buffer, what)
 
     def blocks(self) -> np.ndarray[Any, Any]:
         """(..., row) weights -> (..., row / block_length) blocks: a read-only, zero-copy view.

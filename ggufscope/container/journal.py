@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from ggufscope.container.leftovers import held, is_ours, journal_name, remove_leftovers
+from ggufscope.container.leftovers import SAFELY, held, is_ours, journal_name, remove_leftovers
 from ggufscope.errors import HalfEdited
 
 MOST: Final = 1 << 26
@@ -37,9 +37,6 @@ _DIGEST: Final = 32
 """Bytes of a SHA-256."""
 _SECTOR: Final = 512
 """What a disk writes whole or not at all."""
-_SAFELY: Final = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ def settle_held(path: Path, file: io.FileIO, *, back: bool = False) -> bool:
 @contextmanager
 def opened_to_change(path: Path) -> Iterator[io.FileIO]:
     """Open a file to be changed, as the only one who does; raises ``TargetBusy``, ``OSError``."""
-    with io.FileIO(os.open(path, os.O_RDWR | _SAFELY), "r+") as file, held(file, path):
+    with io.FileIO(os.open(path, os.O_RDWR | SAFELY), "r+") as file, held(file, path):
         yield file
 
 
@@ -173,7 +170,7 @@ def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
 def _read_journal(path: Path) -> Change | None:
     """Return the change that the journal of a file is about, if there is one of this program."""
     journal = journal_name(path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFELY
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | SAFELY
     with suppress(OSError), io.FileIO(os.open(journal, flags), "r") as file:
         status = os.fstat(file.fileno())
         if is_ours(status, path) and status.st_size <= 2 * MOST + _HEAD.size + _DIGEST:

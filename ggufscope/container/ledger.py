@@ -20,14 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ggufscope.container.leftovers import ledger_name, require_ours
+from ggufscope.container.leftovers import SAFELY, ledger_name, require_ours
 from ggufscope.errors import NotResumable
 
 _LONGEST: Final = 1 << 16
 """Bytes of a line; a longer one is none of ours, and nothing behind it is read."""
-_SAFELY: Final = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)
 
 Facts = Mapping[str, str]
 """What has to be the same for another run to go on: a word for each thing, and its digest."""
@@ -130,7 +127,7 @@ def is_finished(target: Path, facts: Facts, nbytes: int) -> bool:
 
 def _opened(target: Path, flags: int = 0) -> IO[bytes]:
     """Open the ledger of a target; raises ``OSError`` for one that is not ours as well."""
-    flags |= os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | _SAFELY
+    flags |= os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | SAFELY
     stream = os.fdopen(os.open(ledger_name(target), flags, 0o666), "r+b")
     try:
         require_ours(stream.fileno(), target)

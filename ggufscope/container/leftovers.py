@@ -21,7 +21,10 @@ except ImportError:  # Windows: a file that is open cannot be removed there
     fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 _LONGEST_NAME: Final = 200
-_SAFELY: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+SAFELY: Final = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
+"""How a file of ours is opened: the bytes of itself, not of what a link in its place names."""
 _TRIES, _PAUSE = 50, 0.02
 """How often, and how many seconds apart, the lock of a directory is asked for."""
 
@@ -97,7 +100,7 @@ def remove_leftovers(target: Path, *, of: Path | None = None) -> None:
     """
     for path in leftovers(target):
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFELY)
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | SAFELY)
         except OSError:  # a link, somebody else's, or gone
             continue
         try:

@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 from ggufscope.container.journal import settle, write_at
 from ggufscope.container.ledger import Begun, Facts, Ledger, begun_of
 from ggufscope.container.leftovers import (
+    SAFELY,
     directory_held,
     ledger_name,
     leftovers,
@@ -35,9 +36,6 @@ from ggufscope.container.leftovers import (
 from ggufscope.container.target import check_target, make_folders, refusals
 from ggufscope.errors import NotResumable, TargetExists, TargetUnwritable
 
-_SAFELY: Final = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)
 _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
 )
@@ -69,7 +67,7 @@ class UnderWay:
         target = Path(self.target)
         with refusals(target):
             try:
-                file = io.FileIO(os.open(self.path, os.O_WRONLY | _SAFELY), "w")
+                file = io.FileIO(os.open(self.path, os.O_WRONLY | SAFELY), "w")
             except FileNotFoundError:
                 raise _gone(self.path, self.target) from None
 
@@ -329,7 +327,7 @@ def _remove_folders(made: list[Path]) -> None:
 def _create(path: Path, target: Path) -> io.FileIO:
     """Open a new file that no one else can have prepared, and lock it."""
     # The umask decides the mode, as for any new file.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o666)
     file = io.FileIO(descriptor, "r+")
     try:
         lock(file)
@@ -344,7 +342,7 @@ def _create(path: Path, target: Path) -> io.FileIO:
 
 def _reopen(path: Path, target: Path) -> io.FileIO:
     """Open a file that an ended run left, as the only one that does; raises ``TargetBusy``."""
-    file = io.FileIO(os.open(path, os.O_RDWR | _SAFELY), "r+")
+    file = io.FileIO(os.open(path, os.O_RDWR | SAFELY), "r+")
     try:
         require_ours(file.fileno(), target)
         lock_alone(file.fileno(), path, target)

@@ -43,7 +43,8 @@ from ggufscope.spelling import did_you_mean
 
 _LONGEST: Final = 1 << 20
 """Bytes of a manifest or of settings; a longer one is none."""
-_DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
+DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
+"""What Ollama calls content by: with a colon in a manifest, with a hyphen as the name of a file."""
 _OLLAMA: Final = ("registry.ollama.ai", "library")
 _LATEST: Final = "latest"
 _LAYER: Final = "application/vnd.ollama.image."
@@ -121,7 +122,7 @@ def _layers(name: str, manifest: Any, blobs: Path) -> Iterator[Stored]:
     layers = manifest.get("layers") if isinstance(manifest, dict) else None
     for layer in layers if isinstance(layers, list) else ():
         kind = str(layer.get("mediaType")) if isinstance(layer, dict) else ""
-        digest = _DIGEST.fullmatch(str(layer.get("digest"))) if kind else None
+        digest = DIGEST.fullmatch(str(layer.get("digest"))) if kind else None
         part = kind.removeprefix(_LAYER)
         if digest and kind.startswith(_LAYER) and part in ("model", "projector", "adapter"):
             blob = blobs / f"sha256-{digest[1]}"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from ggufscope.container.file import GGUFFile, Shard, Tensor
-from ggufscope.container.source import read_into
 from ggufscope.errors import UnfinishedFile
 
 _END: Final = 4096
@@ -50,10 +49,9 @@ def _is_zero(tensor: Tensor) -> bool:
     end = max(0, tensor.nbytes - _END)
     parts = [(end, tensor.nbytes)]
     parts += [(start, min(start + _SLAB, end)) for start in range(0, end, _SLAB)]
-    source = tensor.shard.source
     for start, stop in parts:
-        data, place = bytearray(stop - start), tensor.offset + start
-        read_into(source.path, source.identity, place, memoryview(data), f"tensor {tensor.name!r}")
+        data = bytearray(stop - start)
+        tensor.read_into(start, memoryview(data))
         if data.count(0) < len(data):
             return False
     return True

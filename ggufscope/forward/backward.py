@@ -146,10 +146,9 @@ class Backward:
 
     def _output(self, kept: Activations, tell: Callable[[Reached], object]) -> Floats:
         """Return the gradient of what leaves the last layer, (draws, tokens, E)."""
-        model, weights, hparams = self._model, self._model.weights, self._model.hparams
-        tied = "output.weight" not in weights
-        matrix = weights.matrix("token_embd.weight" if tied else "output.weight")
-        scale = weights.vector("output_norm.weight")
+        model, hparams = self._model, self._model.hparams
+        matrix, scale = model.output_matrix(), model.weights.vector("output_norm.weight")
+        norm_back = gradients.rms_norm if model.graph.norm == "rms" else gradients.layer_norm
         cap = model.graph.logit_cap(hparams)
         found = np.empty((self._draws, self._tokens, hparams.embedding_length or 0), np.float32)
         step = max(1, _LOGITS // matrix.shape[0])
@@ -173,12 +172,7 @@ class Backward:
                 dy = gradients.soft_cap(self.at_logits(shares, places, draw), logits, cap)
                 tell(Reached(matrix.name, places, normed, None, dy, None, draw))
                 inner = gradients.linear(dy, matrix)
-                if model.graph.norm == "rms":
-                    epsilon = hparams.layer_norm_rms_epsilon or 0.0
-                    found[draw, places] = gradients.rms_norm(inner, x, scale, epsilon)
-                else:
-                    epsilon = hparams.layer_norm_epsilon or 0.0
-                    found[draw, places] = gradients.layer_norm(inner, x, scale, epsilon)
+                found[draw, places] = norm_back(inner, x, scale, model.norm_epsilon)
         return found
 
     def at_logits(self, shares: Floats, places: Places, draw: int) -> Floats:

@@ -17,11 +17,9 @@ from ggufscope.errors import (
 from ggufscope.forward.families import GRAPHS
 from ggufscope.forward.graph import Graph
 from ggufscope.machine import require_memory
-from ggufscope.model.hparams import HParams
+from ggufscope.model.hparams import ROPE_SCALINGS, HParams
 
 _HINT: Final = "llama.cpp would not load it either: the file was converted wrongly"
-_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
-"""Ways to stretch the rotation of positions that llama.cpp knows."""
 _FLOAT: Final = 4
 _SCRATCH: Final = 1 << 28
 """Bytes for tiles of weights and a stretch of scores."""
@@ -64,9 +62,9 @@ def require_numbers(hparams: HParams, graph: Graph) -> None:
         if value is None:
             raise _unusable(f"{prefix}.{key}", value)
     _require_heads(hparams)
-    if hparams.rope_scaling_type not in _SCALINGS:
+    if hparams.rope_scaling_type not in ROPE_SCALINGS:
         scaling = repr(hparams.rope_scaling_type)
-        raise _unusable(f"{prefix}.rope.scaling.type", scaling, f", not {', '.join(_SCALINGS)}")
+        raise _unusable(f"{prefix}.rope.scaling.type", scaling, f", not {', '.join(ROPE_SCALINGS)}")
     if hparams.rope_scaling_type == "yarn":
         context = hparams.rope_scaling_original_context_length
         if not context:

@@ -1,20 +1,19 @@
 """A look through all weights for NaN and infinities, before a pass that may take minutes.
 
 Only the scales of blocks are looked at, and the numbers of types without blocks: what is not
-finite in a file shows there. Follows ``ggml_validate_row_data`` of ggml's ``ggml-quants.c``.
+finite in a file shows there (see ``blocks/validity.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ggufscope.blocks.layouts import ForeignType, Layout
+from ggufscope.blocks.validity import bad_blocks
 from ggufscope.container.file import GGUFFile, Tensor
-from ggufscope.container.source import read_into
 from ggufscope.forward.weights import StoredWeights
 from ggufscope.machine import processors
 from ggufscope.model.roles import role_of
@@ -22,12 +21,6 @@ from ggufscope.threads import side_by_side
 
 SLAB: Final = 8 << 20
 """Bytes of a tensor that are looked at together."""
-
-_BF16: Final = 0x7F80
-"""The bits that are all set in a BF16 number that is not finite."""
-_NO_NUMBER: Final = 0xFF
-"""The exponent byte of MXFP4 that means NaN."""
-
 
 FEW: Final = 64
 """Tokens up to which a pass over a large file takes little more time than this look at it."""
@@ -80,20 +73,9 @@ def _first_suspect(tensor: Tensor) -> int | None:
     row_bytes = layout.row_bytes(tensor.shape[-1]) if tensor.shape else layout.block_bytes
     step = max(1, SLAB // max(1, row_bytes)) * row_bytes
     raw = np.empty(min(step, tensor.nbytes), np.uint8)
-    dtype = layout.dtype.newbyteorder(tensor.shard.header.order)
     for start in range(0, tensor.nbytes, step or 1):
         part = raw[: min(step, tensor.nbytes - start)]
-        source, offset = tensor.shard.source, tensor.offset + start
-        read_into(source.path, source.identity, offset, part.data, f"tensor {tensor.name!r}")
-        if _suspicious(part.view(dtype), layout.name):
+        tensor.read_into(start, part.data)
+        if bad_blocks(part.data, layout, tensor.shard.header.order):
             return start // row_bytes
     return None
-
-
-def _suspicious(blocks: npt.NDArray[Any], type_: str) -> bool:
-    if type_ == "BF16":
-        return bool((blocks & _BF16 == _BF16).any())
-    if type_ == "MXFP4":
-        return bool((blocks["e"] == _NO_NUMBER).any())
-    parts = [blocks[name] for name in blocks.dtype.names] if blocks.dtype.names else [blocks]
-    return any(part.dtype.kind == "f" and not np.isfinite(part).all() for part in parts)

@@ -21,8 +21,6 @@ from ggufscope.pool import in_parallel
 
 _SPANS: Final = 4
 """Parts of a matrix that are worked on side by side; the sum's order depends on nothing else."""
-_GELU_A: Final = np.float32(0.044715)
-_SQRT_2_OVER_PI: Final = np.float32(np.sqrt(2 / np.pi))
 
 
 def linear(dy: Floats, weight: Matrix, *, rows: tuple[int, int] | None = None) -> Floats:
@@ -86,8 +84,8 @@ def silu(x: Floats) -> Floats:
 def gelu(x: Floats) -> Floats:
     """x -> the slope of GELU in its tanh form."""
     with np.errstate(over="ignore"):
-        bent = np.tanh(_SQRT_2_OVER_PI * (x + _GELU_A * x**3))
-        rise = _SQRT_2_OVER_PI * (1 + 3 * _GELU_A * x * x)
+        bent = np.tanh(ops.SQRT_2_OVER_PI * (x + ops.GELU_A * x**3))
+        rise = ops.SQRT_2_OVER_PI * (1 + 3 * ops.GELU_A * x * x)
         rest = 1 - bent * bent
         # Far out `rise` may be infinite, but the curve is straight.
         tail = np.where(rest == 0, np.float32(0), rest * np.where(rest == 0, 0, rise))

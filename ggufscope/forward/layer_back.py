@@ -40,7 +40,9 @@ class LayerBack:
         self._x = x
         self._attn_in = self._norm("attn_norm", x)
         self._attend(self._attn_in)
-        self._attn_added, added = self._projected("attn_output", self._mixed, "post_attention_norm")
+        self._attn_added = added = block.project("attn_output", self._mixed)
+        if block.has("post_attention_norm"):
+            added = block.norm("post_attention_norm", added)
         self._middle = added + x
         self._ffn_in = self._norm("ffn_norm", self._middle)
         self._experts: _Experts | None = None
@@ -87,10 +89,6 @@ class LayerBack:
         if self._layer_norm and not plain:
             return gradients.layer_norm(dy, x, weight, hparams.layer_norm_epsilon or 0.0)
         return gradients.rms_norm(dy, x, weight, hparams.layer_norm_rms_epsilon or 0.0)
-
-    def _projected(self, stem: str, x: Floats, norm: str) -> tuple[Floats, Floats]:
-        made = self._block.project(stem, x)
-        return made, self._block.norm(norm, made) if self._block.has(norm) else made
 
     def _attend(self, x: Floats) -> None:
         block = self._block

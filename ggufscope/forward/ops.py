@@ -15,8 +15,8 @@ from ggufscope.arrays import Floats
 from ggufscope.forward.products import product
 from ggufscope.forward.weights import Matrix
 
-_GELU_A: Final[np.float32] = np.float32(0.044715)
-_SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
+GELU_A: Final[np.float32] = np.float32(0.044715)
+SQRT_2_OVER_PI: Final[np.float32] = np.float32(np.sqrt(2 / np.pi))
 
 
 def linear(
@@ -83,8 +83,8 @@ def silu(x: Floats) -> Floats:
 def gelu(x: Floats) -> Floats:
     """GELU in its tanh form, number by number: what ggml's CPU code keeps a table of in halves."""
     with np.errstate(over="ignore"):
-        inner = x * (np.float32(1) + _GELU_A * x * x)
-        bent: Floats = np.tanh(inner * _SQRT_2_OVER_PI)
+        inner = x * (np.float32(1) + GELU_A * x * x)
+        bent: Floats = np.tanh(inner * SQRT_2_OVER_PI)
     y: Floats = np.multiply(x, np.float32(0.5)) * (np.float32(1) + bent)
     return y
 

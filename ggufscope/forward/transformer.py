@@ -20,7 +20,7 @@ from ggufscope.forward.checks import graph_of, require_ids, require_numbers
 from ggufscope.forward.rope import Rotation
 from ggufscope.forward.tensors import require_tensors
 from ggufscope.forward.trace import NOTHING, Trace
-from ggufscope.forward.weights import StoredWeights, Weights
+from ggufscope.forward.weights import Matrix, StoredWeights, Weights
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
@@ -78,6 +78,12 @@ class Transformer:
             trained = self.weights.shape(_POSITIONS)[0]
             return min(self._context or trained, trained)
         return self._context or self.hparams.context_length
+
+    @property
+    def norm_epsilon(self) -> float:
+        """What its norms add to the mean of squares."""
+        hparams, rms = self.hparams, self.graph.norm == "rms"
+        return (hparams.layer_norm_rms_epsilon if rms else hparams.layer_norm_epsilon) or 0.0
 
     @property
     def long_rope(self) -> str | None:
@@ -148,30 +154,30 @@ class Transformer:
     def logits(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
         """x (T, E) as it leaves the last layer -> logits (T, V)."""
         with np.errstate(all="ignore"):  # numbers overflow as they do in C
-            return self._logits(x, trace)
-
-    def _logits(self, x: Floats, trace: Trace) -> Floats:
-        x = self.normed(x)
-        trace.put("result_norm", None, x)
-        logits = self.projected(x, trace=trace)
-        trace.put("result_output", None, logits)
-        return logits
+            x = self.normed(x)
+            trace.put("result_norm", None, x)
+            logits = self.projected(x, trace=trace)
+            trace.put("result_output", None, logits)
+            return logits
 
     def normed(self, x: Floats) -> Floats:
         """x (T, E) as it leaves the last layer -> ``result_norm`` (T, E)."""
-        hparams, scale = self.hparams, self.weights.vector("output_norm.weight")
+        scale = self.weights.vector("output_norm.weight")
         if self.graph.norm == "rms":
-            return ops.rms_norm(x, scale, hparams.layer_norm_rms_epsilon or 0.0)
-        bias = self._bias("output_norm")
-        return ops.layer_norm(x, scale, bias, hparams.layer_norm_epsilon or 0.0)
+            return ops.rms_norm(x, scale, self.norm_epsilon)
+        return ops.layer_norm(x, scale, self._bias("output_norm"), self.norm_epsilon)
 
     def projected(self, x: Floats, *, trace: Trace = NOTHING) -> Floats:
         """``result_norm`` (T, E) -> logits (T, V)."""
-        tied = "output.weight" not in self.weights
-        matrix = self.weights.matrix("token_embd.weight" if tied else "output.weight")
+        matrix = self.output_matrix()
         x = trace.enter(matrix.name, x)
         logits = ops.linear(x, matrix, self._bias("output"))
         return ops.soft_cap(logits, self.graph.logit_cap(self.hparams))
+
+    def output_matrix(self) -> Matrix:
+        """Return the matrix of the logits: that of the embeddings where there is no other."""
+        tied = "output.weight" not in self.weights
+        return self.weights.matrix("token_embd.weight" if tied else "output.weight")
 
     def block(self, layer: int, *, trace: Trace = NOTHING, cache: KVCache | None = None) -> Block:
         """Return one layer of one pass."""

@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn
 
 from ggufscope.arrays import Floats
 from ggufscope.blocks.codec import require_makeable
-from ggufscope.blocks.layouts import Layout, layout_named
+from ggufscope.blocks.layouts import LAYOUTS, Layout, layout_named
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import (
     BadUsage,
@@ -21,6 +21,7 @@ from ggufscope.errors import (
     NotInModel,
     UnknownType,
 )
+from ggufscope.measure.evaluation import Weighs
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
@@ -164,6 +165,19 @@ def with_own_names(candidates: Sequence[Candidate]) -> list[Candidate]:
     if len({each.name for each in found}) < len(found):
         raise BadUsage("a candidate is named twice", hint="name each type, recipe and file once")
     return found
+
+
+def weighs(file: GGUFFile, candidate: Candidate) -> Weighs:
+    """Return what a candidate is stored in; that of the file itself where it changes nothing."""
+    nbytes = elements = 0
+    stored: Counter[str] = Counter()
+    for tensor in (candidate.file or file).tensors.values():
+        type_ = candidate.types.get(tensor.name)
+        elements += tensor.info.n_elements
+        nbytes += LAYOUTS[type_].row_bytes(tensor.info.n_elements) if type_ else tensor.nbytes
+        stored[type_ or tensor.type.name] += len(tensor.shape) > 1
+    types = {name: count for name, count in stored.most_common() if count}
+    return Weighs(types, nbytes, 8 * nbytes / elements if elements else 0.0)
 
 
 def require_same_model(file: GGUFFile, other: GGUFFile) -> None:

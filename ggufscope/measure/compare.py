@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Reals
-from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.activations import Activations
 from ggufscope.forward.cache import KVCache
@@ -26,7 +25,7 @@ from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights, Weights
-from ggufscope.measure.candidates import Candidate, of_name
+from ggufscope.measure.candidates import Candidate, of_name, weighs
 from ggufscope.measure.comparison import (
     CandidateDifference,
     Comparison,
@@ -233,7 +232,7 @@ class _Run:
         x = self.model.layer(layer, x, trace=trace, cache=self.caches[window])
         kept.write(self.number, window, x)
         mine = _of_layer(trace, layer)
-        self.seen.append(layer_difference(layer, reference, mine, ()))
+        self.seen.append(layer_difference(layer, reference, mine))
         return mine
 
     def leave(self, windows: Sequence[Sequence[int]]) -> None:
@@ -266,7 +265,7 @@ class _Run:
         return CandidateDifference(
             name=candidate.name,
             types=_types(candidate),
-            bits_per_weight=_bits_per_weight(file, candidate),
+            bits_per_weight=weighs(file, candidate).bits_per_weight,
             cache_types=candidate.cache_types,
             in_memory=candidate.file is None,
             layers=tuple(self.layers),
@@ -286,12 +285,3 @@ def _types(candidate: Candidate) -> dict[str, int]:
     if candidate.file is None:
         return dict(Counter(candidate.types.values()))
     return dict(Counter(tensor.type.name for tensor in candidate.file.tensors.values()))
-
-
-def _bits_per_weight(file: GGUFFile, candidate: Candidate) -> float:
-    nbytes = n_elements = 0
-    for tensor in (candidate.file or file).tensors.values():
-        type_ = candidate.types.get(tensor.name)
-        n_elements += tensor.info.n_elements
-        nbytes += LAYOUTS[type_].row_bytes(tensor.info.n_elements) if type_ else tensor.nbytes
-    return 8 * nbytes / n_elements if n_elements else 0.0

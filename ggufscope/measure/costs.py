@@ -7,12 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.blocks.codec import CODECS, engine
+from ggufscope.blocks.codec import CODECS, engine, through
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import LAYOUTS, NOT_CONVERTIBLE
 from ggufscope.errors import UnmakeableBlock
 from ggufscope.machine import processors
-from ggufscope.measure.inspection import through
 from ggufscope.measure.metrics.tensors import weight_error
 from ggufscope.measure.statistics import Part, weights_of
 from ggufscope.threads import side_by_side

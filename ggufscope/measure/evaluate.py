@@ -8,7 +8,6 @@ nor the text has to fit into memory. Logits are made some rows at a time, and re
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,7 +15,6 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats, Integers
-from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import DifferentModels
 from ggufscope.forward.activations import Activations
@@ -26,8 +24,8 @@ from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights
 from ggufscope.measure.base_file import DEEPEST, BaseFile, BaseWriter, scored_rows
-from ggufscope.measure.candidates import Candidate, of_name
-from ggufscope.measure.evaluation import Evaluation, Scores, Weighs, beaten, evaluated
+from ggufscope.measure.candidates import Candidate, of_name, weighs
+from ggufscope.measure.evaluation import Evaluation, Scores, beaten, evaluated
 from ggufscope.measure.scoring import Logs, logs_of, score
 from ggufscope.pool import in_parallel, one_pass
 
@@ -74,7 +72,7 @@ def evaluate(
             hint="--base takes what another quantization of the same model says",
         )
     require_memory_for(reference.hparams, max(TOGETHER, context), matrices=0, logits=False)
-    own = [] if base else [_Run("reference", reference, held)]
+    own = [] if base else [_Run(reference, held)]
     runs = own + [_Run.of(candidate, reference, held, context) for candidate in made]
     width = reference.weights.shape("token_embd.weight")[1]
     if save_base is not None:
@@ -109,10 +107,10 @@ def evaluate(
         following = np.array([chunk[context // 2 + 1 :] for chunk in chunks], np.int64).reshape(-1)
         scores = [Scores.empty(count) for _ in range(len(made) + 1)]
         _score_all(runs, kept, following, scores, base, save_base, tell)
-    sizes = [_weighs(file, candidate) for candidate in made]
+    sizes = [weighs(file, candidate) for candidate in made]
     first = evaluated(
         base.path.name if base else file.path.name,
-        None if base else _weighs(file, Candidate("", {})),
+        None if base else weighs(file, Candidate("", {})),
         scores[0],
         len(chunks),
     )
@@ -134,7 +132,6 @@ def evaluate(
 class _Run:
     """The reference, or a candidate, under way."""
 
-    name: str
     model: Transformer
     weights: LayerWeights | RememberedWeights
 
@@ -149,7 +146,7 @@ class _Run:
             planned = PlannedWeights(held, candidate.types, candidate.importance)
             weights = RememberedWeights(planned)
             model = reference.with_weights(weights)
-        return cls(candidate.name, model, weights)
+        return cls(model, weights)
 
     def through(
         self, layer: int, number: int, kept: Activations, chunks: int, together: int
@@ -231,16 +228,3 @@ def _pieces(first: int, last: int, each: int) -> Iterator[tuple[int, int, int]]:
     """Yield (chunk, first, last) of rows, ``each`` of them in a chunk."""
     for chunk in range(first // each, -(-last // each)):
         yield chunk, max(first - chunk * each, 0), min(last - chunk * each, each)
-
-
-def _weighs(file: GGUFFile, candidate: Candidate) -> Weighs:
-    """Return what a candidate is stored in; that of the file itself where it changes nothing."""
-    nbytes = elements = 0
-    stored: Counter[str] = Counter()
-    for tensor in (candidate.file or file).tensors.values():
-        type_ = candidate.types.get(tensor.name)
-        elements += tensor.info.n_elements
-        nbytes += LAYOUTS[type_].row_bytes(tensor.info.n_elements) if type_ else tensor.nbytes
-        stored[type_ or tensor.type.name] += len(tensor.shape) > 1
-    types = {name: count for name, count in stored.most_common() if count}
-    return Weighs(types, nbytes, 8 * nbytes / elements if elements else 0.0)

@@ -176,14 +176,12 @@ def _softmax(kq: Floats, hidden: Mask, seen: Seen) -> tuple[Floats, Floats, Doub
 
 def _norm_of(model: Transformer, x: Floats) -> Norm:
     """x (E,) -> the numbers of the norm that the model applies to it."""
-    wide, hparams = x.astype(np.float64), model.hparams
-    if model.graph.norm == "rms":
-        mean, epsilon = None, hparams.layer_norm_rms_epsilon or 0.0
-    else:
-        mean, epsilon = float(wide.mean()), hparams.layer_norm_epsilon or 0.0
+    wide, mean = x.astype(np.float64), None
+    if model.graph.norm == "layer":
+        mean = float(wide.mean())
         wide = wide - mean
-    divisor = float(np.sqrt(np.square(wide).mean() + epsilon))
-    return Norm(model.graph.norm, mean, epsilon, divisor)
+    divisor = float(np.sqrt(np.square(wide).mean() + model.norm_epsilon))
+    return Norm(model.graph.norm, mean, model.norm_epsilon, divisor)
 
 
 def _logits_added(model: Transformer, last: Floats, added: Doubles) -> Doubles:
@@ -192,14 +190,12 @@ def _logits_added(model: Transformer, last: Floats, added: Doubles) -> Doubles:
     The norm before the output divides by a number that all summands made together. Held as it is,
     what is left is linear, so each summand has its own part in every logit.
     """
-    weights, norm = model.weights, _norm_of(model, last)
+    norm = _norm_of(model, last)
     if norm.centre is not None:
         added = added - added.mean()
-    added = added / norm.divisor * weights.vector("output_norm.weight")
-    tied = "output.weight" not in weights
-    matrix = weights.matrix(_EMBEDDING if tied else "output.weight")
-    logits: Doubles = ops.linear(added.astype(np.float32)[None], matrix)[0].astype(np.float64)
-    return logits
+    added = added / norm.divisor * model.weights.vector("output_norm.weight")
+    logits: Floats = ops.linear(added.astype(np.float32)[None], model.output_matrix())[0]
+    return logits.astype(np.float64)
 
 
 def _gap(found: Doubles | Floats, wanted: Floats) -> float:

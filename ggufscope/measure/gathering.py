@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats
-from ggufscope.blocks.codec import dequantize, quantize
+from ggufscope.blocks.codec import through
 from ggufscope.errors import ImportanceMismatch, NonFiniteActivation, TooFewTokens
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -139,10 +139,7 @@ class Collector:
         if name.startswith("blk.") or (self._output and name == _OUTPUT):
             self._add(name, x, expert)
         type_ = self._weights.type(name)
-        if type_ not in _ROUNDED:
-            return x
-        rounded = quantize(x, type_, threads=1, check_finite=False)
-        return dequantize(rounded, type_, threads=1)
+        return through(x, type_) if type_ in _ROUNDED else x
 
     def _add(self, name: str, x: Floats, expert: int | None) -> None:
         entry = self._mine.get(name) or self._begin(name, stacked=expert is not None)
@@ -260,32 +257,19 @@ def _finish(
     found: Perplexity | None,
 ) -> None:
     """Take x (T, E) through the output, as far as anybody wants it: its second half is scored."""
-    half = calibration.context // 2
-    stop = len(chunk) - 1
-    for first, last in _stretches(model, calibration, len(chunk)):
-        rows = slice(first, last)
-        if not calibration.process_output and (found is None or last <= half):
-            continue
-        logits = model.logits(x[rows], trace=trace)
-        scored = slice(max(half, first), min(last, stop))
-        if found is not None and scored.start < scored.stop:
-            found.add(
-                logits[scored.start - first : scored.stop - first],
-                chunk[scored.start + 1 : scored.stop + 1],
-            )
+    half, last = calibration.context // 2, len(chunk) - 1
+    wanted = range(len(chunk)) if calibration.process_output else range(half, last)
+    if found is None and not calibration.process_output:
+        return
+    step = max(1, _LOGITS // model.n_vocab)
+    for first in wanted[::step]:
+        stop = min(first + step, wanted.stop)
+        logits = model.logits(x[first:stop], trace=trace)
+        begin, end = max(half, first), min(last, stop)
+        if found is not None and begin < end:
+            found.add(logits[begin - first : end - first], chunk[begin + 1 : end + 1])
     if found is not None:
         found.so_far.append(found.value)
-
-
-def _stretches(
-    model: Transformer, calibration: Calibration, tokens: int
-) -> Iterator[tuple[int, int]]:
-    """Yield (first, last + 1) of the tokens whose logits are computed together."""
-    begin = 0 if calibration.process_output else calibration.context // 2
-    end = tokens if calibration.process_output else tokens - 1
-    step = max(1, _LOGITS // model.n_vocab)
-    for first in range(begin, end, step):
-        yield first, min(first + step, end)
 
 
 def fingerprint(

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufscope.arrays import Doubles, Floats, Mask
-from ggufscope.blocks.codec import CODECS, dequantize, quantize
+from ggufscope.blocks.codec import CODECS, through
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
 from ggufscope.forward.block import Heads
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import Matrix, StoredWeights, Weights, tile_rows
-from ggufscope.measure.making import ROUNDING, UNWEIGHED, Checked, Making, faults_of
+from ggufscope.measure.making import ROUNDING, Checked, Making, faults_of
 from ggufscope.measure.parts import Part, parts_of
 from ggufscope.model.roles import role_of
 from ggufscope.pool import in_parallel
@@ -103,7 +103,7 @@ class Inspection:
                 fault
                 for each in self._checked
                 if not each.same.all()
-                for fault in faults_of(each, each.type in known | UNWEIGHED)
+                for fault in faults_of(each, each.type in known or not CODECS[each.type].weighs)
             ),
         )
 
@@ -121,12 +121,6 @@ def _tile(
     by_column = np.stack([np.einsum("ij,ij->j", a, b) for a, b in pairs], axis=-1)
     cut = [by_column[part.start : part.stop].sum(axis=0) for part in columns]
     return rows, (c == q).all(axis=1), np.array(cut)
-
-
-def through(weights: Floats, type_: str) -> Floats:
-    """Return weights (..., row) as quantizing them to a type leaves them."""
-    blocks = quantize(weights, type_, threads=1, check_finite=False)
-    return dequantize(blocks, type_, weights.shape, threads=1)
 
 
 def _middle(

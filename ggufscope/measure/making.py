@@ -36,10 +36,6 @@ _SHORTER: Final = 0.06
 _FOREIGN: Final = 0.5
 """Below this the weights are hardly those of the reference: swapped, or of another model."""
 
-UNWEIGHED: Final = frozenset(
-    ("F32", "F16", "BF16", "Q8_0", "Q1_0", "Q2_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4")
-)
-"""Types that an importance changes nothing of."""
 ROUNDING: Final = {"F16": 5e-4, "BF16": 3e-3}
 """What a reference of this type may have lost itself: the file may be made from a finer one."""
 _TWICE: Final = "quantized twice"

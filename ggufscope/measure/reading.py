@@ -14,7 +14,6 @@ from ggufscope.arrays import Array, Floats
 from ggufscope.blocks.codec import dequantize
 from ggufscope.blocks.layouts import ForeignType, Layout
 from ggufscope.container.file import Tensor
-from ggufscope.container.source import read_into
 from ggufscope.errors import NotConvertible
 
 TILE: Final = 1 << 18
@@ -44,8 +43,7 @@ def read_bytes(tensor: Tensor, start: int, stop: int, out: Array | None = None) 
     tile that are made anew each time cost more than what is done with them.
     """
     raw = np.empty(stop - start, np.uint8) if out is None else out[: stop - start]
-    source, what = tensor.shard.source, f"tensor {tensor.name!r}"
-    read_into(source.path, source.identity, tensor.offset + start, raw.data, what)
+    tensor.read_into(start, raw.data)
     return raw
 
 

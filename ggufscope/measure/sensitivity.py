@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats, Places
-from ggufscope.blocks.codec import dequantize, quantize
+from ggufscope.blocks.codec import through
 from ggufscope.errors import BadUsage, NonFiniteActivation
 from ggufscope.forward.backward import Backward, Reached
 from ggufscope.forward.transformer import Transformer
@@ -176,8 +176,7 @@ class Meter:
         """Rows of a matrix -> what a type adds to them."""
         by_slice = self.importance.get(tensor)
         weighed = None if by_slice is None else by_slice[(expert or 0) % len(by_slice)]
-        blocks = quantize(exact, type_, importance=weighed, threads=1, check_finite=False)
-        return dequantize(blocks, type_, exact.shape, threads=1) - exact
+        return through(exact, type_, weighed) - exact
 
 
 def measure(

@@ -37,7 +37,6 @@ class Watcher(Protocol):
 class Watched:
     """What a pass showed."""
 
-    ids: tuple[int, ...]
     patterns: dict[int, Patterns] = field(default_factory=dict)
     """By layer."""
     logits: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -67,7 +66,7 @@ def watch(
     whole = not {"result_norm", "result_output"}.isdisjoint(keep)
     matrices = len({"kq", "kq_soft_max"}.intersection(keep))
     require_memory_for(model.hparams, len(ids), matrices=matrices, logits=whole)
-    seen = Watched(tuple(ids))
+    seen = Watched()
     sums = PatternSums(0, ids)
 
     def rows(layer: int, first: int, shares: Floats) -> None:

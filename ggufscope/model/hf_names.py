@@ -15,6 +15,7 @@ from functools import cache
 from typing import Final
 
 from ggufscope.model.hparams import MAX_LAYERS
+from ggufscope.model.required import FACTORS
 
 MAX_EXPERTS: Final = 512
 """llama.cpp refuses a model of more experts than this (``LLAMA_MAX_EXPERTS``)."""
@@ -114,7 +115,6 @@ NAMINGS: Final[dict[str, Naming]] = {
 }
 """How the checkpoints of each architecture that runs here name their modules."""
 
-_COMPUTED: Final = {"rope_freqs", "rope_factors_long", "rope_factors_short"}
 _NAME: Final = re.compile(
     r"(?:blk\.(?P<layer>\d{1,3})\.)?(?P<stem>.+)\.(?P<suffix>weight|bias)", re.DOTALL
 )
@@ -143,7 +143,7 @@ def _hf_name(
     layer, stem = match["layer"], match["stem"]
     module = modules.get(stem if layer is None else f"blk.0.{stem}")
     if module is None or int(layer or 0) >= MAX_LAYERS:
-        return HFName(None, note=COMPUTED if stem in _COMPUTED else UNKNOWN)
+        return HFName(None, note=COMPUTED if stem in FACTORS else UNKNOWN)
     found = f"{module.replace('.0.', f'.{layer}.', 1)}.{match['suffix']}"
     note = next((note for part, note in naming.changed if re.search(part, found)), "")
     if ".experts." not in found:

@@ -16,6 +16,11 @@ from ggufscope.model.keys import KeyReader, PerLayer, architecture_of
 MAX_LAYERS: Final = 512
 """llama.cpp refuses a model of more layers than this (``LLAMA_MAX_LAYERS``)."""
 
+NEEDED: Final = ("block_count", "context_length", "embedding_length", "attention.head_count")
+"""Keys without which llama.cpp loads no language model."""
+ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
+"""Ways to stretch the rotation of positions that llama.cpp knows."""
+
 
 def _key(
     key: str, read: Callable[..., Any] = KeyReader.number, default: Any = None, same_as: str = ""

@@ -31,7 +31,6 @@ class Fold:
     first: Tensor
     layers: tuple[int, ...]
     """The layers that have it; empty for a tensor outside the layers."""
-    n_elements: int
     nbytes: int
 
 
@@ -66,7 +65,6 @@ def fold(entries: Sequence[Entry]) -> list[Fold]:
             role=group[0].role,
             first=group[0].tensor,
             layers=layers,
-            n_elements=sum(entry.tensor.info.n_elements for entry in group),
             nbytes=sum(entry.tensor.nbytes for entry in group),
         )
         for name, layers, group in groups

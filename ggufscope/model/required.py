@@ -27,6 +27,7 @@ from ggufscope.model.keys import architecture_of
 NAMED: Final = 3
 """How many flaws a message names; of the others it says how many there are."""
 FACTORS: Final = frozenset({"rope_freqs", "rope_factors_long", "rope_factors_short"})
+"""Stems of what converters compute: divisors of the angles that positions are rotated by."""
 
 
 @dataclass(frozen=True)

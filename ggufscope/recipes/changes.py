@@ -25,7 +25,7 @@ from ggufscope.errors import (
     UnencodableValue,
     UnknownTokenizer,
 )
-from ggufscope.model.hparams import read_hparams
+from ggufscope.model.hparams import NEEDED, read_hparams
 from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import Flaw, flaws_of, in_words
 from ggufscope.model.tokenizer.keys import KEY as TOKENIZER
@@ -46,9 +46,6 @@ SPECIAL: Final[Mapping[str, str]] = {
     },
 }
 """llama.cpp's names of special tokens, and the keys of their ids."""
-
-_NEEDED: Final = ("block_count", "context_length", "embedding_length", "attention.head_count")
-"""What llama.cpp loads no language model without."""
 
 LEAVE_IT: Final = "leave that as it is, or insist with --unsound"
 
@@ -222,7 +219,7 @@ def _touched(edits: Edits) -> set[str]:
 def _complaints(metadata: Metadata, *, vocabulary: bool) -> list[str]:
     """Return what is wrong with metadata by themselves."""
     architecture = architecture_of(metadata)
-    needed = [f"{architecture}.{key}" for key in _NEEDED]
+    needed = [f"{architecture}.{key}" for key in NEEDED]
     found = [f"key {key!r} is missing" for key in needed if key not in metadata]
     try:
         read_hparams(metadata)

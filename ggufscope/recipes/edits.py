@@ -25,9 +25,9 @@ from ggufscope.container.rewriting import Rewrite, write_anew, write_over
 from ggufscope.container.shards import shard_name
 from ggufscope.container.target import check_target, refusals
 from ggufscope.container.values import Value
-from ggufscope.errors import BadEdit, NoRoom, TargetIsSource, naming
+from ggufscope.errors import BadEdit, TargetIsSource, naming
 from ggufscope.recipes.changes import Edits, changed, require_possible, require_sound
-from ggufscope.recipes.files import free_bytes
+from ggufscope.recipes.files import require_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +216,5 @@ def _check(prepared: PreparedEdit) -> None:
                     )
             check_target(target, overwrite=prepared.overwrite, sources=sources)
     if prepared.rewrites and not prepared.in_place:
-        needed = prepared.written_nbytes
         folder = prepared.rewrites[0][1].resolve().parent
-        free = free_bytes(folder)
-        if free is not None and needed > free:
-            raise NoRoom(
-                f"{folder} has {free:,} bytes free, and {needed:,} are needed",
-                hint="free some room, or name a COPY elsewhere",
-            )
+        require_room(folder, prepared.written_nbytes, "free some room, or name a COPY elsewhere")

@@ -134,12 +134,14 @@ def check_targets(
         more = max(0, file.nbytes - bytes_taken(real))
         needed[real.parent] = needed.get(real.parent, 0) + more
     for directory, nbytes in needed.items():
-        free = free_bytes(directory)
-        if free is not None and nbytes > free:
-            raise NoRoom(
-                f"{directory} has {free:,} bytes free, and {nbytes:,} are needed",
-                hint="free some room, or write elsewhere",
-            )
+        require_room(directory, nbytes, "free some room, or write elsewhere")
+
+
+def require_room(directory: Path, nbytes: int, hint: str) -> None:
+    """Raise ``NoRoom`` where a directory is known to have fewer bytes free."""
+    free = free_bytes(directory)
+    if free is not None and nbytes > free:
+        raise NoRoom(f"{directory} has {free:,} bytes free, and {nbytes:,} are needed", hint=hint)
 
 
 def free_bytes(directory: Path) -> int | None:

@@ -19,6 +19,8 @@ from ggufscope.recipes.rules import (
     FALCON,
     FIRST_EIGHTH,
     FIRST_SIXTEENTH,
+    FOUR_EXPERTS,
+    GROUPED,
     IMPORTANCE,
     MIDDLE,
     MORE_BITS,
@@ -27,9 +29,7 @@ from ggufscope.recipes.rules import (
     Mix,
     MixGroup,
     Rule,
-    experts_from,
     first,
-    grouped,
 )
 from ggufscope.spelling import did_you_mean
 
@@ -52,7 +52,6 @@ def _mix(
     return Mix(name, LAYOUTS[type_ or name], group, output, listed)
 
 
-_GQA: Final = grouped(4)
 _PLAIN: Final = ~FALCON
 _EIGHT: Final = _PLAIN & EIGHT_EXPERTS
 _FEW: Final = _PLAIN & ~EIGHT_EXPERTS
@@ -67,7 +66,7 @@ def _low(name: str, type_: str, better: str, joins: str = "") -> Mix:
         MixGroup.LOW,
         "Q5_K",
         token_embd=better,
-        attn_v=[(_GQA | experts_from(4), "Q4_K"), (ALWAYS, better)],
+        attn_v=[(GROUPED | FOUR_EXPERTS, "Q4_K"), (ALWAYS, better)],
         attn_k=[(EIGHT_EXPERTS, "Q4_K")],
         attn_output=[(EIGHT_EXPERTS, "Q5_K"), *own],
         ffn_down=[(FIRST_EIGHTH, better)],
@@ -101,16 +100,16 @@ _ALL: Final = (
     _low("IQ2_M", "IQ2_S", "IQ3_S", "IQ3_S"),
     _mix(
         "Q2_K",
-        attn_v=[(_GQA, "Q4_K"), (ALWAYS, "Q3_K")],
+        attn_v=[(GROUPED, "Q4_K"), (ALWAYS, "Q3_K")],
         attn_output=[(_EIGHT, "Q5_K"), (_FEW, "Q3_K")],
         ffn_down="Q3_K",
     ),
-    _mix("Q2_K_S", "Q2_K", attn_v=[(_GQA, "Q4_K")], ffn_down=[(FIRST_EIGHTH, "Q4_K")]),
+    _mix("Q2_K_S", "Q2_K", attn_v=[(GROUPED, "Q4_K")], ffn_down=[(FIRST_EIGHTH, "Q4_K")]),
     _mix(
         "IQ3_XXS",
         output="Q5_K",
         token_embd="IQ3_S",
-        attn_v=[(_GQA, "Q4_K"), (NO_IMPORTANCE, "IQ3_S")],
+        attn_v=[(GROUPED, "Q4_K"), (NO_IMPORTANCE, "IQ3_S")],
         attn_k="IQ2_S",
         attn_q="IQ2_S",
         attn_output=[(_EIGHT, "Q5_K"), (_FEW, "IQ3_S")],
@@ -119,14 +118,14 @@ _ALL: Final = (
     _mix(
         "IQ3_XS",
         "IQ3_S",
-        attn_v=[(_GQA, "Q4_K")],
+        attn_v=[(GROUPED, "Q4_K")],
         attn_k="IQ3_XXS",
         attn_q="IQ3_XXS",
         attn_output=[(_EIGHT, "Q5_K")],
         ffn_gate=[(MIDDLE, "IQ3_XXS")],
         ffn_up=[(MIDDLE, "IQ3_XXS")],
     ),
-    _mix("IQ3_S", attn_v=[(_GQA, "Q4_K")], attn_output=[(_EIGHT, "Q5_K")]),
+    _mix("IQ3_S", attn_v=[(GROUPED, "Q4_K")], attn_output=[(_EIGHT, "Q5_K")]),
     _mix(
         "IQ3_M",
         "IQ3_S",
@@ -152,7 +151,7 @@ _ALL: Final = (
     *(
         _mix(
             name,
-            attn_v=[(_GQA, "Q5_K")],
+            attn_v=[(GROUPED, "Q5_K")],
             attn_output=[(_EIGHT, "Q5_K")],
             ffn_down=[(NO_IMPORTANCE & FIRST_EIGHTH, "Q5_K")],
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, NamedTuple, Protocol
 
-from ggufscope.blocks.layouts import NOT_CONVERTIBLE, ForeignType, Layout
+from ggufscope.blocks.layouts import NOT_CONVERTIBLE, ForeignType, Layout, is_quantized
 from ggufscope.errors import AlreadyQuantized, ImportanceNeeded, NotConvertible
 from ggufscope.model.file_types import guessed_file_type
 from ggufscope.recipes.categories import needs_importance
@@ -133,7 +133,7 @@ class Plan:
     @property
     def requantizes(self) -> bool:
         """Whether some tensor is quantized already, and would be again."""
-        return any(tensor.converted and _is_quantized(tensor.source) for tensor in self.tensors)
+        return any(tensor.converted and is_quantized(tensor.source) for tensor in self.tensors)
 
     def require_runnable(self) -> None:
         """Raise what keeps this plan from being carried out, if anything does.
@@ -157,13 +157,9 @@ class Plan:
                 _require_convertible(tensor, self.options)
 
 
-def _is_quantized(type_: Layout | ForeignType) -> bool:
-    return isinstance(type_, Layout) and type_.block_length > 1
-
-
 def _require_convertible(tensor: PlannedTensor, options: PlanOptions) -> None:
     source, target = tensor.source, tensor.target
-    if _is_quantized(source) and not options.allow_requantize:
+    if is_quantized(source) and not options.allow_requantize:
         raise AlreadyQuantized(
             f"tensor {tensor.name!r} is {source.name} already: making it {target.name} would add "
             "one loss to another",

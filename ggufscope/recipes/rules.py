@@ -66,26 +66,14 @@ def first(number: int) -> Condition:
     return Condition(f"one of the first {number}", lambda it: it.position < number)
 
 
-def grouped(number: int) -> Condition:
-    """Return the condition: ``number`` or more query heads share a key/value head.
-
-    Raises ``HeadsUnknown`` for a model without heads, at which llama-quantize aborts.
-    """
-
-    def holds(it: Situation) -> bool:
-        if it.traits.query_group is None:
-            raise HeadsUnknown(
-                "this recipe goes by the number of heads, and the model has none",
-                hint="choose Q8_0 or F16, for which heads do not matter",
-            )
-        return it.traits.query_group >= number
-
-    return Condition(f"{number} or more query heads to a key/value head", holds)
-
-
-def experts_from(number: int) -> Condition:
-    """Return the condition: ``number`` or more experts."""
-    return Condition(f"{number} or more experts", lambda it: it.traits.experts >= number)
+def _grouped(it: Situation) -> bool:
+    """Raise ``HeadsUnknown`` for a model without heads, at which llama-quantize aborts."""
+    if it.traits.query_group is None:
+        raise HeadsUnknown(
+            "this recipe goes by the number of heads, and the model has none",
+            hint="choose Q8_0 or F16, for which heads do not matter",
+        )
+    return it.traits.query_group >= 4
 
 
 ALWAYS: Final = Condition("", lambda it: True)
@@ -98,6 +86,8 @@ MIDDLE: Final = Condition(
     "between the first and the last eighth",
     lambda it: it.count // 8 <= it.position < 7 * it.count // 8,
 )
+GROUPED: Final = Condition("4 or more query heads to a key/value head", _grouped)
+FOUR_EXPERTS: Final = Condition("4 or more experts", lambda it: it.traits.experts >= 4)
 EIGHT_EXPERTS: Final = Condition("exactly 8 experts", lambda it: it.traits.experts == 8)
 FALCON: Final = Condition("falcon", lambda it: it.traits.architecture == "falcon")
 IMPORTANCE: Final = Condition("with an importance matrix", lambda it: it.importance)

@@ -30,6 +30,7 @@ _SCRIPTS: Final = (
     *("sentence.js", "keep.js", "start.js"),
 )
 """The page's script, in the order in which its parts build on each other."""
+_STYLE: Final = "page.css"
 LARGE: Final = 20_000_000
 """Bytes of a page that its reader should know of beforehand."""
 
@@ -99,25 +100,29 @@ class Page:
 
 def page_html(page: Page) -> str:
     """Return the whole page as text. Maps of all runs have the same layers, heads and window."""
-    assets = files("ggufscope.report") / "page"
-
-    def asset(name: str) -> str:
-        return (assets / name).read_text(encoding="utf-8")
-
-    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
-    return Template(asset("page.html")).substitute(
-        title=_text(page.title),
-        lead=_text(page.lead),
+    script = "".join(map(_asset, _SCRIPTS))
+    return filled(
+        "page.html",
+        title=escaped(page.title),
+        lead=escaped(page.lead),
         facts=facts_html(page.facts),
         notes=facts_html(page.notes),
         cards=_cards(page.runs),
         tables="\n".join(table_html(table) for table in page.tables),
-        style=style,
-        style_hash=_hash(style),
+        style_hash=_hash(_asset(_STYLE)),
         script=script,
         script_hash=_hash(script),
         data=_json(page),
     )
+
+
+def filled(name: str, **parts: str) -> str:
+    """Return the page of this file with the style of all pages, filled with parts of HTML."""
+    return Template(_asset(name)).substitute(parts, style=_asset(_STYLE))
+
+
+def _asset(name: str) -> str:
+    return (files("ggufscope.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def large_page(text: str) -> str | None:
@@ -186,13 +191,14 @@ def _score(score: PageScore, layers: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return text as it stands in a page."""
     return escape(printable(text))
 
 
 def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     """Return facts as rows of a ``dl``: a word, and what there is to say."""
-    rows = (f"<div><dt>{_text(word)}</dt><dd>{_text(fact)}</dd></div>" for word, fact in facts)
+    rows = (f"<div><dt>{escaped(word)}</dt><dd>{escaped(fact)}</dd></div>" for word, fact in facts)
     return "\n".join(rows)
 
 
@@ -203,14 +209,14 @@ def _cards(runs: Sequence[PageRun]) -> str:
         kind = {True: "good", False: "bad", None: "open"}[run.accepted]
         sign = {True: "✓ ", False: "✗ ", None: ""}[run.accepted]
         checked = " checked" if number == 1 else ""
-        facts = " · ".join(f"{_text(fact)} {_text(word)}" for word, fact in run.facts)
+        facts = " · ".join(f"{escaped(fact)} {escaped(word)}" for word, fact in run.facts)
         cards.append(
             f'<div class="card {kind}"><label class="pick">'
             f'<input type="radio" name="candidate" value="{number}"{checked}>'
-            f"<strong>{_text(run.name)}</strong>"
-            f' <span class="verdict">{sign}{_text(run.level)}</span>'
+            f"<strong>{escaped(run.name)}</strong>"
+            f' <span class="verdict">{sign}{escaped(run.level)}</span>'
             f'<span class="numbers">{facts}</span></label>'
-            f'<p class="why">{_text(run.verdict)}</p>{_worst(run, _address(runs, number))}</div>'
+            f'<p class="why">{escaped(run.verdict)}</p>{_worst(run, _address(runs, number))}</div>'
         )
     return "\n".join(cards)
 
@@ -235,15 +241,15 @@ def _worst(run: PageRun, name: str) -> str:
 
 def table_html(table: PageTable) -> str:
     """Return a table, in a frame that scrolls by itself where it is too wide."""
-    head = "".join(f'<th scope="col">{_text(word)}</th>' for word in table.head)
+    head = "".join(f'<th scope="col">{escaped(word)}</th>' for word in table.head)
     rows = "\n".join(
-        f'<tr><th scope="row">{_text(row[0])}</th>'
-        + "".join(f"<td>{_text(text)}</td>" for text in row[1:])
+        f'<tr><th scope="row">{escaped(row[0])}</th>'
+        + "".join(f"<td>{escaped(text)}</td>" for text in row[1:])
         + "</tr>"
         for row in table.rows
     )
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(table.title)}">'
-        f"<table><caption>{_text(table.title)}</caption>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(table.title)}">'
+        f"<table><caption>{escaped(table.title)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
+from ggufscope.report.html import escaped
 from ggufscope.report.plot import decades
-from ggufscope.report.units import printable, size
+from ggufscope.report.units import size
 
 _WIDTH: Final = 800
 _HEIGHT: Final = 440
@@ -71,7 +71,9 @@ def size_plot(dots: Sequence[Dot], curve: Sequence[tuple[int, float]], axis: str
         label = size(round(nbytes))
         parts.append(f'<text x="{across(nbytes)}" y="{y}" text-anchor="middle">{label}</text>')
     centre = _LEFT + room / 2
-    parts.append(f'<text x="{centre}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(axis)}</text>')
+    parts.append(
+        f'<text x="{centre}" y="{_HEIGHT - 8}" text-anchor="middle">{escaped(axis)}</text>'
+    )
     joined = " ".join(f"{across(nbytes)},{down(value)}" for nbytes, value in line)
     parts.append(f'<polyline class="frontier" points="{joined}"/>')
     taken: list[tuple[float, float]] = []
@@ -81,26 +83,22 @@ def size_plot(dots: Sequence[Dot], curve: Sequence[tuple[int, float]], axis: str
         if dot.error:
             ends = down(dot.divergence + dot.error), down(dot.divergence - dot.error)
             parts.append(f'<line class="{kind}" x1="{x}" y1="{ends[0]}" x2="{x}" y2="{ends[1]}"/>')
-        title = _text(f"{dot.name}: {size(dot.nbytes)}, {dot.said}")
+        title = escaped(f"{dot.name}: {size(dot.nbytes)}, {dot.said}")
         parts.append(
             f'<circle class="{kind}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>'
         )
         at = _label_place(x, y, taken)
         if at is not None:
             label = f'<text class="{kind}" x="{x + 8:.1f}" y="{at}">'
-            parts.append(f"{label}{_text(dot.name)}</text>")
+            parts.append(f"{label}{escaped(dot.name)}</text>")
     body = "\n".join(parts)
     return (
         '<section id="plot" aria-labelledby="plot-title">\n'
         '<h2 id="plot-title">Size against divergence</h2>\n'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="plot-title">\n'
         f"{body}\n</svg>\n"
-        f'<p class="hint">{_text(hint)}</p>\n</section>'
+        f'<p class="hint">{escaped(hint)}</p>\n</section>'
     )
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
 
 
 def _label_place(x: float, y: float, taken: list[tuple[float, float]]) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import accumulate
 from typing import Final
@@ -100,6 +101,11 @@ def spans(numbers: Sequence[int]) -> str:
 def layers(numbers: Sequence[int]) -> str:
     """Return the layers of these numbers: ``layer 3``, ``layers 0-3, 6``."""
     return f"layer{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
+
+
+def counted(names: Iterable[str]) -> str:
+    """Return how often each name is there, the most frequent first: ``Q4_K 96, Q6_K 13``."""
+    return ", ".join(f"{name} {number}" for name, number in Counter(names).most_common())
 
 
 def printable(text: str, keep: str = "", most: int | None = None) -> str:

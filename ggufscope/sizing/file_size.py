@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.layouts import is_quantized
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import RecipeError
 from ggufscope.model.keys import architecture_of
 from ggufscope.recipes.metadata import importance_keys
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import DEFAULTS, PlanOptions
-from ggufscope.recipes.plan import Plan, PlannedTensor, Planner, TensorLike
+from ggufscope.recipes.plan import Plan, Planner, TensorLike
 
 AS_IT_IS: Final = "COPY"
 """The preset that changes nothing."""
@@ -99,16 +99,12 @@ class PresetSize:
     @property
     def is_quantized(self) -> bool:
         """Whether the source is quantized, in part at least."""
-        return any(map(_from_blocks, self.plan.tensors))
+        return any(is_quantized(tensor.source) for tensor in self.plan.tensors)
 
     @property
     def quantizes_twice(self) -> bool:
         """Whether the source is quantized already, and would be again."""
         return self.plan.requantizes
-
-
-def _from_blocks(tensor: PlannedTensor) -> bool:
-    return isinstance(tensor.source, Layout) and tensor.source.block_length > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,15 +60,8 @@ class FitTable:
 
         ``importance``: of those, too, that need an importance matrix.
         """
-        return next(
-            (
-                row
-                for row in self.rows
-                if (row.size.worth_making if importance else row.size.proposed)
-                and fit(row.needs[column], self.limit) is Fit.YES
-            ),
-            None,
-        )
+        wanted = self._wanted(importance)
+        return next((r for r in wanted if fit(r.needs[column], self.limit) is Fit.YES), None)
 
     def roomiest(self) -> FitRow | None:
         """Return the largest proposed preset that fits with any context at all."""
@@ -79,14 +72,12 @@ class FitTable:
 
         ``importance``: of those, too, that need an importance matrix.
         """
-        return next(
-            (
-                row
-                for row in reversed(self.rows)
-                if (row.size.worth_making if importance else row.size.proposed)
-            ),
-            None,
-        )
+        return next(reversed(self._wanted(importance)), None)
+
+    def _wanted(self, importance: bool) -> list[FitRow]:
+        return [
+            row for row in self.rows if (row.size.worth_making if importance else row.size.proposed)
+        ]
 
     def missed(self) -> list[int]:
         """Return the columns of the contexts with which the file as it is does not fit."""

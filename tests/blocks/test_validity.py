@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ggufscope.blocks.codec import ENGINE_VARIABLE, kernels
+from ggufscope.blocks.codec import ENGINE_VARIABLE, engine
 from ggufscope.blocks.kernels import load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.blocks.validity import bad_blocks, watched
@@ -152,7 +152,7 @@ def test_xxh64_is_the_same_however_it_is_fed(each_engine: str) -> None:
 
 def test_kernels_are_those_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENGINE_VARIABLE, "numpy")
-    assert kernels() is None
+    assert engine().kernels is None
 
 
 def test_every_instruction_set_hashes_as_python_does() -> None:

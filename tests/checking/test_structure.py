@@ -141,6 +141,12 @@ def test_a_shard_that_says_something_else(tmp_path: Path) -> None:
     assert "m-00002-of-00002.gguf says general.architecture is 'other', not 'flux'" in finding.what
 
 
+def test_a_model_beside_its_own_shards_is_another(tmp_path: Path) -> None:
+    for name in ("m.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf"):
+        (tmp_path / name).touch()
+    assert [path.name for path in models_in([tmp_path])] == ["m-00001-of-00002.gguf", "m.gguf"]
+
+
 def test_folders_lead_to_their_models(sample: Path, tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)

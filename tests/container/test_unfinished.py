@@ -109,7 +109,7 @@ def test_of_a_sound_file_no_more_than_an_end_is_read(
         read.append(len(buffer))
         read_into(path, identity, offset, buffer, what)
 
-    monkeypatch.setattr("ggufscope.container.unfinished.read_into", noted)
+    monkeypatch.setattr("ggufscope.container.file.read_into", noted)
     with open_gguf(sample) as file:
         require_finished(file)
     assert len(read) == 1

@@ -65,6 +65,8 @@ def test_a_nan_is_found_wherever_it_is(
         row[-1] = 0x7FC0
     elif type_ == "MXFP4":
         row["e"][-1] = 0xFF
+    elif type_ == "IQ1_M":
+        row["scales"][-1] = 0xFF
     else:
         return  # whole numbers only: nothing in it can be a NaN
     with np.errstate(all="ignore"):

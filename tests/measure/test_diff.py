@@ -321,7 +321,7 @@ def test_names_and_shapes(tmp_path: Path) -> None:
 
 
 def test_quick_reads_no_weight(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "read_into", pytest.fail)
+    monkeypatch.setattr("ggufscope.container.file.read_into", pytest.fail)
     found = _diff(sample, sample, quick=True)
     assert found.same
     assert found.verdict.relation is Relation.SAME_HEADERS

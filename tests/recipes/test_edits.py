@@ -345,7 +345,7 @@ def test_a_copy_is_never_the_source(model: Path) -> None:
 def test_room_is_looked_at_first(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggufscope.recipes.edits.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("ggufscope.recipes.files.free_bytes", lambda _: 1000)
     edits = Edits(set={"general.name": LONGER})
     for copy in (None, tmp_path / "copy.gguf"):
         with pytest.raises(errors.NoRoom, match="1,000 bytes free"):

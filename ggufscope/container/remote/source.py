@@ -96,9 +96,6 @@ class RemoteFile(LocalFile):
         self.require_open()
         return memoryview(self.read(start, stop)).toreadonly() if start < stop else memoryview(b"")
 
-    def read_ahead(self, start: int, stop: int) -> None:
-        """Do nothing: what is not needed does not travel."""
-
     def require_unchanged(self) -> None:
         """Do nothing: each answer was held against the first."""
 

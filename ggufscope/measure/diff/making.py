@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Floats
-from ggufscope.blocks.codec import CODECS
+from ggufscope.blocks.codec import CODECS, through
 from ggufscope.blocks.layouts import LAYOUTS, SUPER, Layout
 from ggufscope.container.file import Tensor
 from ggufscope.measure.diff.agreement import STRETCH, Agreement, agreement
-from ggufscope.measure.inspection import through, ways_between
-from ggufscope.measure.making import PLAIN, ROUNDING, UNWEIGHED, WEIGHED, WEIGHED_PART
+from ggufscope.measure.inspection import ways_between
+from ggufscope.measure.making import PLAIN, ROUNDING, WEIGHED, WEIGHED_PART
 from ggufscope.measure.reading import read_weights
 
 _STRETCHES: Final = 16
@@ -107,7 +107,7 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
     if way := _way(of, to, found.worst_at):
         return Made(source, exact=True, ratio=ratio, through=way)
     floor = ROUNDING.get(of.type.name, 1e-6)
-    is_plain = to.type.name in UNWEIGHED
+    is_plain = not CODECS[to.type.name].weighs
     off, best_off = (value / weights if weights else 0.0 for value in (error, plain))
     worst, best_worst = agreement(r, c).relative, agreement(r, q).relative
     if off**0.5 > (PLAIN if is_plain else WEIGHED) * best_off**0.5 + floor:

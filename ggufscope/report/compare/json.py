@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any, Final
 
 from ggufscope.blocks.error import WeightError
 from ggufscope.measure.comparison import CandidateDifference, Comparison
-from ggufscope.measure.differences import AttentionDifference, LayerDifference, TensorDifference
+from ggufscope.measure.differences import LayerDifference, TensorDifference
 from ggufscope.measure.making import Making
-from ggufscope.measure.verdict import Reading, Verdict
+from ggufscope.measure.verdict import Verdict
 from ggufscope.report.as_json import model_json, pick
 from ggufscope.report.subject import Subject
 
@@ -57,8 +57,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "making": _making(verdict.making),
         "required": verdict.required,
         "tolerances": dict(verdict.tolerances),
-        "worst": _reading(verdict.worst),
-        "first_out_of_tolerance": _reading(verdict.first),
+        "worst": asdict(verdict.worst) if verdict.worst else None,
+        "first_out_of_tolerance": asdict(verdict.first) if verdict.first else None,
         "heads_out_of_tolerance": verdict.heads_out,
     }
 
@@ -70,17 +70,8 @@ def _making(making: Making | None) -> dict[str, Any] | None:
         **pick(making, "tensors identical"),
         "unknown": list(making.unknown),
         "largest_ratio": making.largest_ratio,
-        "faults": [
-            {field.name: getattr(fault, field.name) for field in fields(fault)}
-            for fault in making.faults
-        ],
+        "faults": [asdict(fault) for fault in making.faults],
     }
-
-
-def _reading(reading: Reading | None) -> dict[str, Any] | None:
-    if reading is None:
-        return None
-    return {field.name: getattr(reading, field.name) for field in fields(reading)}
 
 
 def _layer(layer: LayerDifference) -> dict[str, Any]:
@@ -90,11 +81,7 @@ def _layer(layer: LayerDifference) -> dict[str, Any]:
         "output_error": layer.output_error,
         "weights": _error(layer.weight_error),
         "tensors": [_tensor(tensor) for tensor in layer.tensors],
-        "heads": [
-            {"layer": head.layer, "head": head.head}
-            | {field.name: getattr(head, field.name) for field in fields(AttentionDifference)}
-            for head in layer.heads
-        ],
+        "heads": [{"layer": head.layer, "head": head.head} | asdict(head) for head in layer.heads],
     }
 
 

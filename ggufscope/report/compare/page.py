@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from ggufscope.measure.comparison import CandidateDifference, Comparison
 from ggufscope.measure.effect import Level
@@ -20,12 +16,10 @@ from ggufscope.report.compare.words import (
     original_words,
     scale_words,
 )
-from ggufscope.report.html import Page, PageRun, PageScore, PageTable
+from ggufscope.report.html import Maps, Page, PageRun, PageScore, PageTable
 from ggufscope.report.scores import pattern_scores
 from ggufscope.report.subject import Subject
 from ggufscope.report.units import bits, percent, small
-
-Maps = Mapping[int, npt.NDArray[np.floating[Any]]]
 
 WORST: Final = 8
 """Heads that each candidate's table of the worst has."""

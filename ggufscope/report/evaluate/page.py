@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
-from importlib.resources import files
-from string import Template
 
 from ggufscope.measure.evaluation import Evaluated, Evaluation
 from ggufscope.report.evaluate.tables import tables
@@ -19,30 +16,28 @@ from ggufscope.report.evaluate.words import (
     subject_facts,
     tiny,
 )
-from ggufscope.report.html import PageTable, facts_html, table_html
+from ggufscope.report.html import PageTable, escaped, facts_html, filled, table_html
 from ggufscope.report.size_plot import Dot, size_plot
-from ggufscope.report.units import printable
 
 
 def evaluation_page(subject: Subject, evaluation: Evaluation) -> str:
     """Return the whole page as text."""
-    assets = files("ggufscope.report") / "page"
     name = subject.summary.name or str(subject.path)
     shown = [_main(evaluation)]
     shown += [PageTable(title, ["", *head], rows) for title, head, rows in tables(evaluation)]
     lead = "Perplexity and KL divergence over a text, in the terms of llama-perplexity."
     if evaluation.candidates:
         lead += f" {answer_words(evaluation)}"
-    return Template((assets / "evaluate.html").read_text(encoding="utf-8")).substitute(
-        title=_text(f"{name}: quality over a text"),
-        lead=_text(lead),
+    return filled(
+        "evaluate.html",
+        title=escaped(f"{name}: quality over a text"),
+        lead=escaped(lead),
         facts=facts_html(subject_facts(subject, evaluation)),
         plot=_plot(evaluation.candidates),
-        left_out=_text(f"Not tried: {left_out_words(subject.left_out)}.")
+        left_out=escaped(f"Not tried: {left_out_words(subject.left_out)}.")
         if subject.left_out
         else "",
         tables="\n".join(table_html(table) for table in shown if table.rows),
-        style=(assets / "page.css").read_text(encoding="utf-8"),
     )
 
 
@@ -74,7 +69,3 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
         "Lower left is better. The dashed line joins those that no other beats; bars are one "
         "error. The table below has the numbers.",
     )
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))

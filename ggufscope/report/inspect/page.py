@@ -11,8 +11,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Final
 
 import numpy as np
@@ -20,9 +18,9 @@ import numpy as np
 from ggufscope.arrays import Floats
 from ggufscope.measure.costs import Cost, Costs
 from ggufscope.measure.statistics import Statistics
-from ggufscope.report.html import PageTable, facts_html, table_html
+from ggufscope.report.html import PageTable, escaped, facts_html, filled, table_html
 from ggufscope.report.inspect.facts import Inspected, how_tried, number_facts, tensor_facts
-from ggufscope.report.units import bits, percent, printable, size, small
+from ggufscope.report.units import bits, percent, size, small
 
 _ENDS: Final = np.array([[33, 102, 172], [244, 244, 244], [178, 70, 10]], np.float64)
 """Below zero, zero, above: the colours of the page's other maps, light enough for any ground."""
@@ -38,12 +36,11 @@ _LABEL: Final = (56, 12)
 
 def inspect_page(found: Inspected, shown: Floats | None) -> str:
     """Return the page; ``shown`` is what ``measure.picture`` made of the weights."""
-    assets = files("ggufscope.report") / "page"
     own = found.part.tensor.type.name
-    return Template((assets / "inspect.html").read_text(encoding="utf-8")).substitute(
-        title=escape(printable(found.name)),
-        lead=escape(printable(f"A tensor of {found.part.tensor.shard.source.path.name}.")),
-        style=(assets / "page.css").read_text(encoding="utf-8"),
+    return filled(
+        "inspect.html",
+        title=escaped(found.name),
+        lead=escaped(f"A tensor of {found.part.tensor.shard.source.path.name}."),
         facts=facts_html(tensor_facts(found)),
         picture=_picture(found, shown),
         numbers=facts_html(number_facts(found)),

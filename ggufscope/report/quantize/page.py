@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Final
 
 from ggufscope.measure.tailor import Tailored
-from ggufscope.report.html import PageTable, facts_html, table_html
+from ggufscope.report.html import PageTable, escaped, facts_html, filled, table_html
 from ggufscope.report.quantize.tailored import (
     CHOICE,
     STEPS_HEAD,
@@ -20,7 +17,7 @@ from ggufscope.report.quantize.tailored import (
     verdict_words,
 )
 from ggufscope.report.size_plot import Dot, size_plot
-from ggufscope.report.units import bits, printable, size, small
+from ggufscope.report.units import bits, size, small
 
 _POINTS: Final = 500
 """Of the frontier that are drawn at the most."""
@@ -28,7 +25,6 @@ _POINTS: Final = 500
 
 def tailored_page(name: str, found: Tailored) -> str:
     """Return the whole page of a model of this name as text."""
-    assets = files("ggufscope.report") / "page"
     every = rated(found)
     tried = [each for each in (found.choice, found.preset) if each]
     tables = [
@@ -66,16 +62,12 @@ def tailored_page(name: str, found: Tailored) -> str:
         "The dashed line is the least that a file of each size is predicted to diverge. What was "
         "tried was run over text that was not used to choose; its bar is one error.",
     )
-    return Template((assets / "evaluate.html").read_text(encoding="utf-8")).substitute(
-        title=_text(f"{name}: a mix chosen by measurement"),
-        lead=_text(verdict_words(found)),
+    return filled(
+        "evaluate.html",
+        title=escaped(f"{name}: a mix chosen by measurement"),
+        lead=escaped(verdict_words(found)),
         facts=facts_html(tailored_facts(found)),
         plot=picture,
         left_out="",
         tables="\n".join(table_html(table) for table in tables),
-        style=(assets / "page.css").read_text(encoding="utf-8"),
     )
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))

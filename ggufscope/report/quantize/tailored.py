@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,7 +24,7 @@ from ggufscope.report.console import (
     title,
 )
 from ggufscope.report.plot import LETTERS, Point, plot
-from ggufscope.report.units import bits, percent, size, small
+from ggufscope.report.units import bits, counted, percent, size, small
 from ggufscope.sizing.mixing import Way
 
 _ROUNDING: Final = 1e-9
@@ -55,8 +54,7 @@ def tailored_views(
 def tailored_facts(found: Tailored) -> list[tuple[str, str]]:
     """Return what was measured and what was kept: a word, and what there is to say."""
     known, best = found.sensitivities, found.best
-    counts = Counter(t.target.name for t in best.plan.tensors if t.converted)
-    mix = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    mix = counted(t.target.name for t in best.plan.tensors if t.converted)
     gap = 1 - found.selection.bound / found.selection.cost if found.selection.cost else 0.0
     return [
         (

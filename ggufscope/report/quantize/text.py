@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -29,7 +28,7 @@ from ggufscope.report.console import (
     text,
     title,
 )
-from ggufscope.report.units import bits, extents, percent, size, spans
+from ggufscope.report.units import bits, counted, extents, percent, size, spans
 
 WORST: Final = 5
 """Tensors that the table of costs shows; ``--json`` has all of them."""
@@ -184,5 +183,4 @@ def _costs(result: Result) -> RenderableType:
 
 
 def _types(plan: Plan) -> str:
-    counts = Counter(tensor.target.name for tensor in plan.tensors)
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return counted(tensor.target.name for tensor in plan.tensors)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
 from ggufscope.report.console import cell, left, paragraph, plain_table, right, title
-from ggufscope.report.units import asked_size, bits, percent, size, small
+from ggufscope.report.units import asked_size, bits, counted, percent, size, small
 
 if TYPE_CHECKING:
     from ggufscope.sizing.chosen import Aim, Chosen
-    from ggufscope.sizing.mixing import Mix
 
 
 def mix_lines(found: Sequence[Chosen]) -> Iterator[str]:
@@ -71,7 +69,8 @@ def mixes_section(found: Sequence[Chosen]) -> Iterator[RenderableType]:
     yield ""
     for each in found:
         if each.mix is not None and not each.aim.preset:
-            yield paragraph(f"{_short(each.aim)}: {_types(each.mix)}.")
+            mix = counted(t.target.name for t in each.mix.plan.tensors if t.converted)
+            yield paragraph(f"{_short(each.aim)}: {mix}.")
     yield paragraph(
         "predicted: KL divergence in nats, of the mix and of the largest preset of these types "
         "that is no larger. ggufscope quantize --target-size, with the same --sensitivities and "
@@ -95,8 +94,3 @@ def _beside(each: Chosen) -> tuple[str, str, str]:
     if each.mix is not None and each.predicted:
         less = percent(1 - each.mix.predicted / each.predicted)
     return each.preset.preset, small(each.predicted), less
-
-
-def _types(mix: Mix) -> str:
-    counts = Counter(t.target.name for t in mix.plan.tensors if t.converted)
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
