@@ -26,7 +26,7 @@ from ggufscope.container.shards import shard_name
 from ggufscope.container.target import check_target, refusals
 from ggufscope.container.values import Value
 from ggufscope.errors import BadEdit, NoRoom, TargetIsSource, naming
-from ggufscope.recipes.changes import Edits, changed, require_possible, require_sound
+from ggufscope.recipes.changes import Edits, changed, kept_keys, require_possible, require_sound
 from ggufscope.recipes.files import free_bytes
 
 
@@ -118,7 +118,7 @@ def prepare_edit(
         require_possible(file, after, edits)
         if not unsound:
             require_sound(file, after, edits)
-        differences = _differences(file.metadata, written, edits.rename)
+        differences = _differences(file.metadata, written, kept_keys(file.metadata, edits))
         targets = _targets(file, copy)
         rewrites: list[tuple[Rewrite, Path]] = []
         if differences or copy is not None:
@@ -164,18 +164,19 @@ def run_edit(
 
 
 def _differences(
-    before: Metadata, after: Mapping[str, Value], renamed: Mapping[str, str]
+    before: Metadata, after: Mapping[str, Value], kept: Mapping[str, str]
 ) -> list[Difference]:
-    names = {new: old for old, new in renamed.items()}
     found = []
     for key, value in after.items():
-        was = names.get(key, key)
+        was = kept.get(key, key)
         old = before.typed.get(was)
         if was != key or old is None or not _same(old, value):
             found.append(Difference(key, old, value, was))
-    gone = before.typed.keys() - after.keys() - renamed.keys()
+    stayed = {*kept.values(), *(key for key in after if kept.get(key, key) == key)}
     found += [
-        Difference(key, value, None, key) for key, value in before.typed.items() if key in gone
+        Difference(key, value, None, key)
+        for key, value in before.typed.items()
+        if key not in stayed
     ]
     return found
 
