@@ -83,7 +83,7 @@ def edit_command(
     if not edits and copy is None and not finished:
         raise BadUsage("nothing is to be changed", hint="give --set, --remove, --rename, ...")
     prepared = prepare_edit(model, edits, copy, overwrite=force, unsound=unsound)
-    for words in prepared.source.warnings():
+    for words in [*prepared.source.warnings(), *prepared.warnings]:
         warn(words)
     if prepared.differences:
         with naming(prepared.source.path):

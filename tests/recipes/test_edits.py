@@ -391,14 +391,27 @@ def test_numbers_that_do_not_fit_their_type() -> None:
             parse_settings([words])
 
 
-def test_other_names_of_the_file_are_asked_about(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words", "insisting", "theirs"),
+    [
+        ("T", "and all of them change", "change all with --force", "T"),
+        (LONGER, "and the others keep the old one", "part it from them with --force", "Stories"),
+    ],
+)
+def test_other_names_of_the_file_are_asked_about(
+    name: str, words: str, insisting: str, theirs: str, model: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other.gguf"
     other.hardlink_to(model)
-    edits = Edits(set={"general.name": "T"})
-    with pytest.raises(errors.BadEdit, match="one file under 2 names"):
+    edits = Edits(set={"general.name": name})
+    with pytest.raises(errors.BadEdit, match=f"one file under 2 names, {words}") as caught:
         edit_model(model, edits)
-    edit_model(model, edits, overwrite=True)
-    assert open_gguf(other).metadata["general.name"] == "T"
+    assert insisting in caught.value.hint
+    assert open_gguf(model).metadata["general.name"] == "Stories"
+    assert [words in said for said in edit_model(model, edits, overwrite=True).warnings] == [True]
+    assert open_gguf(model).metadata["general.name"] == name
+    assert open_gguf(other).metadata["general.name"] == theirs
+    assert prepare_edit(other, edits, tmp_path / "copy.gguf").warnings == ()
 
 
 def test_a_link_stays_one(model: Path, tmp_path: Path) -> None:
