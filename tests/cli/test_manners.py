@@ -66,8 +66,13 @@ def test_an_empty_word_is_not_the_current_folder(words: list[str], sample: Path)
     ],
 )
 def test_no_other_file_is_named_by_an_empty_word(
-    words: list[str], empty: str, sample: Path
+    words: list[str],
+    empty: str,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     done = inside(*(sample if word == "MODEL" else word for word in words))
     assert done.stdout == ""
     refused(done, empty)
