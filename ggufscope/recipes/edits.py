@@ -214,7 +214,7 @@ def _beyond(prepared: PreparedEdit) -> Iterator[tuple[str, str]]:
         if prepared.in_place:
             yield f"{one}, and all of them change", "change all"
         else:
-            yield f"{one}, and the others keep the old one", "part it from them"
+            yield f"{one}, and the others keep the old file", "part it from them"
 
 
 def _check(prepared: PreparedEdit) -> None:

@@ -395,7 +395,7 @@ def test_numbers_that_do_not_fit_their_type() -> None:
     ("name", "words", "insisting", "theirs"),
     [
         ("T", "and all of them change", "change all with --force", "T"),
-        (LONGER, "and the others keep the old one", "part it from them with --force", "Stories"),
+        (LONGER, "and the others keep the old file", "part it from them with --force", "Stories"),
     ],
 )
 def test_other_names_of_the_file_are_asked_about(
