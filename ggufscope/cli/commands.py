@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from ggufscope.errors import BadUsage
 
 _LOOK: Final = "Look into a model"
 _MAKE: Final = "Make a model"
@@ -33,6 +35,34 @@ COMMANDS: Final = {
 ``compare_attention_command``."""
 
 
+_MODELS: Final = {"model", "models", "a", "b", "file", "source"}
+"""Arguments that name a model."""
+
+_NO_NAME: Final = "an empty word names no file: is a variable of the shell not set?"
+
+
+class _Command(TyperCommand):
+    """A command that takes no empty word for a path, which would be the folder that one is in."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of a command line; raises ``BadUsage`` where a path is empty."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name)
+            words = given if isinstance(given, (list, tuple)) else [given]
+            if "" not in words or ctx.resilient_parsing:  # to complete a line, it may be unfinished
+                continue
+            argument = isinstance(parameter, TyperArgument)
+            if argument and parameter.name in _MODELS:
+                raise BadUsage("no model is named", hint=_NO_NAME)
+            if isinstance(parameter.type, typer.models.TyperPath) or (
+                argument and parameter.nargs < 0
+            ):
+                name = parameter.make_metavar(ctx) if argument else max(parameter.opts, key=len)
+                raise BadUsage(f"{name} is empty", hint=_NO_NAME)
+        return rest
+
+
 @cache
 def _built(name: str) -> Any:
     """Return a command as typer runs it, where no option asks whether a file may be read.
@@ -42,7 +72,7 @@ def _built(name: str) -> Any:
     panel, file = COMMANDS[name]
     function = getattr(import_module(f"ggufscope.cli.{file}"), f"{name.replace('-', '_')}_command")
     alone = typer.Typer(add_completion=False)
-    alone.command(name, rich_help_panel=panel)(function)
+    alone.command(name, cls=_Command, rich_help_panel=panel)(function)
     command = typer.main.get_command(alone)
     for parameter in command.params:
         if isinstance(parameter.type, typer.models.TyperPath):

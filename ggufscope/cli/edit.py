@@ -61,7 +61,7 @@ def edit_command(
     For example: ggufscope edit model.gguf --special eot="<|im_end|>"
     """
     from ggufscope.checking.edited import edited_findings, require_no_worse
-    from ggufscope.recipes.changes import CHAT_TEMPLATE, Edits, parse_pairs, parse_settings
+    from ggufscope.recipes.changes import Edits, parse_pairs, parse_settings
     from ggufscope.recipes.edits import finish_edit, prepare_edit, run_edit
     from ggufscope.report.as_json import dumps
     from ggufscope.report.edit.json import edit_json
@@ -77,15 +77,13 @@ def edit_command(
         if chat_template is None
         else read_text(chat_template, LONGEST_TEMPLATE, "a chat template"),
     )
-    if CHAT_TEMPLATE in edits.set and chat_template is not None:
-        raise BadUsage("--set and --chat-template are about one key", hint="give one of them")
     finished = copy is None and not dry_run and finish_edit(model)
     if finished:
         warn(f"{model}: a change that was killed half way is finished now")
     if not edits and copy is None and not finished:
         raise BadUsage("nothing is to be changed", hint="give --set, --remove, --rename, ...")
     prepared = prepare_edit(model, edits, copy, overwrite=force, unsound=unsound)
-    for words in prepared.source.warnings():
+    for words in [*prepared.source.warnings(), *prepared.warnings]:
         warn(words)
     if prepared.differences:
         with naming(prepared.source.path):

@@ -37,8 +37,15 @@ def stem_of_model(name: str) -> str:
 
 
 def shard_name(name: str, number: int, count: int) -> str:
-    """Return the name of shard ``number`` (from 0) of ``count`` of a model file called ``name``."""
-    return f"{name.removesuffix('.gguf')}-{number + 1:05}-of-{count:05}.gguf"
+    """Return the name of shard ``number`` (from 0) of ``count`` of a model file called ``name``.
+
+    The name of any shard will do: it gets no second number.
+    """
+    return _numbered(stem_of_model(name), number, count)
+
+
+def _numbered(stem: str, number: int, count: int) -> str:
+    return f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def shard_of(name: str) -> tuple[str, int, int] | None:
@@ -67,7 +74,7 @@ def sibling_names(path: Path, count: int) -> list[str]:
             f"{path} says that it is one of {count} shards, and is not named so",
             hint=f"give the shards their names back: NAME-00001-of-{count:05}.gguf and so on",
         )
-    return [shard_name(shard[0], number, count) for number in range(count)]
+    return [_numbered(shard[0], number, count) for number in range(count)]
 
 
 def sibling_paths(path: Path, count: int) -> list[Path]:

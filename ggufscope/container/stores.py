@@ -43,6 +43,8 @@ from ggufscope.spelling import did_you_mean
 
 _LONGEST: Final = 1 << 20
 """Bytes of a manifest or of settings; a longer one is none."""
+_BLOB: Final = re.compile("(sha256[-:])?[0-9a-f]{64}")
+"""What Ollama and the Hub's cache call a file."""
 DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
 """What Ollama calls content by: with a colon in a manifest, with a hyphen as the name of a file."""
 _OLLAMA: Final = ("registry.ollama.ai", "library")
@@ -65,6 +67,11 @@ class Stored:
 def stored_models() -> list[Stored]:
     """Return what all stores have, store by store."""
     return [model for listed in STORES.values() for model in listed()]
+
+
+def is_blob(path: Path) -> bool:
+    """Return whether a file, links followed, is named by the SHA-256 of its content."""
+    return _BLOB.fullmatch(path.resolve().name) is not None
 
 
 def path_of(word: str) -> Path | None:

@@ -58,10 +58,25 @@ _PLAIN: Final[dict[str, Callable[[str], Any]]] = {
     "str": str,
 }
 """The types of ``--override-kv``: a value of these gets the exact type that its key has."""
+_USUAL: Final = {
+    "int": ValueType.UINT32,
+    "float": ValueType.FLOAT32,
+    "bool": ValueType.BOOL,
+    "str": ValueType.STRING,
+}
+"""What a new key gets, of the types above."""
 _EXACT: Final = {each.name.lower(): each for each in ValueType if each is not ValueType.ARRAY}
 _KINDS: Final[dict[type, str]] = {
     bool: "bool", int: "int", float: "float", str: "str", list: "array"
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _NoItems:
+    """An array without items, which would tell what they are."""
+
+    usual: ValueType
+    """Of the items, where the key is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +103,8 @@ class Edits:
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     """Read ``KEY=TYPE:VALUE``, with the types of ``--override-kv`` and those of GGUF.
 
-    ``TYPE[]`` is an array, written as JSON: ``int32[]:[1, 2]``. Raises ``BadOverride`` and
-    ``UnencodableValue``.
+    ``TYPE[]`` is an array, written as JSON: ``int32[]:[1, 2]``; the value of one without items is
+    for ``Edits.set`` alone. Raises ``BadOverride`` and ``UnencodableValue``.
     """
     hint = "write KEY=TYPE:VALUE: int, float, bool, str, or a GGUF type such as uint64, int32[]"
     found: dict[str, Any] = {}
@@ -127,14 +142,14 @@ def _parsed(kind: str, data: str) -> Any:
     if not kind.endswith("[]"):
         return _exact(_EXACT[kind], _PLAIN[_kind_of(_EXACT[kind])](data))
     element = kind.removesuffix("[]")
-    if element not in {*_EXACT, *_KINDS.values()}:
+    if element not in {*_EXACT, *_PLAIN}:
         raise KeyError(kind)
     items = _json(data)
     if element in _EXACT:
         return Value.array(_EXACT[element], (_exact(_EXACT[element], it).data for it in items))
     if any(_KINDS.get(type(item)) != element for item in items):
         raise KeyError(element)
-    return items
+    return items or _NoItems(_USUAL[element])
 
 
 def _json(data: str) -> list[Any]:
@@ -153,20 +168,42 @@ def _json(data: str) -> list[Any]:
     )
 
 
+def kept_keys(metadata: Metadata, edits: Edits) -> dict[str, str]:
+    """Return the keys that are left after renaming and removing -> those that they were, in order.
+
+    Raises ``BadEdit``.
+    """
+    kept = {key: key for key in metadata}
+    for old, new in edits.rename.items():
+        _require(kept, old)
+        if new in kept:
+            raise BadEdit(f"key {new!r} is there already", hint="remove it first")
+        kept = {new if key == old else key: was for key, was in kept.items()}
+    for key in edits.remove:
+        _require(kept, key)
+        del kept[key]
+    return kept
+
+
+def _require_set_once(edits: Edits) -> None:
+    """Raise ``BadEdit`` where two options set one key."""
+    others = {_special(kind): "--special" for kind in edits.special}
+    if edits.chat_template is not None:
+        others[CHAT_TEMPLATE] = "--chat-template"
+    for key in edits.set:
+        if key in others:
+            raise BadEdit(
+                f"--set and {others[key]} are about one key, {key!r}", hint="give one of them"
+            )
+
+
 def changed(metadata: Metadata, edits: Edits) -> dict[str, Value]:
     """Return the metadata as edited, keys in their places and new ones at the end.
 
     Raises ``BadEdit`` and ``UnencodableValue``.
     """
-    written = dict(metadata.typed)
-    for old, new in edits.rename.items():
-        _require(written, old)
-        if new in written:
-            raise BadEdit(f"key {new!r} is there already", hint="remove it first")
-        written = {new if key == old else key: value for key, value in written.items()}
-    for key in edits.remove:
-        _require(written, key)
-        del written[key]
+    _require_set_once(edits)
+    written = {key: metadata.typed[was] for key, was in kept_keys(metadata, edits).items()}
     for key, data in edits.set.items():
         written[key] = _typed(key, data, written.get(key))
     if edits.chat_template is not None:
@@ -251,11 +288,11 @@ def _check_token(key: str, metadata: Metadata) -> None:
         )
 
 
-def _require(metadata: Mapping[str, Value], key: str) -> None:
-    if key not in metadata:
+def _require(keys: Mapping[str, str], key: str) -> None:
+    if key not in keys:
         raise BadEdit(
             f"there is no key {key!r}",
-            hint=did_you_mean(key, metadata, "`ggufscope list --metadata` shows the keys"),
+            hint=did_you_mean(key, keys, "`ggufscope list --metadata` shows the keys"),
         )
 
 
@@ -291,6 +328,12 @@ def _typed(key: str, data: Any, there: Value | None) -> Value:
                 hint="set it as it is, or --remove it too to change its type",
             )
         return data
+    if isinstance(data, _NoItems):
+        element = data.usual
+        if there is not None and there.type is ValueType.ARRAY:
+            same_kind = _kind_of(there.data.element_type) == _kind_of(element)
+            element = there.data.element_type if same_kind else element
+        return _typed(key, Value.array(element, ()), there)
     kind = _KINDS.get(type(data))
     if kind is None:
         raise UnencodableValue(f"{data!r:.60} is no value of GGUF", hint="give a number or a text")

@@ -13,9 +13,9 @@ refused, and its data is left where it is, or copied byte by byte (see container
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ggufscope.container.file import GGUFFile, open_gguf
@@ -23,10 +23,11 @@ from ggufscope.container.header import Metadata
 from ggufscope.container.journal import settle
 from ggufscope.container.rewriting import Rewrite, write_anew, write_over
 from ggufscope.container.shards import shard_name
+from ggufscope.container.stores import is_blob
 from ggufscope.container.target import check_target, refusals
 from ggufscope.container.values import Value
 from ggufscope.errors import BadEdit, TargetIsSource, naming
-from ggufscope.recipes.changes import Edits, changed, require_possible, require_sound
+from ggufscope.recipes.changes import Edits, changed, kept_keys, require_possible, require_sound
 from ggufscope.recipes.files import require_room
 
 
@@ -54,6 +55,8 @@ class PreparedEdit:
     is_copy: bool
     """Whether the model itself stays as it is."""
     overwrite: bool
+    warnings: tuple[str, ...] = ()
+    """What changing the model where it lies does beyond it."""
 
     @property
     def in_place(self) -> bool:
@@ -107,7 +110,8 @@ def prepare_edit(
 ) -> PreparedEdit:
     """Work out what will be different, and check all of it; nothing is written.
 
-    ``overwrite``: a copy that is there, or a model that has other names (hard links).
+    ``overwrite``: a copy that is there, or a model that has other names (hard links) or is
+    kept under the SHA-256 of its content; ``warnings`` says what that does.
     ``unsound``: a model that llama.cpp would not load, too. Raises what ``open_gguf`` raises,
     ``BadEdit`` and ``UnencodableValue`` for a change that cannot be, and a ``WriteError``.
     """
@@ -118,7 +122,7 @@ def prepare_edit(
         require_possible(file, after, edits)
         if not unsound:
             require_sound(file, after, edits)
-        differences = _differences(file.metadata, written, edits.rename)
+        differences = _differences(file.metadata, written, kept_keys(file.metadata, edits))
         targets = _targets(file, copy)
         rewrites: list[tuple[Rewrite, Path]] = []
         if differences or copy is not None:
@@ -129,7 +133,7 @@ def prepare_edit(
             file, after, tuple(differences), tuple(rewrites), copy is not None, overwrite
         )
         _check(prepared)
-        return prepared
+        return replace(prepared, warnings=tuple(words for words, _ in _beyond(prepared)))
 
 
 def run_edit(
@@ -164,18 +168,19 @@ def run_edit(
 
 
 def _differences(
-    before: Metadata, after: Mapping[str, Value], renamed: Mapping[str, str]
+    before: Metadata, after: Mapping[str, Value], kept: Mapping[str, str]
 ) -> list[Difference]:
-    names = {new: old for old, new in renamed.items()}
     found = []
     for key, value in after.items():
-        was = names.get(key, key)
+        was = kept.get(key, key)
         old = before.typed.get(was)
         if was != key or old is None or not _same(old, value):
             found.append(Difference(key, old, value, was))
-    gone = before.typed.keys() - after.keys() - renamed.keys()
+    stayed = {*kept.values(), *(key for key in after if kept.get(key, key) == key)}
     found += [
-        Difference(key, value, None, key) for key, value in before.typed.items() if key in gone
+        Difference(key, value, None, key)
+        for key, value in before.typed.items()
+        if key not in stayed
     ]
     return found
 
@@ -195,17 +200,28 @@ def _targets(file: GGUFFile, copy: str | os.PathLike[str] | None) -> list[Path]:
     return [path.with_name(shard_name(path.name, number, count)) for number in range(count)]
 
 
+def _beyond(prepared: PreparedEdit) -> Iterator[tuple[str, str]]:
+    """Yield what changing a model where it lies does beyond it, and what insisting on that is."""
+    if prepared.is_copy or not prepared.rewrites:
+        return
+    path = prepared.source.path
+    with refusals(path):
+        names, blob = path.stat().st_nlink, is_blob(path)
+    if blob:
+        yield f"{path} is kept under the SHA-256 of its content, which this changes", "change it"
+    if names > 1:
+        one = f"{path} is one file under {names} names"
+        if prepared.in_place:
+            yield f"{one}, and all of them change", "change all"
+        else:
+            yield f"{one}, and the others keep the old file", "part it from them"
+
+
 def _check(prepared: PreparedEdit) -> None:
     sources = [shard.source.path for shard in prepared.source.shards]
     if not prepared.is_copy:
-        path = prepared.source.path
-        with refusals(path):
-            names = path.stat().st_nlink
-        if names > 1 and not prepared.overwrite and prepared.rewrites:
-            raise BadEdit(
-                f"{path} is one file under {names} names, and the others are not to be changed",
-                hint="name a COPY, or change it with --force",
-            )
+        for words, insisting in () if prepared.overwrite else _beyond(prepared):
+            raise BadEdit(words, hint=f"name a COPY, or {insisting} with --force")
     for _, target in prepared.rewrites:
         if prepared.is_copy:
             with suppress(OSError):  # which the check below tells

@@ -71,7 +71,8 @@ def target_files(
 
     One file, ``target``; with the option keep_split the source's shards; with ``split_max_size``
     shards of no more than so many bytes of tensor data (a tensor larger than that has one to
-    itself). Shards are named after ``target``: ``NAME-00001-of-00003.gguf``.
+    itself). Shards are named after ``target``: ``NAME-00001-of-00003.gguf``, which may be a
+    target's name, too.
     """
     groups = _groups(source, plan, split_max_size)
     if len(groups) == 1:

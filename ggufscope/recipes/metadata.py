@@ -123,6 +123,8 @@ def split_override(
     """
     key, _, typed = text.partition("=")
     kind, _, data = typed.partition(":")
+    if not key:
+        raise BadOverride(f"{text!r:.60} names no key", hint=hint)
     try:
         yield key, kind, data
     except (ValueError, KeyError):

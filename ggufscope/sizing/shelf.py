@@ -64,8 +64,9 @@ class Row:
     same_as: str = ""
     """The name of a row before it that has the same content; by ``header``, that may have it."""
     same_by: str = ""
-    """How that was seen: ``inode`` and ``sha256`` prove it. ``header`` does not: header, size and a
-    few stretches of the weights are alike, the rest was not compared."""
+    """How that was seen. ``inode`` proves it. ``header``: header, size and a few stretches of the
+    weights are alike, the rest was not compared. ``sha256``: so they are, and both files are named
+    by the same SHA-256, which was not computed here."""
     tensor_nbytes: int | None = None
     """Bytes of its tensors, without the header."""
 
@@ -95,7 +96,7 @@ class Shelf:
 
     @property
     def nbytes_twice(self) -> int:
-        """Bytes of those that are known to have the content of one before, in another file."""
+        """Bytes of those that are named by the SHA-256 of one before, in another file."""
         return sum(row.nbytes for row in self.rows if row.same_by == "sha256")
 
 
@@ -169,8 +170,9 @@ def stored_rows(here: Here | None) -> list[Row]:
 def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
     """Return the rows, each that has the content of one before it marked as the same.
 
-    One file under two names has one inode. ``hashes`` are what stores name files by. What is left
-    is held together by size, header and a few stretches of the weights: such files may differ.
+    One file under two names has one inode. ``hashes`` are what stores name files by, which keeps
+    nobody from changing them: like all others they are held together by size, header and a few
+    stretches of the weights.
     """
 
     @cache
@@ -188,10 +190,13 @@ def with_copies(rows: Iterable[Row], hashes: Mapping[str, str]) -> list[Row]:
             return ""
         if inode(a.path) == inode(b.path):
             return "inode"
-        if a.name in hashes and b.name in hashes:
-            return "sha256" if hashes[a.name] == hashes[b.name] else ""
+        named = a.name in hashes and b.name in hashes
+        if named and hashes[a.name] != hashes[b.name]:
+            return ""
         alike = a.n_elements is not None and (a.nbytes, a.n_elements) == (b.nbytes, b.n_elements)
-        return "header" if alike and print_of(a.path) == print_of(b.path) else ""
+        if not (alike and print_of(a.path) == print_of(b.path)):
+            return ""
+        return "sha256" if named else "header"
 
     found: list[Row] = []
     for row in rows:

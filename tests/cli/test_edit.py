@@ -88,6 +88,12 @@ def test_a_chat_template_is_a_text_and_never_run(model: Path, tmp_path: Path) ->
         (["--set", "general.name"], "overrides no key", "KEY=TYPE:VALUE"),
         (["--set", "general.name=Foo"], "has no TYPE", "write general.name=str:Foo"),
         (["--set", 'general.tags=str[]:["a"'], "is no array in JSON: Expecting", "str[]:["),
+        (["--set", "=int:2"], "names no key", "KEY=TYPE:VALUE"),
+        (
+            ["--special", "eos=The", "--set", "tokenizer.ggml.eos_token_id=int:5"],
+            "--set and --special are about one key",
+            "give one of them",
+        ),
         (["--set", "a=int:1", "--set", "a=int:2"], "'a' is set twice", "one --set for each"),
         (["--special", "eos=a", "--special", "eos=b"], "names 'eos' twice", "for each"),
         (["--set", "general.alignment=int:7"], "is 7, not a power of two", "no tensor can move"),

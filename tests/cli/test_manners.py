@@ -39,6 +39,51 @@ def test_a_known_shape_where_a_file_is_needed(command: str, sample: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["check", ""], ["check", "MODEL", ""], ["list", ""], ["list", "MODEL", ""], ["size", ""]),
+        *(["edit", "", "--remove", "x"], ["tokens", ""], ["attention", ""], ["evaluate", ""]),
+        *(["inspect", "", "x"], ["diff", "", "MODEL"], ["diff", "MODEL", ""], ["imatrix", ""]),
+        *(["quantize", "", "Q8_0"], ["dequantize", "", "x.gguf"], ["compare-attention", ""]),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(words: list[str], sample: Path) -> None:
+    done = inside(*(sample if word == "MODEL" else word for word in words))
+    assert done.stdout == ""
+    refused(done, "no model is named")
+
+
+@pytest.mark.parametrize(
+    ("words", "empty"),
+    [
+        (["edit", "MODEL", "", "--remove", "general.name"], "COPY"),
+        (["edit", "MODEL", "--chat-template", ""], "--chat-template"),
+        (["dequantize", "MODEL", ""], "TARGET"),
+        (["quantize", "MODEL", "", "Q8_0"], "[TARGET] TYPE"),
+        (["quantize", "MODEL", "Q8_0", "-o", ""], "--output-dir"),
+        (["compare-attention", "MODEL", "--against", ""], "--against"),
+    ],
+)
+def test_no_other_file_is_named_by_an_empty_word(
+    words: list[str],
+    empty: str,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = inside(*(sample if word == "MODEL" else word for word in words))
+    assert done.stdout == ""
+    refused(done, empty)
+    assert "is empty" in done.stderr
+    assert "a variable of the shell" in done.stderr
+
+
+def test_an_empty_text_is_one(sample: Path) -> None:
+    assert inside("tokens", sample, "").returncode == 0
+
+
 def test_a_tensor_type_that_names_no_tensor_is_warned_of(sample: Path) -> None:
     rules = ("--tensor-type", "fnn_down=q6_k", "--tensor-type", "attn_v=q6_k")
     done = inside("quantize", sample, "Q4_K_M", *rules, "--dry-run")

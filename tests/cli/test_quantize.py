@@ -173,6 +173,7 @@ def test_many_shards_are_named_by_the_first_and_the_last(
         (["--type", "Q8_0", "--type", "Q8_0"], "two of the types give one target"),
         (["Q8_0", "--split-max-size", "lots"], "is no size"),
         (["Q8_0", "--override-kv", "a=b"], "overrides no key"),
+        (["Q8_0", "--override-kv", "=int:2"], "names no key"),
         (["Q8_0", "--tensor-type", "("], "gives no tensor a type"),
         (["Q8_0", "--tensor-type-file", "missing"], "missing: no such file"),
         (["Q8_0", "--output-tensor-type", "Q9"], "unknown ggml type 'Q9'"),

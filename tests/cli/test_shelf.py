@@ -244,12 +244,40 @@ def test_what_other_tools_have_is_listed_with_its_copies(
         "hf:owner/repo/stories-F16.gguf": (first, "sha256"),
     }
     nbytes = sample.stat().st_size
-    assert found["nbytes_of_copies"] == nbytes  # what the hash proves
+    assert found["nbytes_of_copies"] == nbytes  # what the hash says
     files = {row["path"]: row["nbytes"] for row in found["models"]}
     assert found["nbytes"] == sum(files.values())
     assert "ollama:stories:again: the same file as ollama:stories:3m" in " ".join(printed.split())
-    assert "6.79 MiB of it taken by copies" in printed
+    named = f"stories-F16.gguf: named by the same SHA-256 as {first}: not all weights were compared"
+    assert named in " ".join(printed.split())
+    assert "6.79 MiB of it in files named as copies" in printed
     assert f"stories.gguf: may be a copy of {first}: not all weights" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("name", ["U", "A name that is longer than the padding has room for" * 4])
+def test_a_file_that_is_named_by_its_content_is_changed_by_force_alone(
+    ask: Ask, home: Path, sample: Path, name: str
+) -> None:
+    change = ("--set", f"general.name=str:{name}")
+    blobs = [path for path in home.rglob("blobs/*") if len(path.name) > 60]
+    link = next(home.rglob("snapshots/*/*.gguf"))
+    before = {path: path.read_bytes() for path in blobs}
+    for model in ("ollama:stories:3m", "hf:owner/repo/stories-F16.gguf", link, *blobs):
+        _, said = ask("edit", model, *change, code=2)
+        assert "is kept under the SHA-256 of its content, which this changes" in said
+        assert "hint: name a COPY, or change it with --force" in said
+    assert before == {path: path.read_bytes() for path in blobs}
+    ask("edit", "ollama:stories:3m", home / "copy.gguf", *change)
+    ask("edit", "lmstudio:owner/repo/stories.gguf", "--remove", "general.author")
+    _, said = ask("edit", link, *change, "--force")
+    assert f"warning: {link} is kept under the SHA-256 of its content, which" in said
+    assert link.is_symlink()
+    # A name that is true no longer makes no copy.
+    found = told(ask, "list", "--local")
+    same = {row["name"]: row["same_by"] for row in found["models"]}
+    assert same["hf:owner/repo/stories-F16.gguf"] is None
+    assert same["ollama:stories:again"] == "inode"
+    assert found["nbytes_of_copies"] == 0
 
 
 def test_only_what_is_proven_is_a_copy(ask: Ask, tmp_path: Path, sample: Path) -> None:
@@ -267,7 +295,7 @@ def test_only_what_is_proven_is_a_copy(ask: Ask, tmp_path: Path, sample: Path) -
     assert same == {"a.gguf": None, "end.gguf": None, "link.gguf": "inode"}
     assert found["nbytes_of_copies"] == 0
     printed, _ = ask("list", tmp_path)
-    assert "taken by copies" not in printed
+    assert "named as copies" not in printed
     said = f"between.gguf: may be a copy of {tmp_path}/a.gguf: not all weights were compared"
     assert said.replace(" ", "") in "".join(printed.split())
 

@@ -16,6 +16,7 @@ import pytest
 
 from ggufscope import Edits, Value, ValueType, edit_model, errors, open_gguf, prepare_edit
 from ggufscope.container import copying
+from ggufscope.container.header import Metadata
 from ggufscope.container.journal import Change
 from ggufscope.container.shards import shard_name
 from ggufscope.recipes.apply import quantize_model
@@ -220,6 +221,14 @@ REFUSED: Mapping[str, tuple[Edits, str]] = {
     ),
     "no name": (Edits(set={"": 1}), "has no name"),
     "a long name": (Edits(set={"k" * 65536: 1}), "at the most"),
+    "a key that is set twice": (
+        Edits(set={SPECIAL["eos"]: 5}, special={"eos": "</s>"}),
+        "--set and --special are about one key, 'tokenizer.ggml.eos_token_id'",
+    ),
+    "a template that is set twice": (
+        Edits(set={"tokenizer.chat_template": "a"}, chat_template="b"),
+        "--set and --chat-template are about one key",
+    ),
     "no such piece": (Edits(special={"bos": "<nothing>"}), "is no token of the vocabulary"),
     "no such kind": (Edits(special={"boz": "<s>"}), "no kind of special token"),
     "an id out of range": (Edits(set={SPECIAL["bos"]: 1024}), "the vocabulary has 1024 tokens"),
@@ -290,16 +299,82 @@ def test_every_type_is_read_from_words(kind: str) -> None:
     assert (written.type.name.lower(), written.data) == (kind, True if kind == "bool" else 100)
 
 
-def open_metadata() -> Any:
-    from ggufscope.container.header import Metadata
-
+def open_metadata() -> Metadata:
     return Metadata({})
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [
+        *(("int", "UINT32"), ("float", "FLOAT32"), ("bool", "BOOL"), ("str", "STRING")),
+        *((each.name.lower(), each.name) for each in ValueType if each is not ValueType.ARRAY),
+    ],
+)
+def test_an_array_without_items_is_of_the_type_that_was_named(kind: str, type_: str) -> None:
+    edits = Edits(set=parse_settings([f"k={kind}[]:[]"]))
+    assert changed(open_metadata(), edits)["k"] == Value.array(ValueType[type_], ())
+
+
+def test_an_array_without_items_keeps_the_type_that_its_key_has() -> None:
+    there = Metadata({"k": Value.array(ValueType.UINT16, [1, 2])})
+    emptied = changed(there, Edits(set=parse_settings(["k=int[]:[]"])))["k"]
+    assert emptied == Value.array(ValueType.UINT16, ())
+    for words in ("k=str[]:[]", "k=uint8[]:[]"):
+        with pytest.raises(errors.BadEdit, match=r"is of type UINT16\[\]"):
+            changed(there, Edits(set=parse_settings([words])))
+    with pytest.raises(errors.BadEdit, match=r"is of type UINT32, not STRING\[\]"):
+        changed(
+            Metadata({"k": Value.of(ValueType.UINT32, 1)}),
+            Edits(set=parse_settings(["k=str[]:[]"])),
+        )
+
+
+NAME, AUTHOR = "general.name", "general.author"
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        (Edits(rename={NAME: "x.y"}, remove=("x.y",)), [(NAME, NAME, "Stories", None)]),
+        (Edits(rename={NAME: "x.y", "x.y": "z.y"}), [("z.y", NAME, "Stories", "Stories")]),
+        (Edits(rename={NAME: "x.y", "x.y": NAME}), []),
+        (
+            Edits(rename={NAME: "x.y"}, remove=("x.y",), set={"x.y": 5}),
+            [("x.y", "x.y", None, 5), (NAME, NAME, "Stories", None)],
+        ),
+        (
+            Edits(rename={NAME: "x.y"}, set={NAME: "T", "x.y": "U"}),
+            [("x.y", NAME, "Stories", "U"), (NAME, NAME, "Stories", "T")],
+        ),
+        (
+            Edits(rename={NAME: "x.y", AUTHOR: NAME}, remove=("x.y",)),
+            [(NAME, AUTHOR, *["The ggufscope project"] * 2), (NAME, NAME, "Stories", None)],
+        ),
+    ],
+)
+def test_keys_are_renamed_then_removed_then_set_and_that_is_what_is_told(
+    edits: Edits, told: list[tuple[str, str, Any, Any]], model: Path, tmp_path: Path
+) -> None:
+    before = dict(open_gguf(model).metadata)
+    assert [
+        (each.key, each.was, each.before and each.before.data, each.after and each.after.data)
+        for each in prepare_edit(model, edits).differences
+    ] == told
+    edit_model(model, edits, tmp_path / "copy.gguf")
+    edit_model(model, edits)
+    after = {key: value for key, _, _, value in told if value is not None}
+    wanted = {
+        key: value for key, value in before.items() if key not in {was for _, was, *_ in told}
+    }
+    for path in (model, tmp_path / "copy.gguf"):
+        assert dict(open_gguf(path).metadata) == wanted | after
 
 
 @pytest.mark.parametrize(
     "words",
     [
         *("k", "k=int", "k=int:", "k=int:x", "k=bool:yes", "k=u9:1", "k=float:one", "=", "k=:1"),
+        *("=int:2", "=str:", "k=array[]:[]"),
         *("k=int[]:1,2", "k=int[]:[1.5]", "k=str[]:{}", "k=array:[1]", "k=int[]:" + "[" * 100_000),
     ],
 )
@@ -316,14 +391,27 @@ def test_numbers_that_do_not_fit_their_type() -> None:
             parse_settings([words])
 
 
-def test_other_names_of_the_file_are_asked_about(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words", "insisting", "theirs"),
+    [
+        ("T", "and all of them change", "change all with --force", "T"),
+        (LONGER, "and the others keep the old file", "part it from them with --force", "Stories"),
+    ],
+)
+def test_other_names_of_the_file_are_asked_about(
+    name: str, words: str, insisting: str, theirs: str, model: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other.gguf"
     other.hardlink_to(model)
-    edits = Edits(set={"general.name": "T"})
-    with pytest.raises(errors.BadEdit, match="one file under 2 names"):
+    edits = Edits(set={"general.name": name})
+    with pytest.raises(errors.BadEdit, match=f"one file under 2 names, {words}") as caught:
         edit_model(model, edits)
-    edit_model(model, edits, overwrite=True)
-    assert open_gguf(other).metadata["general.name"] == "T"
+    assert insisting in caught.value.hint
+    assert open_gguf(model).metadata["general.name"] == "Stories"
+    assert [words in said for said in edit_model(model, edits, overwrite=True).warnings] == [True]
+    assert open_gguf(model).metadata["general.name"] == name
+    assert open_gguf(other).metadata["general.name"] == theirs
+    assert prepare_edit(other, edits, tmp_path / "copy.gguf").warnings == ()
 
 
 def test_a_link_stays_one(model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from ggufscope import Edits, edit_model, errors
 from ggufscope.container.file import open_gguf
+from ggufscope.container.shards import shard_name
 from ggufscope.recipes.apply import quantize_model
 from ggufscope.recipes.options import PlanOptions
 from tests import llama_loads
@@ -37,6 +39,36 @@ def test_shards_are_those_of_llama_gguf_split(run: str, sample: Path, tmp_path: 
     )
     _same([described(path) for path in made.paths], THEIRS[run])
     assert llama_loads.loads(made.paths[:1]) == [True]
+
+
+def test_a_target_that_is_named_as_a_shard_stands_for_all_of_them(
+    sample: Path, tmp_path: Path
+) -> None:
+    (made,) = quantize_model(sample, {tmp_path / "m.gguf": "COPY"}, split_max_size=2_000_000)
+    count = len(made.paths)
+    assert count > 2
+    names = [shard_name("x.gguf", number, count) for number in range(count)]
+    for number, edited in enumerate((True, False)):
+        # Whichever shard is named, and of however many.
+        target = tmp_path / str(number) / shard_name("x.gguf", number, count + number)
+        target.parent.mkdir()
+        if edited:
+            edit_model(made.paths[0], Edits(), target)
+        else:
+            quantize_model(made.paths[0], {target: "COPY"}, options=KEPT)
+        assert sorted(path.name for path in target.parent.iterdir()) == names
+        assert llama_loads.loads([target.with_name(names[0])]) == [True]
+    with pytest.raises(errors.TargetIsSource):
+        edit_model(made.paths[0], Edits(), made.paths[1], overwrite=True)
+
+
+def test_shards_may_have_the_ending_twice(sample: Path, tmp_path: Path) -> None:
+    """As llama-gguf-split names them where OUT has the ending already."""
+    (made,) = quantize_model(sample, {tmp_path / "m.gguf": "COPY"}, split_max_size=2_000_000)
+    for path in made.paths:
+        path.rename(path.with_name(path.name.replace("m-", "m.gguf-")))
+    opened = open_gguf(tmp_path / made.paths[1].name.replace("m-", "m.gguf-"))
+    assert opened.tensors.keys() == open_gguf(sample).tensors.keys()
 
 
 @pytest.mark.parametrize("run", RUNS)

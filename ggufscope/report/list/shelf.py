@@ -96,7 +96,7 @@ def _note(row: Row) -> str:
 
 _SAME: Final = {
     "inode": "the same file as {}",
-    "sha256": "the same content (SHA-256) as {}",
+    "sha256": "named by the same SHA-256 as {}: not all weights were compared",
     "header": "may be a copy of {}: not all weights were compared; `ggufscope diff` tells",
 }
 
@@ -105,7 +105,7 @@ def _sum_line(shelf: Shelf) -> str:
     models = f"{len(shelf.rows):,} model{'' if len(shelf.rows) == 1 else 's'}"
     taken = shelf.nbytes
     double = shelf.nbytes_twice
-    spare = f", {size(double)} of it taken by copies" if double else ""
+    spare = f", {size(double)} of it in files named as copies" if double else ""
     weights = {row.n_elements for row in shelf.rows if row.n_elements}
     context = {row.context_length for row in shelf.rows if row.context_length}
     alike = [f"; weights: {count(n)}" for n in weights if _alike(shelf, "n_elements")]
