@@ -12,6 +12,7 @@ import pytest
 
 from ggufscope.measure import gathering
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
+from ggufscope.recipes.importance import Entry, ImportanceMatrix
 from tests import matrices
 from tests.cli.conftest import Run
 from tests.golden.command import SAMPLE
@@ -132,6 +133,18 @@ def test_a_matrix_is_shown(name: str, run: Run) -> None:
     assert "CosSim: likeness to the layer before" in " ".join(out.split())
     code, out, _ = run("imatrix", GOLDEN / f"{name}.gguf", "--json")
     assert json.loads(out)["schema"] == "ggufscope.imatrix/1"
+
+
+def test_bars_say_which_columns_they_hold(run: Run, tmp_path: Path) -> None:
+    """The outer bins have an edge and no centre: 128 times the mean, and a 128th of it."""
+    columns = np.full((1, 1024), 1e-9, np.float32)
+    columns[0, :4] = 1, 1, 1, 3  # over the mean of all, 6/1024: 171, 171, 171 and 512
+    entries = {"blk.0.a.weight": Entry(columns, np.array([1]))}
+    write_imatrix(ImportanceMatrix(tmp_path / "i.gguf", entries, ("t",), 1, 512), "i.gguf")
+    code, out, _ = run("imatrix", "i.gguf")
+    assert code == 0
+    bars = [line.split() for line in out.splitlines() if line.strip()[:1] in {"<", "≥"}]
+    assert [(*bar[:2], bar[-2]) for bar in bars] == [("<", "1/128", "1,020"), ("≥", "×128", "4")]
 
 
 def test_experts_that_were_never_reached_are_named(run: Run) -> None:
