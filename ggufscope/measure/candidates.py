@@ -24,6 +24,7 @@ from ggufscope.errors import (
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
+from ggufscope.recipes import jobs
 from ggufscope.recipes.importance import ImportanceMatrix, importance_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule
@@ -232,8 +233,11 @@ def _candidate(
             weighed = importance_of(planned, tensor, imatrix)
             if weighed is not None:
                 importance[tensor.source_name] = weighed
-            require_makeable(
-                tensor.target.name, f"tensor {tensor.name!r}", importance=weighed is not None
+            jobs.require_makeable(
+                tensor.target.name,
+                tensor.name,
+                importance=weighed is not None,
+                given=imatrix.path if imatrix else None,
             )
     return Candidate(name if part == "all" else f"{name} ({part})", types, importance=importance)
 

@@ -286,3 +286,14 @@ def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) ->
     assert code == 2
     code, _, err = run("quantize", source, "Q6_K", "--exclude-weights", "x")
     assert (code, "there is no importance matrix" in err) == (2, True)
+
+
+def test_a_type_is_refused_for_what_a_matrix_lacks(run: Run) -> None:
+    made = ("quantize", SAMPLE, "x.gguf", "IQ2_XS", "--pure")
+    evaluated = ("evaluate", SAMPLE, "--ids", ",".join("1" * 32), "-c", "16", "--types", "IQ2_XS")
+    for command in (made, evaluated):
+        code, _, err = run(*command, "--imatrix", GOLDEN / "stories.gguf")
+        assert code == 2
+        assert "tensor 'output.weight' would become IQ2_XS, for which " in err
+        assert f"{GOLDEN / 'stories.gguf'} has nothing" in err
+        assert "give one" not in err
