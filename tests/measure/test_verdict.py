@@ -167,4 +167,5 @@ def test_effects_are_ordered_by_level_and_then_by_their_numbers() -> None:
         *((0.0, 0.0101), (0.049, 0.0), (0.1, 0.04), (0.6, 0.1), (0.1, 0.9), (nan, 0.0)),
     ]
     effects = [effect_of(*pair, tokens=7) for pair in pairs]
-    assert sorted(reversed(effects), key=lambda each: each.severity) == effects
+    turned = effects[::-1]
+    assert sorted(turned, key=lambda each: each.severity) == effects
