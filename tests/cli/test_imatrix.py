@@ -78,9 +78,12 @@ def test_a_target_is_not_overwritten_unasked(run: Run, model: Path) -> None:
 
 def test_chunks_longer_than_the_model_name_the_option(run: Run) -> None:
     words = ("imatrix", SAMPLE, "--ids", ",".join(["1"] * 1024), "-o", "long.gguf")
-    code, _, err = run(*words)
+    code, _, err = run(*words, "-c", "512")
     assert code == 0
     assert err.endswith("was made for 256 tokens, and chunks have 512: -c 256 makes them as long\n")
+    code, out, err = run(*words, "--force")  # by itself as long as the model was made for
+    assert (code, err) == (0, "")
+    assert "chunks      4 of 256 tokens\n" in out
 
 
 def test_ids_are_run_as_they_are(run: Run, model: Path) -> None:
@@ -174,7 +177,7 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
         (["M", "--all"], "--all is about an importance matrix"),
         (
             ["M", "--text", "short.txt"],
-            "two chunks of 512 tokens are needed at the least, and short.txt",
+            "two chunks of 64 tokens are needed at the least, and short.txt",
         ),
         (["M", "--text", "none.txt"], "no such file"),
         (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
