@@ -38,7 +38,7 @@ ChunkTokens = Annotated[
         min=_LEAST,
         max=1 << 24,
         metavar="N",
-        help="Tokens of a chunk.  \\[default: 512; fewer where the model was made for fewer]",
+        help="Tokens of a chunk; by default no more than the model was made for.  \\[default: 512]",
     ),
 ]
 Chunks = Annotated[
