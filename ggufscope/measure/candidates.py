@@ -94,6 +94,12 @@ def of_name(file: GGUFFile, name: str) -> Candidate:
     return of_types(file, [name])[0]
 
 
+def of_names(file: GGUFFile, candidates: Iterable[Candidate | str] | str) -> list[Candidate]:
+    """Return candidates, each given itself or by its name; one name alone will do."""
+    every = [candidates] if isinstance(candidates, str) else candidates
+    return [of_name(file, each) if isinstance(each, str) else each for each in every]
+
+
 def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
     """Return another file as a candidate. Raises ``DifferentModels`` where it is another model."""
     require_same_model(file, other)

@@ -11,7 +11,7 @@ choose, and the better of the two is kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -55,7 +55,7 @@ class Wish:
     """A weight, over all tensors, at the most."""
     kl: float | None = None
     """Mean KL divergence in nats, at the most, in the smallest file."""
-    types: tuple[str, ...] = USUAL_TYPES
+    types: Sequence[str] = USUAL_TYPES
     floor: str | None = None
     """No tensor gets a type of fewer bits."""
     options: PlanOptions = DEFAULTS
@@ -185,7 +185,8 @@ class _Tailor:
         self._frame = Frame(file, presets, options, wish.overrides, wish.split_max_size, imatrix)
         base = self._frame.base
         names = self._weights_of(base).keys() if to_make is None else _gathered(base)
-        self._types = choices(base, wish.types, wish.floor, frozenset(names))
+        types = (wish.types,) if isinstance(wish.types, str) else wish.types
+        self._types = choices(base, types, wish.floor, frozenset(names))
         smallest = {name: types[0] for name, types in self._types.items()}
         self._frame.plan(smallest, base.preset).require_runnable()  # said before any work
 
