@@ -105,6 +105,7 @@ def test_a_strangers_name_is_escaped(tmp_path: Path) -> None:
     [
         (("blk.0.attn_w.weight",), "has no tensor 'blk.0.attn_w.weight'"),
         ((NAME, "--block", "256"), "no block 65536"),
+        (("output_norm.weight", "--block", "999"), "holds 1 weight of a row"),
         ((NAME, "--rows", "9"), "--rows '9' is not A:B"),
         ((NAME, "--rows", "9:9"), "has no rows 9:9"),
         ((NAME, "--rows", ":257"), "has no rows 0:257"),

@@ -64,7 +64,8 @@ def _settings_line(settings: RunSettings) -> str:
     if settings.parallel > 1:
         how = "one cache for all" if settings.unified else "each with its share of the context"
         parts.append(f"{settings.parallel} sequences, {how}")
-    parts.append(f"{settings.batch:,} tokens computed at once")
+    tokens = "1 token" if settings.batch == 1 else f"{settings.batch:,} tokens"
+    parts.append(f"{tokens} computed at once")
     parts.append("flash attention " + ("on" if settings.flash_attention else "off"))
     return ", ".join(parts) + "."
 
