@@ -105,7 +105,6 @@ def test_a_strangers_name_is_escaped(tmp_path: Path) -> None:
     [
         (("blk.0.attn_w.weight",), "has no tensor 'blk.0.attn_w.weight'"),
         ((NAME, "--block", "256"), "no block 65536"),
-        (("output_norm.weight", "--block", "999"), "holds 1 weight of a row"),
         ((NAME, "--rows", "9"), "--rows '9' is not A:B"),
         ((NAME, "--rows", "9:9"), "has no rows 9:9"),
         ((NAME, "--rows", ":257"), "has no rows 0:257"),
@@ -117,6 +116,11 @@ def test_a_strangers_name_is_escaped(tmp_path: Path) -> None:
 def test_what_cannot_be_done(words: tuple[str, ...], said: str, sample: Path) -> None:
     words = tuple("65536" if word == "256" else word for word in words)
     refused(inside("inspect", sample, *words), said)
+
+
+def test_a_block_of_one_weight_is_said_to_hold_one(sample: Path) -> None:
+    done = inside("inspect", sample, "output_norm.weight", "--block", "999")
+    assert (done.returncode, "a block of F32 holds 1 weight of a row" in done.stderr) == (2, True)
 
 
 def test_a_misspelt_name_is_offered(sample: Path) -> None:
