@@ -74,9 +74,10 @@ def compare(
     """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
-    (``"Q4_K_M"``). ``context`` is that of ``Transformer``; ``in_windows`` cuts a longer prompt. A
-    file is held to what quantizing the model gives, unless that is quantized itself.
-    ``tolerances`` and ``require``, the largest effect that will do, are for the verdict.
+    (``"Q4_K_M"``); one name stands for a list of it. ``context`` is that of ``Transformer``;
+    ``in_windows`` cuts a longer prompt. A file is held to what quantizing the model gives, unless
+    that is quantized itself. ``tolerances`` and ``require``, the largest effect that will do, are
+    for the verdict.
     ``progress`` is told how many steps of how many are done.
     Raises, before it reads a weight, what ``Transformer`` and ``require_ids`` raise; then
     ``NonFiniteWeight``, naming tensor and row.

@@ -51,9 +51,10 @@ def evaluate(
 
     ``bos`` takes the place of each chunk's first token; None for models that want none. The second
     half of a chunk is scored, but for its last token. A candidate may be given by name: a type for
-    every matrix (``"Q4_K"``), or a preset (``"Q4_K_M"``). With ``base`` the reference is what that
-    file says of the same chunks, and the model itself is the first candidate. ``save_base`` is
-    written meanwhile. ``progress`` is told how many steps of how many are done.
+    every matrix (``"Q4_K"``), or a preset (``"Q4_K_M"``); one name stands for a list of it. With
+    ``base`` the reference is what that file says of the same chunks, and the model itself is the
+    first candidate. ``save_base`` is written meanwhile. ``progress`` is told how many steps of how
+    many are done.
 
     Raises, before it reads a weight, ``BadUsage`` for chunks that are none, ``DifferentModels`` for
     a base of another vocabulary, and what ``Transformer``, ``require_runnable`` and ``Activations``
