@@ -4,11 +4,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import ggufscope
 from ggufscope import errors
+from ggufscope.measure.windows import Halves
+
+IDS = [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -75,3 +80,65 @@ def test_the_drawn_tree_of_errors_is_the_real_one() -> None:
 
     walk(errors.GGUFScopeError)
     assert drawn == real
+
+
+def test_one_name_stands_for_a_list_of_it(sample: Path) -> None:
+    with ggufscope.open_gguf(sample) as file:
+        compared = ggufscope.compare(file, IDS, "Q4_K").candidates
+        evaluated = ggufscope.evaluate(file, [IDS], "Q4_K").candidates
+        assert [each.name for each in compared] == [each.name for each in evaluated] == ["Q4_K"]
+        sizes = ggufscope.preset_sizes(file.tensors.values(), file.metadata, "Q4_K_M").sizes
+        assert [each.preset for each in sizes] == ["Q4_K_M"]
+        edit = ggufscope.prepare_edit(file, ggufscope.Edits(remove="general.name"), "x.gguf")
+        assert [each.key for each in edit.differences] == ["general.name"]
+        wish, texts = ggufscope.Wish(bits=2, types="Q8_0"), Halves((tuple(IDS),), (tuple(IDS),))
+        with pytest.raises(errors.BadUsage, match=r"the smallest choice of these types has 8\.5"):
+            ggufscope.tailor(file, wish, texts)
+
+
+def test_types_of_a_cache_may_be_named() -> None:
+    metadata = ggufscope.shape_named("llama-2-7b").metadata
+    named = ggufscope.RunSettings(4096, type_k="q8_0", type_v="F16")
+    layout = ggufscope.layout_named("Q8_0")
+    given = ggufscope.RunSettings(4096, type_k=layout)
+    assert named.layouts == given.layouts
+    caches = [ggufscope.kv_cache_of(metadata, each).nbytes for each in (named, given)]
+    assert caches[0] == caches[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"context": -5}, errors.BadUsage, "context=-5"),
+        ({"context": 8, "parallel": 0}, errors.BadUsage, "parallel=0"),
+        ({"context": 8, "batch": 0}, errors.BadUsage, "batch=0"),
+        ({"context": 8, "type_k": "q9_0"}, errors.UnknownType, "'q9_0'"),
+        ({"context": 8, "type_v": "Q4_K"}, errors.BadUsage, "no cache in Q4_K"),
+    ],
+)
+def test_settings_of_no_run_are_refused(
+    settings: dict[str, Any], error: type[errors.GGUFScopeError], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        ggufscope.RunSettings(**settings)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("chunks", [[], IDS, "1 2 3", [IDS, IDS[:4]], [[1, 2]], [[]]])
+def test_what_is_no_text_in_chunks_is_refused(chunks: Any, sample: Path) -> None:
+    with ggufscope.open_gguf(sample) as file, pytest.raises(errors.BadUsage) as caught:
+        ggufscope.evaluate(file, chunks, ["Q4_K"])
+    assert "chunks of token ids" in caught.value.message
+    assert caught.value.hint
+
+
+def test_what_a_pass_cannot_run_or_keep_is_refused(sample: Path) -> None:
+    with ggufscope.open_gguf(sample) as file:
+        model = ggufscope.Transformer.of(file)
+        for ids in ([1.5], np.array([1.0]), np.array([IDS]), ["a"]):
+            with pytest.raises(errors.TokenUnknown, match="at position 0 is not in the vocab"):
+                model.run(ids)  # type: ignore[arg-type]  # what a user may try
+        assert model.run(np.array(IDS, np.uint8)).shape == (8, 1024)  # type: ignore[arg-type]
+        with pytest.raises(errors.NotInModel, match="no quantity 'kq_sotf_max'") as caught:
+            model.run(IDS, trace=ggufscope.Trace({"kqv", "kq_sotf_max"}))
+        assert caught.value.hint == "did you mean kq_soft_max?"

@@ -201,11 +201,9 @@ class Show:
 def _quantities(file: GGUFFile, names: Sequence[str]) -> list[str]:
     """Return the quantities of ``--keep``; raises ``NotInModel`` for one that is not computed."""
     from ggufscope.model.anatomy.build import anatomy_of
-    from ggufscope.model.anatomy.rows import Kind
 
     shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    quantities = anatomy_of(shapes, file.metadata, 1).all_quantities()
-    computed = list(dict.fromkeys(q.name for q in quantities if q.kind is Kind.COMPUTED))
+    computed = anatomy_of(shapes, file.metadata, 1).computed_names()
     for name in names:
         if name not in (*computed, ALL):
             raise NotInModel(

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ggufscope.measure.gathering import Calibration
     from ggufscope.model.tokenizer.text import TextTokenizer
 
+USUAL_CONTEXT: Final = 512
+"""Tokens of a chunk, as llama.cpp has it; fewer where the model was made for fewer."""
+_LEAST: Final = 16
+"""Tokens of the shortest chunk."""
+
 Texts = Annotated[
     list[Path] | None,
     Option("--text", "-f", metavar="FILE", help="A text to run, or -; may be repeated."),
@@ -28,10 +33,10 @@ ChunkTokens = Annotated[
     int | None,
     Option(
         *("--context", "-c"),
-        min=16,
+        min=_LEAST,
         max=1 << 24,
         metavar="N",
-        help="Tokens of a chunk.  \\[default: 512]",
+        help="Tokens of a chunk; by default no more than the model was made for.  \\[default: 512]",
     ),
 ]
 Chunks = Annotated[
@@ -80,10 +85,14 @@ def first_token(tokenizer: TextTokenizer | None) -> int | None:
     return tokenizer.vocabulary.bos
 
 
-def warn_of_long_chunks(path: Path, context: int, trained: int | None) -> None:
-    """Print a warning where chunks are longer than what the model was made for."""
-    if trained and context > trained:
+def chunk_tokens(metadata: Mapping[str, Any], asked: int | None, path: Path) -> int:
+    """Return the tokens of a chunk, and print a warning where the model was made for fewer."""
+    from ggufscope.model.hparams import read_hparams
+
+    trained = read_hparams(metadata).context_length
+    if trained and asked and asked > trained:
         warn(
-            f"{path} was made for {trained:,} tokens, and chunks have {context:,}: "
+            f"{path} was made for {trained:,} tokens, and chunks have {asked:,}: "
             f"-c {trained} makes them as long"
         )
+    return asked or max(_LEAST, min(USUAL_CONTEXT, trained or USUAL_CONTEXT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,9 @@ from ggufscope.cli.chunks import (
     IdsFile,
     ParseSpecial,
     Texts,
+    chunk_tokens,
     first_token,
     read_texts,
-    warn_of_long_chunks,
 )
 from ggufscope.cli.options import (
     CHECKING,
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from ggufscope.measure.candidates import Candidate
     from ggufscope.measure.presets import LeftOut
     from ggufscope.recipes.importance import ImportanceMatrix
-
-USUAL_CONTEXT: Final = 512
-"""Tokens of a chunk, as llama-perplexity has it; fewer where the model was made for fewer."""
 
 
 def evaluate_command(
@@ -110,7 +107,6 @@ def evaluate_command(
     from ggufscope.container.file import open_gguf
     from ggufscope.measure.base_file import BaseFile, BaseWriter
     from ggufscope.measure.evaluate import evaluate
-    from ggufscope.model.hparams import read_hparams
     from ggufscope.model.summary import summarize
     from ggufscope.recipes.imatrix_file import read_imatrix
     from ggufscope.report.console import make_console
@@ -139,9 +135,7 @@ def evaluate_command(
             found = read_texts(
                 file.metadata, text or [], ids, ids_file, parse_special=parse_special
             )
-            trained = read_hparams(file.metadata).context_length
-            size = context or min(USUAL_CONTEXT, trained or USUAL_CONTEXT)
-            warn_of_long_chunks(file.path, size, trained)
+            size = chunk_tokens(file.metadata, context, file.path)
             found = replace(found, context=size, chunks=chunks)
             pieces, bos = found.cut(), found.bos
             names = [name for name, _ in found.texts]

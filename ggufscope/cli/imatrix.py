@@ -17,8 +17,8 @@ from ggufscope.cli.chunks import (
     IdsFile,
     ParseSpecial,
     Texts,
+    chunk_tokens,
     read_texts,
-    warn_of_long_chunks,
 )
 from ggufscope.cli.options import AsJson, Force, Ids, complain, warn_about
 from ggufscope.cli.output import Quiet, print_views
@@ -156,7 +156,7 @@ def imatrix_command(
         found = read_texts(metadata, text or [], ids, ids_file, parse_special=parse_special)
         return replace(
             found,
-            context=context or found.context,
+            context=chunk_tokens(metadata, context, file),
             chunks=chunks,
             skipped=from_chunk,
             process_output=process_output,
@@ -184,7 +184,6 @@ def _make(
         warn_about(file)
         found = calibration(file.metadata)
         model = Transformer.of(file, context=found.context)
-        warn_of_long_chunks(path, found.context, model.hparams.context_length)
         count = len(found.cut())
         with CommandBar(file.path.name) as bar:
             advance = bar.phase("gathering", unit="layers")

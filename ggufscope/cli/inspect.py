@@ -138,7 +138,8 @@ def _apart(tensor: Tensor, number: int) -> Apart:
     if number >= count:
         raise BadUsage(
             f"tensor {tensor.name!r} has no block {number}: they are 0 to {count - 1}",
-            hint=f"a block of {layout.name} holds {layout.block_length} weights of a row",
+            hint=f"a block of {layout.name} holds {layout.block_length} "
+            f"weight{'s' if layout.block_length > 1 else ''} of a row",
         )
     first = number * layout.block_length
     return take_apart(read_blocks(tensor, first, first + layout.block_length), layout)

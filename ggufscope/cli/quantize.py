@@ -344,7 +344,8 @@ def _carry_out(
             print_views(tailored_views(chosen, brief=brief, explain=explain, width=width))
             brief = True  # its tensors are told of above
         file_type = file_type_name(prepared.source.metadata.get("general.file_type"))
-        print_views(target_views(targets, file_type, brief=brief))
+        overwrite = request.overwrite or resume
+        print_views(target_views(targets, file_type, brief=brief, overwrite=overwrite))
 
 
 def _targets(

@@ -86,9 +86,10 @@ def sibling_paths(path: Path, count: int) -> list[Path]:
     paths = [path.with_name(name) for name in sibling_names(path, count)]
     missing = [sibling.name for sibling in paths if not sibling.exists()]
     if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        several = f" and {len(missing) - 1} more of the {count} shards of this model are"
+        one = f" of the {count} shards of this model is"
         raise ShardMissing(
-            f"{missing[0]}{others} of the {count} shards of this model is not in {path.parent}",
+            f"{missing[0]}{several if len(missing) > 1 else one} not in {path.parent}",
             hint="download the missing files into the same directory",
         )
     return paths

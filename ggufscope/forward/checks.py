@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Final
 
 from ggufscope.errors import (
@@ -112,7 +113,7 @@ def require_ids(ids: Sequence[int], past: int, vocabulary: int, context: int | N
     if len(ids) == 0:
         raise EmptyPrompt("the prompt is empty: there is nothing to run", hint="give some text")
     for position, token in enumerate(ids, past):
-        if not 0 <= token < vocabulary:
+        if not isinstance(token, Integral) or not 0 <= token < vocabulary:
             raise TokenUnknown(
                 f"token {token} at position {position} is not in the vocabulary",
                 hint=f"the model has {vocabulary} entries: 0 to {vocabulary - 1}",

@@ -19,7 +19,8 @@ def key_of(name: str, layer: int | None) -> str:
 class Trace(Mapping[str, Array]):
     """Keeps the quantities that were asked for, by full name, in the order of the pass.
 
-    ``keep``: names without the layer (``{"kq_soft_max", "l_out"}``), or None for all.
+    ``keep``: names without the layer (``{"kq_soft_max", "l_out"}``), or one, or None for all;
+    ``Transformer.run`` refuses one of what the model does not compute.
     ``layers``: only these layers' (what is outside the layers is kept all the same).
     ``sink(name, layer, array)``: is handed each array instead, which is then not kept here.
     ``rows(layer, first, shares)``: is handed ``kq_soft_max`` in stretches of rows (H, rows, S), in

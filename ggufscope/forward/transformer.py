@@ -6,13 +6,14 @@ of the weights (as stored, as some plan leaves them) go through the layers side 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from ggufscope.arrays import Floats
 from ggufscope.container.file import GGUFFile
+from ggufscope.errors import NotInModel
 from ggufscope.forward import ops
 from ggufscope.forward.block import Block, Heads
 from ggufscope.forward.cache import KVCache
@@ -21,10 +22,12 @@ from ggufscope.forward.rope import Rotation
 from ggufscope.forward.tensors import require_tensors
 from ggufscope.forward.trace import NOTHING, Trace
 from ggufscope.forward.weights import Matrix, StoredWeights, Weights
+from ggufscope.model.anatomy.build import anatomy_of
 from ggufscope.model.anatomy.symbols import layer_dims
 from ggufscope.model.families import FAMILIES, window_of
 from ggufscope.model.hparams import read_hparams
 from ggufscope.pool import one_pass
+from ggufscope.spelling import did_you_mean
 
 _POSITIONS: Final = "position_embd.weight"
 """A vector is added for each position where there is this; it is required, or has no place."""
@@ -47,7 +50,7 @@ class Transformer:
         for, as llama.cpp does. No text may be longer; and LongRoPE has other factors for contexts
         beyond the original one.
         """
-        self.hparams = read_hparams(metadata)
+        self._metadata, self.hparams = metadata, read_hparams(metadata)
         self.graph = graph_of(self.hparams.architecture)
         require_numbers(self.hparams, self.graph)
         require_tensors(weights, self.hparams)
@@ -116,8 +119,10 @@ class Transformer:
 
         With a cache, the tokens continue those that it holds, and join them. ``progress`` is told
         how many steps of ``n_layers + 1`` are done: each layer is one, the output is the last.
-        Raises what ``require_runnable`` does, and ``NonFiniteWeight`` naming tensor and row.
+        Raises what ``require_runnable`` does, ``NotInModel`` for a trace of what is not computed,
+        and ``NonFiniteWeight`` naming tensor and row.
         """
+        self._require_computed(trace.keep or ())
         with one_pass():
             x = self.embed(ids, trace=trace, cache=cache)
             for layer in range(self.n_layers):
@@ -128,6 +133,19 @@ class Transformer:
         if progress is not None:
             progress(self.n_layers + 1)
         return logits
+
+    def _require_computed(self, names: Collection[str]) -> None:
+        """Raise ``NotInModel`` for the name of a quantity that no layer has."""
+        if not names:
+            return
+        shapes = {name: self.weights.shape(name) for name in self.weights.names()}
+        computed = anatomy_of(shapes, self._metadata, 1).computed_names()
+        for name in names:
+            if name not in computed:
+                raise NotInModel(
+                    f"the model computes no quantity {name!r}",
+                    hint=did_you_mean(name, computed, "`ggufscope list` names what is computed"),
+                )
 
     def embed(
         self, ids: Sequence[int], *, trace: Trace = NOTHING, cache: KVCache | None = None

@@ -25,6 +25,7 @@ from ggufscope.measure.evaluation import Weighs
 from ggufscope.model.hparams import read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
+from ggufscope.recipes import jobs
 from ggufscope.recipes.importance import ImportanceMatrix, importance_of
 from ggufscope.recipes.mixes import MIXES
 from ggufscope.recipes.options import PlanOptions, TypeRule
@@ -92,6 +93,12 @@ def of_name(file: GGUFFile, name: str) -> Candidate:
     except UnknownType:
         return of_recipes(file, [name])[0]
     return of_types(file, [name])[0]
+
+
+def of_names(file: GGUFFile, candidates: Iterable[Candidate | str] | str) -> list[Candidate]:
+    """Return candidates, each given itself or by its name; one name alone will do."""
+    every = [candidates] if isinstance(candidates, str) else candidates
+    return [of_name(file, each) if isinstance(each, str) else each for each in every]
 
 
 def of_file(file: GGUFFile, other: GGUFFile) -> Candidate:
@@ -246,8 +253,11 @@ def _candidate(
             weighed = importance_of(planned, tensor, imatrix)
             if weighed is not None:
                 importance[tensor.source_name] = weighed
-            require_makeable(
-                tensor.target.name, f"tensor {tensor.name!r}", importance=weighed is not None
+            jobs.require_makeable(
+                tensor.target.name,
+                tensor.name,
+                importance=weighed is not None,
+                given=imatrix.path if imatrix else None,
             )
     return Candidate(name if part == "all" else f"{name} ({part})", types, importance=importance)
 

@@ -25,7 +25,7 @@ from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.trace import Trace, key_of
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights, Weights
-from ggufscope.measure.candidates import Candidate, of_name, weighs
+from ggufscope.measure.candidates import Candidate, of_names, weighs
 from ggufscope.measure.comparison import (
     CandidateDifference,
     Comparison,
@@ -62,7 +62,7 @@ _KEPT: Final = frozenset({"kq_soft_max", "kqv", "l_out"})
 def compare(
     file: GGUFFile,
     ids: Sequence[int],
-    candidates: Sequence[Candidate | str],
+    candidates: Sequence[Candidate | str] | str,
     *,
     context: int | None = None,
     tolerances: Tolerances | None = None,
@@ -73,9 +73,10 @@ def compare(
     """Run a prompt, ids (T,), through a model and its candidates; return all differences.
 
     A candidate may be given by name: a type for every matrix (``"Q4_K"``), or a preset
-    (``"Q4_K_M"``). ``context`` is that of ``Transformer``; ``in_windows`` cuts a longer prompt. A
-    file is held to what quantizing the model gives, unless that is quantized itself.
-    ``tolerances`` and ``require``, the largest effect that will do, are for the verdict.
+    (``"Q4_K_M"``); one name stands for a list of it. ``context`` is that of ``Transformer``;
+    ``in_windows`` cuts a longer prompt. A file is held to what quantizing the model gives, unless
+    that is quantized itself. ``tolerances`` and ``require``, the largest effect that will do, are
+    for the verdict.
     ``progress`` is told how many steps of how many are done.
     Raises, before it reads a weight, what ``Transformer`` and ``require_ids`` raise; then
     ``NonFiniteWeight``, naming tensor and row.
@@ -85,10 +86,8 @@ def compare(
     require_ids(ids, 0, reference.n_vocab, None)
     windows = in_windows(ids, reference.n_context, file.metadata)
     longest = max(map(len, windows))
-    require_memory_for(
-        reference.hparams, longest, matrices=1, logits=True, runs=len(candidates) + 1
-    )
-    made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
+    made = of_names(file, candidates)
+    require_memory_for(reference.hparams, longest, matrices=1, logits=True, runs=len(made) + 1)
     stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
     types = dict(stored.most_common())
     level = None if require is None else Level(require)

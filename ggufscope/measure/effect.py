@@ -66,6 +66,14 @@ class Effect:
         """Whether the model computes numbers at all: of what overflows nothing can be said."""
         return not isnan(self.kl_divergence + self.total_variation)
 
+    @property
+    def severity(self) -> tuple[int, float]:
+        """To order effects by: the level, and how far within it the nearer of its limits is."""
+        level = Level.VISIBLE if self.level is Level.BROKEN else self.level
+        kl, moved = LIMITS[level]
+        used = max(self.kl_divergence / kl, self.total_variation / moved)
+        return self.level.rank, used if self.is_number else inf
+
 
 def effect_of(kl_divergence: float, total_variation: float, tokens: int) -> Effect:
     """Return the level of two numbers. One that is no number is beyond all limits."""

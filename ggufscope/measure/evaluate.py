@@ -16,7 +16,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Integers
 from ggufscope.container.file import GGUFFile
-from ggufscope.errors import DifferentModels
+from ggufscope.errors import BadUsage, DifferentModels
 from ggufscope.forward.activations import Activations
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -24,7 +24,7 @@ from ggufscope.forward.remembered import BUDGET, RememberedWeights
 from ggufscope.forward.transformer import Transformer
 from ggufscope.forward.weights import PlannedWeights, StoredWeights
 from ggufscope.measure.base_file import DEEPEST, BaseFile, BaseWriter, scored_rows
-from ggufscope.measure.candidates import Candidate, of_name, weighs
+from ggufscope.measure.candidates import Candidate, of_names, weighs
 from ggufscope.measure.evaluation import Evaluation, Scores, beaten, evaluated
 from ggufscope.measure.scoring import Logs, logs_of, score
 from ggufscope.pool import in_parallel, one_pass
@@ -38,7 +38,7 @@ _LOGITS: Final = 1 << 26
 def evaluate(
     file: GGUFFile,
     chunks: Sequence[Sequence[int]],
-    candidates: Sequence[Candidate | str] = (),
+    candidates: Sequence[Candidate | str] | str = (),
     *,
     bos: int | None = None,
     base: BaseFile | None = None,
@@ -49,14 +49,17 @@ def evaluate(
 
     ``bos`` takes the place of each chunk's first token; None for models that want none. The second
     half of a chunk is scored, but for its last token. A candidate may be given by name: a type for
-    every matrix (``"Q4_K"``), or a preset (``"Q4_K_M"``). With ``base`` the reference is what that
-    file says of the same chunks, and the model itself is the first candidate. ``save_base`` is
-    written meanwhile. ``progress`` is told how many steps of how many are done.
+    every matrix (``"Q4_K"``), or a preset (``"Q4_K_M"``); one name stands for a list of it. With
+    ``base`` the reference is what that file says of the same chunks, and the model itself is the
+    first candidate. ``save_base`` is written meanwhile. ``progress`` is told how many steps of how
+    many are done.
 
-    Raises, before it reads a weight, ``DifferentModels`` for a base of another vocabulary, and what
-    ``Transformer``, ``require_runnable`` and ``Activations`` raise; then ``NonFiniteWeight``.
+    Raises, before it reads a weight, ``BadUsage`` for chunks that are none, ``DifferentModels`` for
+    a base of another vocabulary, and what ``Transformer``, ``require_runnable`` and ``Activations``
+    raise; then ``NonFiniteWeight``.
     """
-    made = [of_name(file, each) if isinstance(each, str) else each for each in candidates]
+    made = of_names(file, candidates)
+    _require_even(chunks)
     if base is not None:
         made.insert(0, Candidate(file.path.name, {}))
     entered = [[*chunk] if bos is None else [bos, *chunk[1:]] for chunk in chunks]
@@ -126,6 +129,16 @@ def evaluate(
         for each, winner in zip(found, winners, strict=True)
     ]
     return Evaluation(context, len(chunks), count, first, tuple(named))
+
+
+def _require_even(chunks: Sequence[Sequence[int]]) -> None:
+    """Raise ``BadUsage`` where a text is not in chunks of one length that can be scored."""
+    lengths = {0 if isinstance(chunk, int | str) else len(chunk) for chunk in chunks}
+    if len(lengths) != 1 or not scored_rows(max(lengths)) > 0:
+        raise BadUsage(
+            "a text is evaluated in chunks of token ids, all of one length from 3 on",
+            hint="cut it: [ids[i : i + 256] for i in range(0, len(ids) - 255, 256)]",
+        )
 
 
 @dataclass(slots=True)

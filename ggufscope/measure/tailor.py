@@ -11,7 +11,7 @@ choose, and the better of the two is kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -55,7 +55,7 @@ class Wish:
     """A weight, over all tensors, at the most."""
     kl: float | None = None
     """Mean KL divergence in nats, at the most, in the smallest file."""
-    types: tuple[str, ...] = USUAL_TYPES
+    types: Sequence[str] = USUAL_TYPES
     floor: str | None = None
     """No tensor gets a type of fewer bits."""
     options: PlanOptions = DEFAULTS
@@ -79,6 +79,21 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """A preset beside the mixes of its size."""
+
+    name: str
+    nbytes: int
+    """As ``Tailored.counted`` has them."""
+    bits: float
+    """A weight."""
+    predicted: float
+    """Nats, by the sensitivities."""
+    least: float
+    """Nats that the best mix of so many bytes is predicted to cost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tailored:
     """What came of a wish."""
 
@@ -92,8 +107,8 @@ class Tailored:
     """By tensor, the smallest first."""
     frontier: tuple[tuple[int, float], ...]
     """Bytes, as ``counted`` has them, and the least predicted nats, from the smallest on."""
-    rivals: tuple[tuple[str, int, float], ...]
-    """Presets of these types alone, the largest first: name, bytes as counted, predicted nats."""
+    rivals: tuple[Rival, ...]
+    """Presets of these types alone, the largest first."""
     sensitivities: Sensitivities
     imatrix: ImportanceMatrix | None
     """By which errors were weighed: what was given, or made on the way."""
@@ -170,14 +185,15 @@ class _Tailor:
         self._frame = Frame(file, presets, options, wish.overrides, wish.split_max_size, imatrix)
         base = self._frame.base
         names = self._weights_of(base).keys() if to_make is None else _gathered(base)
-        self._types = choices(base, wish.types, wish.floor, frozenset(names))
+        types = (wish.types,) if isinstance(wish.types, str) else wish.types
+        self._types = choices(base, types, wish.floor, frozenset(names))
         smallest = {name: types[0] for name, types in self._types.items()}
         self._frame.plan(smallest, base.preset).require_runnable()  # said before any work
 
     def run(self, known: Sensitivities | None, draws: int, seed: int) -> Tailored:
         known = self._known(known, draws, seed)
-        wish, of_tensors = self._wish, self._wish.bits is not None
-        mixing = Mixing(self._frame, known.costs, self._types, of_tensors=of_tensors)
+        wish = self._wish
+        mixing = Mixing(self._frame, known.costs, self._types, of_tensors=wish.bits is not None)
         mix, choice, preset = (
             self._within(mixing) if wish.kl is None else self._no_further(mixing, wish.kl)
         )
@@ -190,14 +206,7 @@ class _Tailor:
             selection=mix.selection,
             ways=mixing.ways,
             frontier=mixing.frontier,
-            rivals=tuple(
-                (
-                    size.preset,
-                    size.nbytes if of_tensors else self._frame.nbytes(size.plan),
-                    mixing.predicted(size.plan),
-                )
-                for size in mixing.rivals
-            ),
+            rivals=tuple(self._rival(mixing, size) for size in mixing.rivals),
             sensitivities=known,
             imatrix=self._frame.imatrix,
             tokens=sum(map(len, self._text.verified_with)),
@@ -282,6 +291,12 @@ class _Tailor:
             return choice, None
         nbytes, predicted = self._frame.nbytes(size.plan), mixing.predicted(size.plan)
         return choice, Tried(size.preset, size.plan, nbytes, predicted, found[1])
+
+    def _rival(self, mixing: Mixing, size: PresetSize) -> Rival:
+        nbytes = size.nbytes if self._wish.bits is not None else self._frame.nbytes(size.plan)
+        predicted, best = mixing.predicted(size.plan), mixing.within(nbytes)
+        least = predicted if best is None else min(predicted, best.predicted)
+        return Rival(size.preset, nbytes, size.bits_per_weight, predicted, least)
 
     def _fits(self, size: PresetSize) -> bool:
         if self._wish.nbytes is not None:

@@ -8,7 +8,7 @@ token is named by its text.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -87,12 +87,17 @@ class Edits:
     """Key -> value. An int, float, bool, str or list gets the type that the key has, a new key
     UINT32 (INT32 below zero), FLOAT32, BOOL, STRING; a ``Value`` has its own. A type is only
     changed where the key is removed as well."""
-    remove: tuple[str, ...] = ()
+    remove: Collection[str] = ()
+    """Keys, or one."""
     rename: Mapping[str, str] = field(default_factory=dict)
     """Old key -> new key, which stays in its place."""
     special: Mapping[str, str] = field(default_factory=dict)
     """Kind of special token (``SPECIAL``) -> its text in the vocabulary."""
     chat_template: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.remove, str):  # a name is a collection too, of its letters
+            object.__setattr__(self, "remove", (self.remove,))
 
     def __bool__(self) -> bool:
         """Whether anything is asked for."""

@@ -25,7 +25,7 @@ from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.blocks.neighbours import squares_overflow
 from ggufscope.container.partial import UnderWay
 from ggufscope.container.source import Identity, reading
-from ggufscope.errors import UnmakeableBlock
+from ggufscope.errors import NotConvertible, UnmakeableBlock
 
 TILE: Final = 1 << 20
 """Weights that are read, converted and written before the next ones are, in whole rows. What is
@@ -99,8 +99,21 @@ def why_slow() -> str:
     return codec.missing_kernels()
 
 
-def require_makeable(type_: str, tensor: str, *, importance: bool) -> None:
-    """Raise ``NotConvertible`` where a tensor cannot be made a type, with or without importance."""
+def require_makeable(
+    type_: str, tensor: str, *, importance: bool, given: Path | None = None
+) -> None:
+    """Raise ``NotConvertible`` where a tensor cannot be made a type, with or without importance.
+
+    ``given``: an importance matrix, which may have nothing for the tensor.
+    """
+    if given and not importance and codec.engine().codecs[type_].needs_importance:
+        makes = "`ggufscope imatrix --process-output` makes one with it, or "
+        raise NotConvertible(
+            f"tensor {tensor!r} would become {type_}, for which {given} has nothing: it cannot be "
+            "made without",
+            hint=f"{makes if tensor == 'output.weight' else ''}choose a type for it that needs no "
+            "importance, such as Q2_K",
+        )
     codec.require_makeable(type_, f"tensor {tensor!r}", importance=importance)
 
 

@@ -103,6 +103,7 @@ class Prepared:
         a matrix that lacks what is needed, ``NotConvertible`` for a type that cannot be made, and a
         ``WriteError`` for a target that cannot be written.
         """
+        given = self.imatrix.path if self.imatrix else None
         for target in self.targets:
             target.plan.require_runnable()
             if target.plan.options.importance and self.imatrix is None:
@@ -113,8 +114,8 @@ class Prepared:
             converted = [tensor for tensor in target.plan.tensors if tensor.converted]
             for tensor in converted:
                 weighed = importance_of(target.plan, tensor, self.imatrix) is not None
-                require_makeable(tensor.target.name, tensor.name, importance=weighed)
-        also = [self.imatrix.path] if self.imatrix else []
+                require_makeable(tensor.target.name, tensor.name, importance=weighed, given=given)
+        also = [given] if given else []
         files = [file for file in self.files if file.path not in finished]
         check_targets(self.source, files, also, overwrite=self.overwrite)
 

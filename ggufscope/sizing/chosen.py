@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,13 @@ def best_mixes(
     bits: float | None = None,
     memories: Sequence[int] = (),
     runs: Sequence[RunMemory] = (),
+    sizes_of: Collection[str] = (),
 ) -> tuple[Chosen, ...]:
     """Return the mix of the least predicted divergence for each size and memory.
 
     ``runs``: what each context takes beside the weights; each memory is looked at with each. Where
-    nothing is asked for, the sizes of presets are. Raises ``BadUsage`` for sensitivities of another
-    model, or of tensors whose types were set by hand.
+    nothing is asked for, the sizes of presets are: of all, or of those in ``sizes_of``. Raises
+    ``BadUsage`` for sensitivities of another model, or of tensors whose types were set by hand.
     """
     tensors = file.tensors.values()
     known.require_model(model_digest((t.name, t.type.name, t.shape) for t in tensors))
@@ -76,7 +77,8 @@ def best_mixes(
     by_file = Mixing(frame, known.costs, types)
     by_tensors = Mixing(frame, known.costs, types, of_tensors=True)
     found = []
-    for aim in _aims(by_file.rivals, nbytes, bits, memories, runs):
+    asked = [each for each in by_file.rivals if not sizes_of or each.preset in sizes_of]
+    for aim in _aims(asked, nbytes, bits, memories, runs):
         mixing = by_file if aim.nbytes is not None else by_tensors
         most = _most(aim, frame.base.n_elements, runs)
         within = (r for r in mixing.rivals if (r.weighs if aim.nbytes else r.nbytes) <= most)

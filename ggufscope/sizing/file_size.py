@@ -168,6 +168,8 @@ def preset_sizes(
     planner = Planner(tensors, metadata)
     sizes: list[PresetSize] = []
     refused: list[Refusal] = []
+    if isinstance(presets, str):  # a name is a sequence too, of its letters
+        presets = [presets]
     for preset in presets or [name for name in MIXES if name != AS_IT_IS]:
         try:
             made = planner.plan(preset, options)

@@ -170,12 +170,13 @@ def _keys_and_values(hparams: HParams, layer: int, settings: RunSettings) -> Cac
         )
     key = _number(hparams, key if heads else 0, "key_length")
     value = _number(hparams, value if heads else 0, "value_length")
+    type_k, type_v = settings.layouts
     if hparams.is_mla:
         kind, value = CacheKind.LATENT, 0
-        if settings.type_k != settings.type_v:
+        if type_k != type_v:
             raise CacheTypeDoesNotFit(
                 f"with MLA there is one cache for keys and values: it cannot be "
-                f"{settings.type_k.name} and {settings.type_v.name}",
+                f"{type_k.name} and {type_v.name}",
                 hint="give --type-k and --type-v the same type",
             )
     tokens = cells * settings.streams
@@ -183,8 +184,8 @@ def _keys_and_values(hparams: HParams, layer: int, settings: RunSettings) -> Cac
         layer,
         kind,
         tokens,
-        tokens * _row(settings.type_k, key, heads, "key"),
-        tokens * _row(settings.type_v, value, heads, "value"),
+        tokens * _row(type_k, key, heads, "key"),
+        tokens * _row(type_v, value, heads, "value"),
     )
 
 

@@ -174,6 +174,7 @@ def overview_of_file(file: GGUFFile, question: Question) -> Overview:
             bits=question.target_bits,
             memories=question.limits,
             runs=found.runs,
+            sizes_of=[size.preset for size in sizes.sizes] if question.presets else (),
         )
         found = replace(found, mixes=chosen)
     return replace(found, warnings=(*warnings_of(file), *found.warnings))

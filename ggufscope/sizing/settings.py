@@ -33,7 +33,10 @@ def cache_type(name: str | None) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What is asked of a run; defaults are llama.cpp's."""
+    """What is asked of a run; defaults are llama.cpp's.
+
+    Raises ``BadUsage`` for a number below 1, and what ``cache_type`` raises.
+    """
 
     context: int
     """Tokens of all sequences together (``-c``)."""
@@ -41,14 +44,30 @@ class RunSettings:
     """Sequences side by side (``-np``)."""
     batch: int = DEFAULT_BATCH
     """Tokens computed at once (``-ub``)."""
-    type_k: Layout = LAYOUTS["F16"]
-    type_v: Layout = LAYOUTS["F16"]
+    type_k: Layout | str = LAYOUTS["F16"]
+    """What keys are kept in, or its name."""
+    type_v: Layout | str = LAYOUTS["F16"]
     unified: bool = False
     """All sequences in one cache (``--kv-unified``), rather than each in its own."""
     swa_full: bool = False
     """Windowed layers keep all tokens (``--swa-full``)."""
     flash_attention: bool = True
     """Scores are never all in memory; llama.cpp does so wherever the device can."""
+
+    def __post_init__(self) -> None:
+        for name in ("context", "parallel", "batch"):
+            if getattr(self, name) < 1:
+                raise BadUsage(f"no run has {name}={getattr(self, name)}", hint="give 1 or more")
+        _ = self.layouts  # a name that is no type is refused at once
+
+    @property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """The types of keys and of values."""
+        k, v = (
+            cache_type(each) if isinstance(each, str) else each
+            for each in (self.type_k, self.type_v)
+        )
+        return k, v
 
     @property
     def streams(self) -> int:

@@ -72,6 +72,18 @@ def test_a_broken_candidate_does_not_pass_where_no_limit_was_set(
         assert capsys.readouterr().out.endswith(answer)
 
 
+def test_the_largest_of_one_level_is_named(
+    run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for asked, name in (
+        (("--type-k", "q8_0", "--type-v", "q4_0"), "KV Q8_0/Q4_0"),
+        (("--types", "F32,F16,BF16"), "BF16"),
+    ):
+        assert run(sample, *asked, "--brief") == 0
+        out = capsys.readouterr().out
+        assert out.endswith(f"the largest effect is negligible ({name}).\n")
+
+
 def test_layers_and_heads_come_where_they_are_asked_for(
     run: Run, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,8 @@ def test_it_says_that_the_model_itself_is_changed(model: Path) -> None:
     ]
     assert ", in place: " in " ".join(done.stdout.split())
     assert open_gguf(model).metadata["general.name"] == "Talez"
+    one = inside("edit", model, "-q", "--set", "general.name=str:Tales", "--dry-run")
+    assert one.stdout.endswith(", in place: 1 byte of its header\n")
     quiet = inside("edit", model, "-q", "--set", "general.name=str:" + "x" * 300)
     assert (quiet.returncode, quiet.stderr) == (0, "")
     assert "replaced" in quiet.stdout

@@ -12,6 +12,7 @@ import pytest
 
 from ggufscope.measure import gathering
 from ggufscope.recipes.imatrix_file import read_imatrix, write_imatrix
+from ggufscope.recipes.importance import Entry, ImportanceMatrix
 from tests import matrices
 from tests.cli.conftest import Run
 from tests.golden.command import SAMPLE
@@ -77,9 +78,12 @@ def test_a_target_is_not_overwritten_unasked(run: Run, model: Path) -> None:
 
 def test_chunks_longer_than_the_model_name_the_option(run: Run) -> None:
     words = ("imatrix", SAMPLE, "--ids", ",".join(["1"] * 1024), "-o", "long.gguf")
-    code, _, err = run(*words)
+    code, _, err = run(*words, "-c", "512")
     assert code == 0
     assert err.endswith("was made for 256 tokens, and chunks have 512: -c 256 makes them as long\n")
+    code, out, err = run(*words, "--force")  # by itself as long as the model was made for
+    assert (code, err) == (0, "")
+    assert "chunks      4 of 256 tokens\n" in out
 
 
 def test_ids_are_run_as_they_are(run: Run, model: Path) -> None:
@@ -134,6 +138,18 @@ def test_a_matrix_is_shown(name: str, run: Run) -> None:
     assert json.loads(out)["schema"] == "ggufscope.imatrix/1"
 
 
+def test_bars_say_which_columns_they_hold(run: Run, tmp_path: Path) -> None:
+    """The outer bins have an edge and no centre: 128 times the mean, and a 128th of it."""
+    columns = np.full((1, 1024), 1e-9, np.float32)
+    columns[0, :4] = 1, 1, 1, 3  # over the mean of all, 6/1024: 171, 171, 171 and 512
+    entries = {"blk.0.a.weight": Entry(columns, np.array([1]))}
+    write_imatrix(ImportanceMatrix(tmp_path / "i.gguf", entries, ("t",), 1, 512), "i.gguf")
+    code, out, _ = run("imatrix", "i.gguf")
+    assert code == 0
+    bars = [line.split() for line in out.splitlines() if line.strip()[:1] in {"<", "≥"}]
+    assert [(*bar[:2], bar[-2]) for bar in bars] == [("<", "1/128", "1,020"), ("≥", "×128", "4")]
+
+
 def test_experts_that_were_never_reached_are_named(run: Run) -> None:
     matrices.CHANGED["experts never reached"](Path("a.gguf"), "mixtral")
     _, out, _ = run("imatrix", "a.gguf")
@@ -161,7 +177,7 @@ def test_matrices_are_merged_and_turned_into_the_other_format(run: Run) -> None:
         (["M", "--all"], "--all is about an importance matrix"),
         (
             ["M", "--text", "short.txt"],
-            "two chunks of 512 tokens are needed at the least, and short.txt",
+            "two chunks of 64 tokens are needed at the least, and short.txt",
         ),
         (["M", "--text", "none.txt"], "no such file"),
         (["M", "--text", "text.txt", "-o", "x.dat", "--resume"], "does not say what run"),
@@ -273,3 +289,14 @@ def test_quantizing_with_a_matrix_that_does_not_fit(run: Run, tmp_path: Path) ->
     assert code == 2
     code, _, err = run("quantize", source, "Q6_K", "--exclude-weights", "x")
     assert (code, "there is no importance matrix" in err) == (2, True)
+
+
+def test_a_type_is_refused_for_what_a_matrix_lacks(run: Run) -> None:
+    made = ("quantize", SAMPLE, "x.gguf", "IQ2_XS", "--pure")
+    evaluated = ("evaluate", SAMPLE, "--ids", ",".join("1" * 32), "-c", "16", "--types", "IQ2_XS")
+    for command in (made, evaluated):
+        code, _, err = run(*command, "--imatrix", GOLDEN / "stories.gguf")
+        assert code == 2
+        assert "tensor 'output.weight' would become IQ2_XS, for which " in err
+        assert f"{GOLDEN / 'stories.gguf'} has nothing" in err
+        assert "give one" not in err

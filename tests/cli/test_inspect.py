@@ -118,6 +118,11 @@ def test_what_cannot_be_done(words: tuple[str, ...], said: str, sample: Path) ->
     refused(inside("inspect", sample, *words), said)
 
 
+def test_a_block_of_one_weight_is_said_to_hold_one(sample: Path) -> None:
+    done = inside("inspect", sample, "output_norm.weight", "--block", "999")
+    assert (done.returncode, "a block of F32 holds 1 weight of a row" in done.stderr) == (2, True)
+
+
 def test_a_misspelt_name_is_offered(sample: Path) -> None:
     done = inside("inspect", sample, "blk.0.atn_q.weight")
     assert "hint: did you mean blk.0.attn_q.weight" in done.stderr

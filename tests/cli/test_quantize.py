@@ -131,6 +131,18 @@ def test_the_cost_is_what_the_tensors_lost(
     assert result["relative_error"]["tensors"][name] == pytest.approx(lost, rel=1e-5)
 
 
+def test_a_dry_run_says_that_a_target_is_there(
+    run: Run, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.gguf").write_text("precious")
+    asked = ("quantize", sample, tmp_path / "out.gguf", "Q4_K_M", "--dry-run", "--brief")
+    for more, needs in (((), True), (("--force",), False), (("--resume",), False)):
+        assert run(*asked, *more) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert (f"needs --force: {tmp_path / 'out.gguf'} exists" in said) is needs
+    assert (tmp_path / "out.gguf").read_text() == "precious"
+
+
 def test_every_view_fits_80_columns(
     run: Run,
     sample: Path,

@@ -22,6 +22,7 @@ from tests.models.kinds import KINDS, write_kind
 from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 
 FOLDER = Path(app.__file__).parent.parent / "schemas"
+CHAPTER = Path(__file__).parents[2] / "samples" / "guide" / "json.md"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.iterdir()}
 
 Ask = Callable[..., Any]
@@ -49,6 +50,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("subject", SCHEMAS)
 def test_schemas_are_schemas_and_leave_nothing_open(subject: str) -> None:
     schema = SCHEMAS[subject]
+    assert f" | `ggufscope.{subject}` | `{subject}.json` |\n" in CHAPTER.read_text(encoding="utf-8")
     Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema"]["const"].startswith(f"ggufscope.{subject}/")
     for part in _objects(schema):

@@ -453,6 +453,11 @@ def test_names_of_shapes_are_in_the_help_of_the_error(
     assert known_names() in hint
 
 
+def test_one_token_is_one(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("size", SAMPLE, "--batch", "1", "--type", "Q8_0") == 0
+    assert "F16, 1 token computed at once, " in capsys.readouterr().out
+
+
 def test_the_best_mixes_by_what_was_measured(
     run: Run, ask: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -464,6 +469,7 @@ def test_the_best_mixes_by_what_was_measured(
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())
     assert re.search(r"^size of Q4_K_M +2\.\d\d MiB +4\.\d\d +\S+ +Q4_K_M +\S+ +\d+", out, re.M)
+    assert out.count("size of ") == 1
 
     asked = ("--target-size", "1.8MiB", "--fits", "7MiB", "--context", "128,256")
     run("size", SAMPLE, "--sensitivities", path, *asked)

@@ -17,6 +17,10 @@ from ggufscope import open_gguf
 from ggufscope.cli import app
 from ggufscope.recipes.imatrix_file import write_imatrix
 from ggufscope.recipes.importance import Entry, ImportanceMatrix
+from ggufscope.recipes.sensitivities import read_sensitivities
+from ggufscope.report import units
+from ggufscope.sizing.chosen import best_mixes
+from ggufscope.sizing.file_size import file_sizes
 from tests.golden.command import HELDOUT, SAMPLE
 from tests.models.families import SMALL, write
 
@@ -125,6 +129,41 @@ def test_a_page_has_the_frontier_and_what_was_tried(run: Run) -> None:
     )
     assert code == 2
     assert "is a file that is read" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"), [(("--target-size", "1800000B"), "size"), (("--target-bpw", "4"), "tensors")]
+)
+def test_the_least_of_a_size_is_what_can_be_made(
+    asked: tuple[str, str], word: str, run: Run
+) -> None:
+    """Whatever the size of a preset: the best mix of it, not of the next step below it."""
+    kept = ("--text", TEXT, "--tokens", "100", "--sensitivities", "s.json")
+    code, out, _ = run(SAMPLE, *asked, *kept, "--dry-run", "--explain")
+    assert code == 0
+    assert re.search(rf"^ +file +{word} +bits +predicted +the least of this size$", out, re.M)
+    axis = {"size": "size", "tensors": "bytes of tensors"}[word]
+    assert f"(up) against {axis} (right)" in out
+    rows = re.findall(r"^[a-z] +(\w+) +([\d.]+ MiB) +([\d.]+) +\S+ +(\S+)$", out, re.M)
+    tried = re.search(r"^choice +([\d.]+ MiB) +([\d.]+)", out, re.M)
+    assert tried
+    with open_gguf(SAMPLE) as file:
+        presets = file_sizes(file)
+        known = read_sensitivities("s.json")
+        for name, nbytes, bits_, least in rows:
+            if name == "choice":
+                assert word == "tensors" or nbytes == tried[1]
+                assert float(bits_) == float(tried[2])
+                continue
+            of = presets[name]
+            assert nbytes == units.size(of.weighs if word == "size" else of.nbytes)
+            if word == "size":
+                (best,) = best_mixes(file, known, nbytes=of.weighs)
+            else:
+                (best,) = best_mixes(file, known, bits=of.bits_per_weight)
+            assert best.mix
+            assert least == units.small(best.mix.predicted), name
+    assert len(rows) > 4
 
 
 def test_the_text_that_ships_is_said_to_be_one(run: Run) -> None:

@@ -201,6 +201,17 @@ def _lose(paths: list[Path]) -> None:
     paths[1].unlink()
 
 
+def test_missing_shards_are_counted(tmp_path: Path) -> None:
+    first, second, third = _split(tmp_path)
+    for lost, said in (
+        (third, f"{third.name} of the 3 shards of this model is not in "),
+        (second, f"{second.name} and 1 more of the 3 shards of this model are not in "),
+    ):
+        lost.unlink()
+        with pytest.raises(errors.ShardMissing, match=said):
+            open_gguf(first)
+
+
 def _double(paths: list[Path]) -> None:
     paths[1].write_bytes(paths[2].read_bytes())
 

@@ -159,3 +159,13 @@ def test_what_will_do() -> None:
     nothing = judge(layers, _SAME, {}, making=_making(tensors=0))
     assert (nothing.well_made, nothing.accepted) == (None, True)
     assert not judge(layers, Prediction((nan,), 1.0, None), {}).accepted
+
+
+def test_effects_are_ordered_by_level_and_then_by_their_numbers() -> None:
+    pairs = [
+        *((0.0, 0.0), (0.001, 0.0024), (0.0, 0.0045), (0.006, 0.001)),  # negligible
+        *((0.0, 0.0101), (0.049, 0.0), (0.1, 0.04), (0.6, 0.1), (0.1, 0.9), (nan, 0.0)),
+    ]
+    effects = [effect_of(*pair, tokens=7) for pair in pairs]
+    turned = effects[::-1]
+    assert sorted(turned, key=lambda each: each.severity) == effects

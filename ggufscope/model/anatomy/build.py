@@ -53,6 +53,11 @@ class Anatomy:
         layers = (quantity for layer in self.layers for quantity in layer.quantities)
         return (*self.head, *layers, *self.tail)
 
+    def computed_names(self) -> list[str]:
+        """Return the names of what is computed, each once, in order."""
+        found = (q.name for q in self.all_quantities() if q.kind is Kind.COMPUTED)
+        return list(dict.fromkeys(found))
+
     def cache_elements(self) -> int:
         """How many numbers the KV cache holds for these tokens, over all layers."""
         return sum(q.n_elements for q in self.all_quantities() if q.kind is Kind.CACHED)

@@ -92,7 +92,7 @@ def made_word(candidate: CandidateDifference) -> str:
 def answer_words(comparison: Comparison) -> str:
     """Say the whole answer in a line."""
     out = [each.name for each in comparison.candidates if not each.verdict.accepted]
-    worst = max(comparison.candidates, key=lambda each: each.verdict.effect.level.rank)
+    worst = max(comparison.candidates, key=lambda each: each.verdict.effect.severity)
     effect = f"the largest effect is {worst.verdict.effect.level} ({worst.name})"
     total = len(comparison.candidates)
     if out:

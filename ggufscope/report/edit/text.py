@@ -50,7 +50,8 @@ def _value(value: Value | None) -> RenderableType:
 def _facts(prepared: PreparedEdit, *, dry_run: bool) -> list[tuple[str, str]]:
     if prepared.in_place:
         path, nbytes = prepared.source.path, prepared.written_nbytes
-        how = f"{path}, in place: {nbytes:,} bytes of its header"
+        said = "1 byte" if nbytes == 1 else f"{nbytes:,} bytes"
+        how = f"{path}, in place: {said} of its header"
         return [("would change" if dry_run else "changed", how)]
     word = "written" if prepared.is_copy else "replaced"
     word = {"written": "would write", "replaced": "would replace"}[word] if dry_run else word

@@ -65,7 +65,7 @@ def _plot(candidates: Sequence[Evaluated]) -> str:
     return size_plot(
         dots,
         kept,
-        "bytes of weights, and KL divergence in nats (logarithmic)",
+        "bytes of tensors, and KL divergence in nats (logarithmic)",
         "Lower left is better. The dashed line joins those that no other beats; bars are one "
         "error. The table below has the numbers.",
     )

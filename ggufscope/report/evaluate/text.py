@@ -63,7 +63,7 @@ def _presets(subject: Subject, evaluation: Evaluation, width: int) -> Iterator[R
             divergence = each.divergence.kl_divergence.value
             shown.append(Point(letter, each.weighs.nbytes, divergence, bool(each.beaten_by)))
     yield table
-    yield title("Divergence in nats (up) against size (right)")
+    yield title("Divergence in nats (up) against bytes of tensors (right)")
     yield Group(*plot(shown, width))
     yield ""
     yield paragraph(answer_words(evaluation))

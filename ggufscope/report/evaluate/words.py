@@ -99,7 +99,7 @@ def points(number: float) -> str:
     return f"{100 * number:+.2f}" if math.isfinite(number) else str(number)
 
 
-MAIN_HEAD: Final = ("size", "bits", "KL divergence\nnats", "same top", "perplexity")
+MAIN_HEAD: Final = ("tensors", "bits", "KL divergence\nnats", "same top", "perplexity")
 
 
 def main_row(of: Evaluated) -> list[str]:

@@ -133,10 +133,10 @@ def _histogram(histogram: Sequence[int]) -> RenderableType:
     """Draw a bar for each bin; every bin that is not empty has a mark at least."""
     table = plain_table(right("times"), left(""), right("columns"))
     total, most = sum(histogram), max(histogram, default=0)
-    for place, count in enumerate(histogram):
-        centre = 4.0 ** (place - BINS // 2)
-        words = f"×{centre:g}" if centre >= 1 else f"1/{1 / centre:g}"
-        sign = "≤ " if place == 0 else "≥ " if place == BINS - 1 else ""
+    for place, count in enumerate(histogram):  # of the outer bins their one edge is said
+        sign = "< " if place == 0 else "≥ " if place == BINS - 1 else ""
+        times = 4.0 ** min(max(place - BINS // 2, 1 - BINS / 2), BINS / 2 - 1)
+        words = f"×{times:g}" if times >= 1 else f"1/{1 / times:g}"
         length = math.ceil(_BAR * count / most) if most else 0
         share = f"{count:,}  {percent(count / total):>6}" if total else "0"
         table.add_row(sign + words, "█" * length, share)

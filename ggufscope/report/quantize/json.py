@@ -40,10 +40,7 @@ def _chosen(found: Tailored) -> dict[str, Any]:
             name: [pick(way, "type nbytes cost") for way in ways]
             for name, ways in found.ways.items()
         },
-        "presets": [
-            {"name": name, "nbytes": nbytes, "predicted": predicted}
-            for name, nbytes, predicted in found.rivals
-        ],
+        "presets": [pick(each, "name nbytes predicted") for each in found.rivals],
         "frontier": [{"nbytes": nbytes, "cost": cost} for nbytes, cost in found.frontier],
     }
 

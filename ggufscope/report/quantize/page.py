@@ -10,6 +10,7 @@ from ggufscope.report.quantize.tailored import (
     CHOICE,
     STEPS_HEAD,
     TRIAL_HEAD,
+    counted_words,
     rated,
     step_rows,
     tailored_facts,
@@ -25,15 +26,18 @@ _POINTS: Final = 500
 
 def tailored_page(name: str, found: Tailored) -> str:
     """Return the whole page of a model of this name as text."""
-    every = rated(found)
+    every, (head, axis) = rated(found), counted_words(found)
     tried = [each for each in (found.choice, found.preset) if each]
     tables = [
         PageTable("On text that was not used to choose", TRIAL_HEAD, [*map(trial_row, tried)]),
         PageTable(
             "Presets of the same types",
-            ["", "size", "bits", "predicted", "the least of this size"],
+            ["", head, "bits", "predicted", "the least of this size"],
             [
-                [r.name, size(r.nbytes), bits(r.bits), small(r.predicted), small(r.least)]
+                [
+                    *(r.name, size(r.nbytes), bits(round(r.bits, 2))),
+                    *(small(r.predicted), small(r.least)),
+                ]
                 for r in every
             ],
         ),
@@ -58,7 +62,7 @@ def tailored_page(name: str, found: Tailored) -> str:
     picture = size_plot(
         dots,
         [*found.frontier[::every_so], found.frontier[-1]],
-        "bytes, and predicted KL divergence in nats (logarithmic)",
+        f"{axis}, and predicted KL divergence in nats (logarithmic)",
         "The dashed line is the least that a file of each size is predicted to diverge. What was "
         "tried was run over text that was not used to choose; its bar is one error.",
     )

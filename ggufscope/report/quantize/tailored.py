@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from rich.console import Group, RenderableType
 
-from ggufscope.measure.tailor import Tailored, Tried
+from ggufscope.measure.tailor import Rival, Tailored, Tried
 from ggufscope.report.console import (
     MOST_ROWS,
     cell,
@@ -154,22 +153,24 @@ def _signed(nbytes: int) -> str:
 
 def _frontier(found: Tailored, width: int) -> Iterator[RenderableType]:
     """Yield the presets of these types, and the choice, beside the least of their sizes."""
+    head, axis = counted_words(found)
     table = plain_table(
         left(""),
         left("file"),
-        right("size"),
+        right(head),
         right("bits"),
         right("predicted"),
         right("the least of this size"),
     )
     shown = []
     for letter, each in zip(LETTERS, rated(found), strict=False):
-        row = (size(each.nbytes), bits(each.bits), small(each.predicted), small(each.least))
+        counted, per_weight = size(each.nbytes), bits(round(each.bits, 2))
+        row = (counted, per_weight, small(each.predicted), small(each.least))
         table.add_row(letter, cell(each.name), *row)
         shown.append(Point(letter, each.nbytes, each.predicted, each.name != CHOICE))
     yield title("Presets of the same types, and the least that a file of each size can cost")
     yield table
-    yield title("Predicted divergence in nats (up) against size (right)")
+    yield title(f"Predicted divergence in nats (up) against {axis} (right)")
     yield Group(*plot(shown, width, found.frontier))
     yield ""
     yield paragraph("Dots: the least that a file of each size is predicted to diverge.", "dim")
@@ -179,37 +180,14 @@ def _frontier(found: Tailored, width: int) -> Iterator[RenderableType]:
 CHOICE: Final = "choice"
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """One file beside the frontier."""
-
-    name: str
-    nbytes: int
-    bits: float
-    predicted: float
-    least: float
-    """Nats that the best mix of its size is predicted to diverge."""
+def counted_words(found: Tailored) -> tuple[str, str]:
+    """Return what the bytes of the frontier are, as a heading and as an axis."""
+    return ("size", "size") if found.wish.bits is None else ("tensors", "bytes of tensors")
 
 
-def rated(found: Tailored) -> list[Rated]:
+def rated(found: Tailored) -> list[Rival]:
     """Return the choice and the presets of the same types, the largest first."""
-    choice = CHOICE, found.counted(found.choice), found.choice.predicted
-    weights = max(1, found.choice.plan.n_elements)
-    return [
-        Rated(
-            name,
-            nbytes,
-            round(8 * nbytes / weights, 2),
-            predicted,
-            min(predicted, least_of(found, nbytes)),  # between two steps a choice may cost less
-        )
-        for name, nbytes, predicted in sorted([choice, *found.rivals], key=lambda row: -row[1])
-    ]
-
-
-def least_of(found: Tailored, nbytes: int) -> float:
-    """Return what the frontier has for a size."""
-    return next(
-        (cost for size_, cost in reversed(found.frontier) if size_ <= nbytes),
-        found.frontier[0][1],
-    )
+    tried = found.choice  # the least of its own size
+    bits_, cost = tried.plan.bits_per_weight, tried.predicted
+    choice = Rival(CHOICE, found.counted(tried), bits_, cost, cost)
+    return sorted([choice, *found.rivals], key=lambda each: -each.nbytes)

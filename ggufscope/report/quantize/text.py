@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -37,11 +38,15 @@ _MOST_SHARDS: Final = 4
 
 
 def target_views(
-    targets: Sequence[Target], file_type: str | None = None, *, brief: bool = False
+    targets: Sequence[Target],
+    file_type: str | None = None,
+    *,
+    brief: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[RenderableType]:
     """Return the views of what was prepared, or of what became of a source of ``file_type``.
 
-    What it cost comes last.
+    What it cost comes last. ``overwrite``: what is there may be.
     """
     results = [target for target in targets if isinstance(target, Result)]
     for number, target in enumerate(targets):
@@ -52,7 +57,7 @@ def target_views(
             continue
         if not brief:
             yield from _plan_views(target.plan)
-        yield facts(_target_facts(target))
+        yield facts(_target_facts(target, overwrite=overwrite))
         yield ""
     lossy = [result for result in results if result.costs and not brief]
     if lossy:
@@ -110,7 +115,7 @@ def _rule_words(rule: str, preset: str) -> str:
     return condition or f"{name}: its own type in {preset}"
 
 
-def _target_facts(target: Target) -> list[tuple[str, str]]:
+def _target_facts(target: Target, *, overwrite: bool) -> list[tuple[str, str]]:
     plan = target.plan
     rows = [("types", _types(plan)), ("bits", f"{bits(plan.bits_per_weight)} per weight")]
     rows += [
@@ -121,6 +126,9 @@ def _target_facts(target: Target) -> list[tuple[str, str]]:
     if free is not None:
         fits = "enough" if free >= target.nbytes else "NOT ENOUGH"
         rows.append(("room", f"{size(free)} free: {fits}"))
+    there = [path for path in target.paths if os.path.lexists(path)]
+    if there and not overwrite:
+        rows.append(("needs", f"--force: {there[0]} exists"))
     if plan.requantizes and not plan.options.allow_requantize:
         rows.append(("needs", "--allow-requantize: some tensors are quantized already"))
     if plan.needs_importance and target.imatrix is None:

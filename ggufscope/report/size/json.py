@@ -107,8 +107,8 @@ def _run(run: RunMemory) -> dict[str, Any]:
     settings = run.settings
     return {
         **pick(settings, "context parallel batch"),
-        "type_k": settings.type_k.name,
-        "type_v": settings.type_v.name,
+        "type_k": settings.layouts[0].name,
+        "type_v": settings.layouts[1].name,
         "kv_unified": settings.unified,
         **pick(settings, "swa_full flash_attention"),
         "cache_nbytes": run.cache.nbytes,

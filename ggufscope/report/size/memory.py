@@ -59,13 +59,13 @@ def _cache_rows(runs: tuple[RunMemory, ...]) -> Iterator[list[str]]:
 
 
 def _settings_line(settings: RunSettings) -> str:
-    same = settings.type_k == settings.type_v
-    types = settings.type_k.name if same else f"{settings.type_k.name} and {settings.type_v.name}"
-    parts = [f"Keys and values in {types}"]
+    types = dict.fromkeys(layout.name for layout in settings.layouts)
+    parts = [f"Keys and values in {' and '.join(types)}"]
     if settings.parallel > 1:
         how = "one cache for all" if settings.unified else "each with its share of the context"
         parts.append(f"{settings.parallel} sequences, {how}")
-    parts.append(f"{settings.batch:,} tokens computed at once")
+    tokens = "1 token" if settings.batch == 1 else f"{settings.batch:,} tokens"
+    parts.append(f"{tokens} computed at once")
     parts.append("flash attention " + ("on" if settings.flash_attention else "off"))
     return ", ".join(parts) + "."
 
