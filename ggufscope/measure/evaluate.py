@@ -18,7 +18,7 @@ import numpy as np
 from ggufscope.arrays import Floats, Integers
 from ggufscope.blocks.layouts import LAYOUTS
 from ggufscope.container.file import GGUFFile
-from ggufscope.errors import DifferentModels
+from ggufscope.errors import DifferentModels, naming
 from ggufscope.forward.activations import Activations
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -144,7 +144,8 @@ class _Run:
     ) -> _Run:
         if candidate.file is not None:
             weights = RememberedWeights(StoredWeights(candidate.file))
-            model = Transformer(candidate.file.metadata, weights, context=context)
+            with naming(candidate.file.path):
+                model = Transformer(candidate.file.metadata, weights, context=context)
         else:
             planned = PlannedWeights(held, candidate.types, candidate.importance)
             weights = RememberedWeights(planned)
