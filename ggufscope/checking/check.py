@@ -26,7 +26,7 @@ from ggufscope.checking.hashes import (
     strongest,
     verify_findings,
 )
-from ggufscope.checking.hyperparameters import metadata_findings
+from ggufscope.checking.hyperparameters import hyperparameters_are_read, metadata_findings
 from ggufscope.checking.payload import Progress, payload_findings
 from ggufscope.checking.recipe import recipe_findings, type_rules
 from ggufscope.checking.structure import kind_of, refusal, structure_findings
@@ -35,11 +35,12 @@ from ggufscope.checking.tensors import tensor_findings
 from ggufscope.checking.vocabulary import tokenizer_findings
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import FormatError, GGUFScopeError, ShardError
+from ggufscope.model.keys import architecture_of
+from ggufscope.model.required import REQUIRED
 from ggufscope.recipes.fit import Fit, fits_of, recipe_in_words
 
 _MODELS: Final = ("model", "vocabulary", "metadata")
 """Kinds whose metadata are those of a model."""
-_SHARED: Final = ("structure", "metadata", "tensors", "tokenizer", "template", "recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def check_file(
     kind = kind_of(file)
     fits = fits_of(list(file.tensors.values()), file.metadata) if kind in _MODELS else []
     found = [*header_findings(file, fits)]
-    looked_at = list(_SHARED if kind in _MODELS else _SHARED[:1])
+    looked_at = _looked_at(file, kind, fits)
     hashes: list[TensorHash] = []
     if not options.quick and file.no_file is None:
         looked_at.append("weights")
@@ -117,6 +118,21 @@ def check_file(
         type_rules=type_rules(file),
         hashes=tuple(hashes) if options.algorithm else (),
     )
+
+
+def _looked_at(file: GGUFFile, kind: str, fits: list[Fit]) -> list[str]:
+    """Return what ``header_findings`` can judge of this file: names of ``SUBJECTS``."""
+    if kind not in _MODELS:
+        return ["structure"]
+    judged = {
+        "structure": True,
+        "metadata": hyperparameters_are_read(file),
+        "tensors": kind == "model" and architecture_of(file.metadata) in REQUIRED,
+        "tokenizer": True,
+        "template": True,
+        "recipe": bool(fits),
+    }
+    return [name for name, is_judged in judged.items() if is_judged]
 
 
 def header_findings(

@@ -24,6 +24,9 @@ from tests.models.makers import RECIPES, pair, raw_gguf, tensor, text
 FOLDER = Path(app.__file__).parent.parent / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.iterdir()}
 
+INCOMPLETE = frozenset({"gpt2", "falcon", "deepseek2-mla", "deepseek2-unfolded", "hybrid", "mamba"})
+"""Models that have what a listing reads, and lack keys that llama.cpp wants."""
+
 Ask = Callable[..., Any]
 
 
@@ -112,8 +115,8 @@ def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Pat
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_check(kind: str, ask: Ask, make: Callable[[str], Path]) -> None:
-    (told,) = ask("check", make(kind), "--hash", "sha1", code=1 if kind == "gpt2" else 0)["models"]
-    assert told["clean"] is (kind != "gpt2")
+    (told,) = ask("check", make(kind), "--hash", "sha1", code=kind in INCOMPLETE)["models"]
+    assert told["clean"] is (kind not in INCOMPLETE)
     assert told["hashes"][-1]["tensor"] is None
     assert len(told["hashes"]) == told["tensors"] + 1
 
