@@ -33,7 +33,7 @@ def cache_type(name: str | None) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What is asked of a run; defaults are llama.cpp's."""
+    """What is asked of a run; defaults are llama.cpp's. Raises ``BadUsage`` for what it refuses."""
 
     context: int
     """Tokens of all sequences together (``-c``)."""
@@ -49,6 +49,14 @@ class RunSettings:
     """Windowed layers keep all tokens (``--swa-full``)."""
     flash_attention: bool = True
     """Scores are never all in memory; llama.cpp does so wherever the device can."""
+
+    def __post_init__(self) -> None:
+        """Refuse a quantized V cache that llama.cpp would not make."""
+        if self.type_v.block_length > 1 and not self.flash_attention:
+            raise BadUsage(
+                f"llama.cpp keeps no V cache in {self.type_v.name} without flash attention",
+                hint="leave --no-flash-attention out, or keep values in F16: --type-v f16",
+            )
 
     @property
     def streams(self) -> int:
