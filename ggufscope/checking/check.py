@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ggufscope.checking.belonging import belonging_findings
-from ggufscope.checking.findings import Checked, Finding, Grade, TensorHash
+from ggufscope.checking.findings import Checked, Finding, Grade, TensorHash, error
 from ggufscope.checking.hashes import (
     FileHashes,
     TensorHashes,
@@ -76,21 +77,33 @@ def check(
     path = Path(model)
     try:
         file = open_gguf(path)
-    except (FormatError, ShardError) as error:
-        return unreadable(path, error)
+    except (FormatError, ShardError) as refused:
+        return unreadable(path, refused)
     with file:
         return check_file(file, options, progress)
 
 
-def unreadable(path: Path, error: GGUFScopeError) -> Checked:
+def unreadable(path: Path, refused: GGUFScopeError) -> Checked:
     """Return what is said of a file that cannot be read at all."""
-    return Checked(path, "", (refusal(error),), ("structure",), readable=False)
+    return Checked(path, "", (refusal(refused),), ("structure",), readable=False)
 
 
 def check_file(
     file: GGUFFile, options: CheckOptions = DEFAULTS, progress: Progress = lambda *_: None
 ) -> Checked:
-    """Look at all that can be wrong with an open model; raises what ``check`` raises."""
+    """Look at all that can be wrong with an open model.
+
+    Raises what ``check`` raises, and what ``open_gguf`` does for a file of ``options.belonging``:
+    before any weight is read.
+    """
+    with ExitStack() as stack:
+        others = [stack.enter_context(open_gguf(path)) for path in options.belonging]
+        return _check_file(file, others, options, progress)
+
+
+def _check_file(
+    file: GGUFFile, others: Sequence[GGUFFile], options: CheckOptions, progress: Progress
+) -> Checked:
     kind = kind_of(file)
     fits = fits_of(list(file.tensors.values()), file.metadata) if kind in _MODELS else []
     found = [*header_findings(file, fits)]
@@ -102,9 +115,9 @@ def check_file(
     if options.manifest and not options.quick:
         looked_at.append("hash")
         found += verify_findings(hashes, options.manifest)
-    for path in options.belonging:
+    for other in others:
         looked_at.append("with")
-        found += _with(file, path)
+        found += _with(file, other)
     order = [*Grade]
     found.sort(key=lambda finding: order.index(finding.grade))
     return Checked(
@@ -168,9 +181,23 @@ def _read_all(
     return [*in_order(file, each[0].found, files)] if each else files
 
 
-def _with(file: GGUFFile, path: Path) -> Iterator[Finding]:
-    try:
-        with open_gguf(path) as other:
-            yield from belonging_findings(file, other)
-    except (FormatError, ShardError) as error:
-        yield refusal(error)
+def _with(file: GGUFFile, other: GGUFFile) -> list[Finding]:
+    """Return whether another file belongs to a model: none does that cannot be loaded itself."""
+    found = [*belonging_findings(file, other)]
+    if any(each.grade is Grade.ERROR for each in found):
+        return found
+    wrong = (each for each in header_findings(other) if each.grade is Grade.ERROR)
+    first = next(wrong, None)
+    if first is None:
+        return found
+    name = other.path.name
+    return [
+        error(
+            "with",
+            f"{name} is not sound itself: {first.what}",
+            "it would have to be loaded beside the model, and cannot be",
+            f"`ggufscope check {name}` says all that is wrong with it",
+            first.llama_cpp,
+            key=first.key,
+        )
+    ]
