@@ -138,7 +138,13 @@ def test_diff(ask: Ask, sample: Path, tmp_path: Path) -> None:
     assert {each["key"] for each in told["metadata"]} == {
         *("general.file_type", "general.quantization_version")
     }
-    assert told["tensors"][0]["made"] == {"from": "a", "exact": True, "ratio": 1.0, "through": []}
+    assert told["tensors"][0]["made"] == {
+        "from": "a",
+        "exact": True,
+        "ratio": 1.0,
+        "through": [],
+        "dequantized": False,
+    }
     assert ask("diff", sample, sample)["tensors"][0]["relative_error"] is None
     assert ask("diff", sample, small, "--quick", code=1)["relative_error"] is None
 
