@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,33 @@ from tests.oracles import ggml
 SECONDS = 300
 
 
+_NEXT = "a model that is tried:"
+
+
 def loads(models: Sequence[Path]) -> list[bool]:
     """Whether llama.cpp loads each of these files."""
     printed = warm.answer("tests.llama_loads", "\n".join(map(str, models)), SECONDS)
     found: list[bool] = json.loads(printed.splitlines()[-1])
     assert len(found) == len(models)
     return found
+
+
+def answers_to(models: Sequence[Path]) -> list[tuple[bool, str]]:
+    """Whether llama.cpp loads each of these files, and all that it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.llama_loads"],
+        input="\n".join(map(str, models)),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        cwd=Path(__file__).parent.parent,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[bool] = json.loads(done.stdout.splitlines()[-1])
+    said = done.stderr.split(_NEXT)[1:]
+    return [*zip(found, said, strict=True)]
 
 
 def _main() -> None:
@@ -37,6 +59,7 @@ def _main() -> None:
     params.load_mode = 0  # without a map
     found = []
     for path in sys.stdin.read().splitlines():
+        os.write(2, f"{_NEXT} {path}\n".encode())
         model = library.llama_model_load_from_file(path.encode(), params)
         found.append(model is not None)
         if model is not None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ggufscope.checking.belonging import belonging_findings
-from ggufscope.checking.findings import Checked, Finding, Grade, TensorHash
+from ggufscope.checking.findings import Checked, Finding, Grade, TensorHash, error
 from ggufscope.checking.hashes import (
     FileHashes,
     TensorHashes,
@@ -26,7 +27,7 @@ from ggufscope.checking.hashes import (
     strongest,
     verify_findings,
 )
-from ggufscope.checking.hyperparameters import metadata_findings
+from ggufscope.checking.hyperparameters import hyperparameters_are_read, metadata_findings
 from ggufscope.checking.payload import Progress, payload_findings
 from ggufscope.checking.recipe import recipe_findings, type_rules
 from ggufscope.checking.structure import kind_of, refusal, structure_findings
@@ -35,11 +36,12 @@ from ggufscope.checking.tensors import tensor_findings
 from ggufscope.checking.vocabulary import tokenizer_findings
 from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.errors import FormatError, GGUFScopeError, ShardError
+from ggufscope.model.keys import architecture_of
+from ggufscope.model.required import REQUIRED
 from ggufscope.recipes.fit import Fit, fits_of, recipe_in_words
 
 _MODELS: Final = ("model", "vocabulary", "metadata")
 """Kinds whose metadata are those of a model."""
-_SHARED: Final = ("structure", "metadata", "tensors", "tokenizer", "template", "recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +77,37 @@ def check(
     path = Path(model)
     try:
         file = open_gguf(path)
-    except (FormatError, ShardError) as error:
-        return unreadable(path, error)
+    except (FormatError, ShardError) as refused:
+        return unreadable(path, refused)
     with file:
         return check_file(file, options, progress)
 
 
-def unreadable(path: Path, error: GGUFScopeError) -> Checked:
+def unreadable(path: Path, refused: GGUFScopeError) -> Checked:
     """Return what is said of a file that cannot be read at all."""
-    return Checked(path, "", (refusal(error),), ("structure",), readable=False)
+    return Checked(path, "", (refusal(refused),), ("structure",), readable=False)
 
 
 def check_file(
     file: GGUFFile, options: CheckOptions = DEFAULTS, progress: Progress = lambda *_: None
 ) -> Checked:
-    """Look at all that can be wrong with an open model; raises what ``check`` raises."""
+    """Look at all that can be wrong with an open model.
+
+    Raises what ``check`` raises, and what ``open_gguf`` does for a file of ``options.belonging``:
+    before any weight is read.
+    """
+    with ExitStack() as stack:
+        others = [stack.enter_context(open_gguf(path)) for path in options.belonging]
+        return _check_file(file, others, options, progress)
+
+
+def _check_file(
+    file: GGUFFile, others: Sequence[GGUFFile], options: CheckOptions, progress: Progress
+) -> Checked:
     kind = kind_of(file)
     fits = fits_of(list(file.tensors.values()), file.metadata) if kind in _MODELS else []
     found = [*header_findings(file, fits)]
-    looked_at = list(_SHARED if kind in _MODELS else _SHARED[:1])
+    looked_at = _looked_at(file, kind, fits)
     hashes: list[TensorHash] = []
     if not options.quick and file.no_file is None:
         looked_at.append("weights")
@@ -101,9 +115,9 @@ def check_file(
     if options.manifest and not options.quick:
         looked_at.append("hash")
         found += verify_findings(hashes, options.manifest)
-    for path in options.belonging:
+    for other in others:
         looked_at.append("with")
-        found += _with(file, path)
+        found += _with(file, other)
     order = [*Grade]
     found.sort(key=lambda finding: order.index(finding.grade))
     return Checked(
@@ -117,6 +131,21 @@ def check_file(
         type_rules=type_rules(file),
         hashes=tuple(hashes) if options.algorithm else (),
     )
+
+
+def _looked_at(file: GGUFFile, kind: str, fits: list[Fit]) -> list[str]:
+    """Return what ``header_findings`` can judge of this file: names of ``SUBJECTS``."""
+    if kind not in _MODELS:
+        return ["structure"]
+    judged = {
+        "structure": True,
+        "metadata": hyperparameters_are_read(file),
+        "tensors": kind == "model" and architecture_of(file.metadata) in REQUIRED,
+        "tokenizer": True,
+        "template": True,
+        "recipe": bool(fits),
+    }
+    return [name for name, is_judged in judged.items() if is_judged]
 
 
 def header_findings(
@@ -152,9 +181,23 @@ def _read_all(
     return [*in_order(file, each[0].found, files)] if each else files
 
 
-def _with(file: GGUFFile, path: Path) -> Iterator[Finding]:
-    try:
-        with open_gguf(path) as other:
-            yield from belonging_findings(file, other)
-    except (FormatError, ShardError) as error:
-        yield refusal(error)
+def _with(file: GGUFFile, other: GGUFFile) -> list[Finding]:
+    """Return whether another file belongs to a model: none does that cannot be loaded itself."""
+    found = [*belonging_findings(file, other)]
+    if any(each.grade is Grade.ERROR for each in found):
+        return found
+    wrong = (each for each in header_findings(other) if each.grade is Grade.ERROR)
+    first = next(wrong, None)
+    if first is None:
+        return found
+    name = other.path.name
+    return [
+        error(
+            "with",
+            f"{name} is not sound itself: {first.what}",
+            "it would have to be loaded beside the model, and cannot be",
+            f"`ggufscope check {name}` says all that is wrong with it",
+            first.llama_cpp,
+            key=first.key,
+        )
+    ]

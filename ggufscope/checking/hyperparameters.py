@@ -16,9 +16,10 @@ from ggufscope.container.file import GGUFFile
 from ggufscope.container.values import Array
 from ggufscope.errors import HyperparameterError
 from ggufscope.model.families import FAMILIES, OTHER_GRAPHS, WINDOWS
-from ggufscope.model.hparams import NEEDED, ROPE_SCALINGS, HParams, read_hparams
+from ggufscope.model.hparams import ROPE_SCALINGS, HParams, read_hparams
 from ggufscope.model.keys import architecture_of, value_of
 from ggufscope.model.required import REQUIRED
+from ggufscope.model.required_keys import KNOWN, missing_keys
 from ggufscope.model.roles import role_of
 
 _WHOLE_HEAD: Final = frozenset({"llama", "llama-embed", "deci", "falcon"})
@@ -35,20 +36,31 @@ def metadata_findings(file: GGUFFile) -> Iterator[Finding]:
     """Yield what the metadata of a model cannot mean."""
     yield from _architecture(file)
     yield from _not_numbers(file.metadata)
-    if architecture_of(file.metadata) is None or not file.tensors:
+    architecture = architecture_of(file.metadata)
+    if architecture is None or not file.tensors:
         return  # of a vocabulary by itself no program reads more
+    yield from _missing_keys(file.metadata, architecture)
     try:
         hparams = read_hparams(file.metadata)
     except HyperparameterError as refused:
-        # An encoder of images has keys of another kind, and some architectures have no layers.
-        if architecture_of(file.metadata) in FAMILIES:
+        if architecture in KNOWN:
             yield error("metadata", refused.message, _WRONG, refused.hint or _AGAIN)
         return
-    yield from _missing_keys(file.metadata, hparams)
     yield from _heads(hparams)
     yield from _numbers(hparams, file.metadata)
     yield from _layers(file, hparams)
     yield from _rows(file)
+
+
+def hyperparameters_are_read(file: GGUFFile) -> bool:
+    """Return whether ``metadata_findings`` looks at the hyperparameters of a file at all."""
+    if not file.tensors:
+        return False
+    try:
+        read_hparams(file.metadata)
+    except HyperparameterError:
+        return architecture_of(file.metadata) in KNOWN
+    return True
 
 
 def _architecture(file: GGUFFile) -> Iterator[Finding]:
@@ -98,21 +110,16 @@ def _not_numbers(metadata: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _missing_keys(metadata: Mapping[str, Any], hparams: HParams) -> Iterator[Finding]:
-    if hparams.architecture not in REQUIRED:
-        return
-    epsilon = "layer_norm_epsilon" if hparams.architecture == "gpt2" else "layer_norm_rms_epsilon"
-    for name in (*NEEDED, f"attention.{epsilon}"):
-        key = f"{hparams.architecture}.{name}"
-        if key not in metadata:
-            yield error(
-                "metadata",
-                f"key {key!r} is missing",
-                "the model cannot be computed without it",
-                _AGAIN,
-                said("key", key),
-                key=key,
-            )
+def _missing_keys(metadata: Mapping[str, Any], architecture: str) -> Iterator[Finding]:
+    for key in missing_keys(metadata, architecture):
+        yield error(
+            "metadata",
+            f"key {key!r} is missing",
+            "the model cannot be computed without it",
+            _AGAIN,
+            said("key", key),
+            key=key,
+        )
 
 
 def _heads(hparams: HParams) -> Iterator[Finding]:

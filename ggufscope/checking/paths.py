@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ggufscope.container.header import MAGIC
+from ggufscope.container.places import names_another_place
 from ggufscope.container.shards import first_shards
 from ggufscope.container.stores import DIGEST
 from ggufscope.errors import NotAFile, SourceNotFound
@@ -15,14 +16,15 @@ from ggufscope.errors import NotAFile, SourceNotFound
 def models_in(paths: Sequence[Path]) -> list[Path]:
     """Return the models that paths name: files as they are, and all that lie below folders.
 
-    Of a split model the first shard that is there stands for it. Of several paths, one that leads
-    to none is returned as it is: it keeps no other waiting. Raises ``SourceNotFound``, and
-    ``NotAFile`` for a folder without a model.
+    A name of a model elsewhere, or in another tool's store, is left as it is. Of a split model the
+    first shard that is there stands for it. Of several paths, one that leads
+    to none is returned as it is: it keeps no other waiting. Raises ``SourceNotFound``, what
+    ``stores.path_of`` raises, and ``NotAFile`` for a folder without a model.
     """
     found: dict[Path, None] = {}
     alone = len(paths) == 1
     for path in paths:
-        if alone and not os.path.lexists(path):
+        if alone and not (os.path.lexists(path) or names_another_place(path)):
             raise SourceNotFound(f"{path}: no such file", hint="check the path")
         inside = [*_below(path)] if path.is_dir() else [path]
         if not inside and not alone:

@@ -37,20 +37,29 @@ def recipe_findings(file: GGUFFile, fits: list[Fit]) -> Iterator[Finding]:
     best = fits[0]
     n, first = len(fit.others), fit.others[0]
     by = f"the first {first!r} ({file.tensors[first].type.name})"
-    if best.exact or not fit.close:
+    if fit.close and not best.exact:
+        what = f"called {declared}, is {declared} but for {n} of {fit.matrices} matrices, {by}"
+    else:
         really = f"it is {best.preset}" if best.exact else "it is a mixture of its own"
+        what = f"called {declared}; {n} of {fit.matrices} matrices have other types, {by}: {really}"
+    off = round(100 * abs(fit.size - 1))
+    differs = f"{off} % {'more' if fit.size > 1 else 'less'} than" if off else "as many bytes as"
+    size = f"its matrices take {differs} those of {declared}"
+    if best.exact or fit.misleading:
         yield warning(
             "recipe",
-            f"called {declared}; {n} of {fit.matrices} matrices have other types, {by}: {really}",
-            "the name tells the wrong size and quality; llama.cpp goes by each tensor's type",
+            what,
+            f"the name tells the wrong size and quality: {size}; llama.cpp goes by each tensor's "
+            "type",
             "--recipe-out FILE writes down the types that it has",
             key=key,
         )
     else:
         yield note(
             "recipe",
-            f"called {declared}, is {declared} but for {n} of {fit.matrices} matrices, {by}",
-            "it was made with types by hand, by another program, or by another llama-quantize",
+            what,
+            "types were chosen tensor by tensor, as `quantize --target-size` does it, or by "
+            f"another program, or another llama-quantize: {size}",
             "nothing has to be done; --recipe-out FILE writes down the types that it has",
             key=key,
         )

@@ -10,6 +10,7 @@ from ggufscope.checking.upstream import said
 from ggufscope.container.file import GGUFFile
 from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import REQUIRED, Required, flaws_of
+from ggufscope.model.required_keys import KNOWN
 from ggufscope.model.roles import role_of
 
 _TOWERS: Final = frozenset({"v", "mm", "a"})
@@ -53,6 +54,15 @@ def tensor_findings(file: GGUFFile) -> Iterator[Finding]:
         )
     required = REQUIRED.get(architecture or "")
     if required is None:
+        if architecture in KNOWN:
+            yield note(
+                "tensors",
+                f"which tensors architecture {architecture!r} needs was not looked at",
+                f"that is known here of {len(REQUIRED)} architectures; of this one the metadata, "
+                "the layers and the weights were checked",
+                "whether a tensor is missing or has another shape, llama.cpp says when it loads "
+                "the file",
+            )
         return
     optional = _OPTIONAL.get(architecture or "", frozenset())
     strange = [

@@ -71,6 +71,7 @@ def check_command(
     from ggufscope.checking.check import CheckOptions
     from ggufscope.checking.hashes import parse_manifest
     from ggufscope.checking.paths import models_in
+    from ggufscope.container.file import open_gguf
     from ggufscope.container.target import check_target
 
     require_one_form(as_json=as_json, brief=brief)
@@ -94,6 +95,8 @@ def check_command(
         belonging=tuple(belonging or ()),
         threads=threads,
     )
+    for other in options.belonging:
+        open_gguf(other).close()  # an error of this file is none of a model that waits for it
     if recipe_out is not None:
         check_target(recipe_out, overwrite=force, sources=paths)
     checked = [_checked(path, options, alone=len(paths) == 1) for path in paths]

@@ -66,6 +66,14 @@ def path_in_store(model: str | os.PathLike[str]) -> Path | None:
     return path_of(_word(model))
 
 
+def names_another_place(model: str | os.PathLike[str]) -> bool:
+    """Return whether this is no path, but the name of a model in a store, or an address.
+
+    Raises what ``stores.path_of`` raises.
+    """
+    return path_in_store(model) is not None or address_elsewhere(model) is not None
+
+
 def _word(model: str | os.PathLike[str]) -> str:
     return model.as_posix() if isinstance(model, PurePath) else os.fspath(model)
 

@@ -77,8 +77,8 @@ def is_blob(path: Path) -> bool:
 def path_of(word: str) -> Path | None:
     """Return the file of a model by its name in a store; None where no store is named.
 
-    Part of a name will do where one model alone has it up to a stroke or a colon. Raises
-    ``SourceNotFound``, or ``SeveralModels``.
+    Part of a name will do where one model alone has it: up to a stroke or a colon or, where none
+    begins so, whole words anywhere in it. Raises ``SourceNotFound``, or ``SeveralModels``.
     """
     store, colon, rest = word.partition(":")
     listed = STORES.get(store.lower()) if colon else None
@@ -91,6 +91,9 @@ def path_of(word: str) -> Path | None:
     if asked in models:
         return models[asked].path
     found = [model for name, model in models.items() if name.startswith((f"{asked}/", f"{asked}:"))]
+    if not found and rest:
+        words = re.compile(rf"(?<![^\W_]){re.escape(rest.casefold())}(?![^\W_])")
+        found = [m for name, m in models.items() if words.search(name, len(store) + 1)]
     if len(found) == 1:
         return found[0].path
     names = [model.name for model in models.values()]

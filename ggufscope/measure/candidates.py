@@ -20,9 +20,10 @@ from ggufscope.errors import (
     DifferentModels,
     NotInModel,
     UnknownType,
+    naming,
 )
 from ggufscope.measure.evaluation import Weighs
-from ggufscope.model.hparams import read_hparams
+from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
 from ggufscope.recipes import jobs
@@ -193,7 +194,7 @@ def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
     Architecture, hyperparameters, vocabulary, then names and shapes of the tensors. What one of two
     converters left out of the metadata, and what has no part in a pass, may differ.
     """
-    ours, theirs = read_hparams(file.metadata), read_hparams(other.metadata)
+    ours, theirs = _hparams_of(file), _hparams_of(other)
     for each in fields(ours):
         mine, its = getattr(ours, each.name), getattr(theirs, each.name)
         if mine != its and None not in (mine, its):
@@ -211,6 +212,11 @@ def require_same_model(file: GGUFFile, other: GGUFFile) -> None:
         ]
         if shapes[0] != shapes[1]:
             _refuse(file, other, f"tensor {name!r}", *shapes)
+
+
+def _hparams_of(file: GGUFFile) -> HParams:
+    with naming(file.path):
+        return read_hparams(file.metadata)
 
 
 def _refuse(file: GGUFFile, other: GGUFFile, what: str, mine: str, its: str) -> NoReturn:

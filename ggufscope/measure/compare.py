@@ -17,6 +17,7 @@ import numpy as np
 
 from ggufscope.arrays import Reals
 from ggufscope.container.file import GGUFFile
+from ggufscope.errors import naming
 from ggufscope.forward.activations import Activations
 from ggufscope.forward.cache import KVCache
 from ggufscope.forward.checks import require_ids, require_memory_for
@@ -207,7 +208,8 @@ class _Run:
         remembered = RememberedWeights(base, budget=BUDGET // runs) if windows > 1 else None
         weights = MeasuredWeights(remembered or base, held)
         if candidate.file is not None:
-            model = Transformer(candidate.file.metadata, weights, context=context)
+            with naming(candidate.file.path):
+                model = Transformer(candidate.file.metadata, weights, context=context)
         else:
             model = reference.with_weights(weights)
         types = candidate.cache_types

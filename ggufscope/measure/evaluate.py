@@ -16,7 +16,7 @@ import numpy as np
 
 from ggufscope.arrays import Floats, Integers
 from ggufscope.container.file import GGUFFile
-from ggufscope.errors import BadUsage, DifferentModels
+from ggufscope.errors import BadUsage, DifferentModels, naming
 from ggufscope.forward.activations import Activations
 from ggufscope.forward.checks import require_memory_for
 from ggufscope.forward.held import LayerWeights
@@ -154,7 +154,8 @@ class _Run:
     ) -> _Run:
         if candidate.file is not None:
             weights = RememberedWeights(StoredWeights(candidate.file))
-            model = Transformer(candidate.file.metadata, weights, context=context)
+            with naming(candidate.file.path):
+                model = Transformer(candidate.file.metadata, weights, context=context)
         else:
             planned = PlannedWeights(held, candidate.types, candidate.importance)
             weights = RememberedWeights(planned)

@@ -13,12 +13,14 @@ from typing import Final
 import numpy as np
 
 from ggufscope.arrays import Doubles
-from ggufscope.errors import NotInModel
+from ggufscope.errors import BadUsage, NotInModel
 from ggufscope.forward.weights import Matrix, Weights, tile_rows
 from ggufscope.model.tokenizer.words import Term
 from ggufscope.pool import in_parallel, one_pass
 
 TABLE: Final = "token_embd.weight"
+_NOTHING: Final = 1e-9
+"""The length of a sum of words of length 1 that is zero but for rounding."""
 _TOGETHER: Final = 16
 """Tiles between two reports of how far it is."""
 
@@ -44,7 +46,8 @@ def nearest(
     Of a word of several tokens the mean of their rows is taken. Words are brought to length 1
     before they are added up, so that none outweighs the others. Sorted, the nearest first; of rows
     equally near the first comes first, and rows of zeros, which point nowhere, are left out.
-    Raises ``NotInModel`` for a token that the table has no row for, ``NonFiniteWeight``.
+    Raises ``BadUsage`` for a sum that is zero, ``NotInModel`` for a token that the table has no row
+    for, ``NonFiniteWeight``.
     """
     matrix = weights.matrix(TABLE)
     target, asked = _target(matrix, terms), {id_ for term in terms for id_ in term.ids}
@@ -86,6 +89,13 @@ def _target(matrix: Matrix, terms: Sequence[Term]) -> Doubles:
         word = rows.mean(axis=0, dtype=np.float64)
         length = float(np.sqrt(word @ word))
         total += term.sign * (word / length if length else word)
+    if np.sqrt(total @ total) < _NOTHING:
+        alone = len(terms) == 1
+        what = f"the row of {terms[0].word!r} is zero" if alone else "the sum of the words is zero"
+        raise BadUsage(
+            f"{what}: it points nowhere, and nothing is near it",
+            hint="ask for another word" if alone else "leave out what cancels out",
+        )
     return total
 
 

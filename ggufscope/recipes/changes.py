@@ -29,6 +29,7 @@ from ggufscope.model.hparams import NEEDED, read_hparams
 from ggufscope.model.keys import architecture_of
 from ggufscope.model.required import Flaw, flaws_of, in_words
 from ggufscope.model.tokenizer.keys import KEY as TOKENIZER
+from ggufscope.model.tokenizer.text import TextTokenizer
 from ggufscope.model.tokenizer.vocabulary import read_vocabulary
 from ggufscope.recipes.metadata import split_override
 from ggufscope.spelling import did_you_mean
@@ -315,6 +316,9 @@ def _token(metadata: Metadata, text: str) -> int:
     if not isinstance(tokens, Array) or tokens.element_type is not ValueType.STRING:
         raise BadEdit("the model has no vocabulary", hint="set the key of the token by its number")
     ids = [number for number, token in enumerate(tokens) if token == text]
+    if not ids:
+        with suppress(UnknownTokenizer, BadVocabulary):
+            ids = TextTokenizer(read_vocabulary(metadata)).shown_as(text)
     if len(ids) != 1:
         found = f"is {len(ids)} tokens" if ids else "is no token"
         raise BadEdit(

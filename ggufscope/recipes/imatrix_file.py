@@ -27,6 +27,7 @@ from ggufscope.container.file import GGUFFile, Tensor, open_gguf
 from ggufscope.container.foreign import HEAD, foreign_format
 from ggufscope.container.header import MAGIC
 from ggufscope.container.partial import replacing
+from ggufscope.container.places import names_another_place
 from ggufscope.container.source import LocalFile, read_into
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Array, Value
@@ -55,8 +56,7 @@ def is_imatrix(path: str | os.PathLike[str]) -> bool:
 
     Raises a ``SourceError``, and what ``open_gguf`` raises.
     """
-    source = LocalFile(Path(path))
-    head = bytes(source.read(0, min(HEAD, source.size)))
+    head = _head_of(path)
     if head.startswith(MAGIC):
         with open_gguf(path) as file:
             return file.metadata.get(_KIND) == "imatrix" or any(
@@ -70,9 +70,8 @@ def read_imatrix(path: str | os.PathLike[str]) -> ImportanceMatrix:
 
     Raises ``BadImportance``, a ``SourceError``, ``TooMuchMemory``, and what ``open_gguf`` raises.
     """
-    source = LocalFile(Path(path))
-    with naming(source.name):
-        head = bytes(source.read(0, min(HEAD, source.size)))
+    with naming(path):
+        head = _head_of(path)
         if head.startswith(MAGIC):
             with open_gguf(path) as file:
                 return _of_gguf(file, Path(path))
@@ -83,7 +82,18 @@ def read_imatrix(path: str | os.PathLike[str]) -> ImportanceMatrix:
             )
         if not head:
             raise BadImportance(f"{path} is empty", hint=_AGAIN)
-        return _Legacy(source).read()
+        return _Legacy(LocalFile(Path(path))).read()
+
+
+def _head_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the first bytes of a file; of one that has its name elsewhere, what GGUF begins with.
+
+    Nothing but GGUF has a name elsewhere: a legacy file has a path.
+    """
+    if Path(path).suffix != ".dat" and names_another_place(path):
+        return MAGIC
+    source = LocalFile(Path(path))
+    return bytes(source.read(0, min(HEAD, source.size)))
 
 
 def _of_gguf(file: GGUFFile, path: Path) -> ImportanceMatrix:

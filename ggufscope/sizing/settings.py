@@ -35,7 +35,8 @@ def cache_type(name: str | None) -> Layout:
 class RunSettings:
     """What is asked of a run; defaults are llama.cpp's.
 
-    Raises ``BadUsage`` for a number below 1, and what ``cache_type`` raises.
+    Raises ``BadUsage`` for a number below 1 and for what llama.cpp refuses, and what ``cache_type``
+    raises.
     """
 
     context: int
@@ -58,7 +59,12 @@ class RunSettings:
         for name in ("context", "parallel", "batch"):
             if getattr(self, name) < 1:
                 raise BadUsage(f"no run has {name}={getattr(self, name)}", hint="give 1 or more")
-        _ = self.layouts  # a name that is no type is refused at once
+        _, values = self.layouts  # a name that is no type is refused at once
+        if values.block_length > 1 and not self.flash_attention:
+            raise BadUsage(
+                f"llama.cpp keeps no V cache in {values.name} without flash attention",
+                hint="leave --no-flash-attention out, or keep values in F16: --type-v f16",
+            )
 
     @property
     def layouts(self) -> tuple[Layout, Layout]:

@@ -9,7 +9,9 @@ import gguf
 import numpy as np
 import pytest
 
+from ggufscope.checking import check
 from ggufscope.checking.findings import Finding, Grade
+from ggufscope.errors import NotGGUF, SourceNotFound
 from tests.checking.models import found_in, with_metadata
 from tests.models.families import SMALL, E, F, write
 from tests.models.makers import add_pair
@@ -138,6 +140,24 @@ def test_draft_models(
 def test_what_can_belong_to_nothing(model: Path, tmp_path: Path) -> None:
     path = other(tmp_path / "v.gguf", "llama", {"tokenizer.ggml.tokens": ["a"]}, {})
     assert "a file of the kind vocabulary" in belongs(model, path).what
+
+
+def test_what_cannot_be_loaded_belongs_to_nothing(model: Path, tmp_path: Path) -> None:
+    finding = belongs(model, with_metadata(tmp_path / "d.gguf", {"llama.block_count": 0}))
+    assert finding.grade is Grade.ERROR
+    assert finding.what.startswith("d.gguf is not sound itself: key 'llama.block_count' is 0")
+
+
+def test_what_cannot_be_read_is_no_fault_of_the_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: object, **__: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(check, "payload_findings", no_work)
+    path = tmp_path / "v.gguf"
     path.write_bytes(b"no model")
-    (finding,) = [each for each in found_in(model, belonging=[path]) if each.grade == "error"]
-    assert "this is not a GGUF file" in finding.what
+    with pytest.raises(NotGGUF, match=r"v.gguf: this is not a GGUF file"):
+        found_in(model, belonging=[path])
+    with pytest.raises(SourceNotFound, match="gone"):
+        found_in(model, belonging=[tmp_path / "gone.gguf"])

@@ -106,6 +106,29 @@ def test_architectures_of_others(tmp_path: Path) -> None:
         assert finding.llama_cpp == f"unknown model architecture: '{name}'"
 
 
+def test_keys_of_an_architecture_that_does_not_run_here_are_needed_too(tmp_path: Path) -> None:
+    path = with_metadata(tmp_path / "m.gguf", {"general.architecture": "mamba"})
+    made = checked(path)
+    missing = {each.key for each in made.findings if each.grade is Grade.ERROR}
+    assert {"mamba.context_length", "mamba.ssm.conv_kernel", "mamba.ssm.inner_size"} <= missing
+    assert any("'mamba.block_count' is missing" in each.what for each in made.findings)
+    assert made.outcome == "not sound"
+    assert loads([path]) == [False]
+
+
+def test_what_is_not_judged_is_not_among_what_was_looked_at(tmp_path: Path) -> None:
+    path = changed(tmp_path / "m.gguf")
+    assert {"metadata", "tensors", "recipe"} <= {*checked(path).looked_at}
+    path.write_bytes(path.read_bytes().replace(b"llama", b"arcee"))
+    made = checked(path)
+    assert "metadata" in made.looked_at
+    assert "tensors" not in made.looked_at
+    assert the_one(path, "tensors").grade is Grade.NOTE
+    assert made.verdict == "sound: 1 note"
+    path = with_metadata(tmp_path / "n.gguf", {"general.architecture": "flux-capacitor"})
+    assert {"metadata", "tensors", "recipe"}.isdisjoint(checked(path).looked_at)
+
+
 def test_a_layer_that_is_not_there_where_no_table_knows_more(tmp_path: Path) -> None:
     tensors = SMALL["llama-gqa"].tensors()
     tensors = {name: w for name, w in tensors.items() if not name.startswith("blk.1.")}

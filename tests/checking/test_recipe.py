@@ -64,6 +64,37 @@ def test_a_file_that_is_called_another_is_a_warning(
     assert finding.what.endswith(": it is Q4_K_M")
 
 
+def test_a_mixture_of_about_the_size_of_its_name_is_a_note(sample: Path, tmp_path: Path) -> None:
+    """As the mixes are that this program chooses, and those of others with types by hand."""
+    path, plain = tmp_path / "m.gguf", tmp_path / "plain.gguf"
+    quantize_model(sample, {plain: "Q4_K_S"})
+    options = PlanOptions(tensor_types=parse_type_rules("attn=q5_k ffn_down=q3_k ffn_up=q5_k"))
+    quantize_model(sample, {path: "Q4_K_S"}, options=options)
+    finding = the_one(path, "recipe")
+    assert finding.grade is Grade.NOTE
+    assert finding.what.startswith("called Q4_K_S; 20 of 30 matrices have other types")
+    assert finding.what.endswith(": it is a mixture of its own")
+    with open_gguf(path) as mixed, open_gguf(plain) as usual:
+        sizes = [
+            sum(t.nbytes for t in file.tensors.values() if len(t.shape) > 1)
+            for file in (mixed, usual)
+        ]
+    more = round(100 * (sizes[0] / sizes[1] - 1))
+    assert f"its matrices take {more} % more than those of Q4_K_S" in finding.meaning
+    assert checked(path).verdict == "sound: 1 note"
+
+
+def test_a_mixture_of_another_size_than_its_name_says_is_a_warning(
+    sample: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    options = PlanOptions(tensor_types=parse_type_rules("ffn=q8_0"))
+    quantize_model(sample, {path: "Q4_K_M"}, options=options)
+    finding = the_one(path, "recipe")
+    assert finding.grade is Grade.WARNING
+    assert finding.meaning.startswith("the name tells the wrong size and quality: its matrices")
+
+
 def test_a_number_that_is_no_recipe_is_a_note(sample: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     quantize_model(sample, {path: "Q8_0"}, overrides=parse_overrides(["general.file_type=int:999"]))

@@ -159,6 +159,20 @@ def test_whether_another_file_belongs_to_it(run: Run, tmp_path: Path) -> None:
     assert (code, "adapter, 4 tensors" in out) == (0, True)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_to_belong_that_cannot_be_read_is_its_own_fault(
+    count: int, run: Run, tmp_path: Path
+) -> None:
+    models = [write(tmp_path / f"m{n}.gguf", SMALL["llama-gqa"]) for n in range(count)]
+    empty = tmp_path / "empty.gguf"
+    empty.write_bytes(b"")
+    for path, said in ((empty, "the file is empty"), (tmp_path / "gone.gguf", "no such file")):
+        code, out, err = run(*models, "--with", path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {path}")
+        assert said in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

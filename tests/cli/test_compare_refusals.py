@@ -127,3 +127,30 @@ def test_a_model_without_a_tokenizer_is_run_by_ids(run: Run, tmp_path: Path) -> 
     code, _, err = run(*words)
     assert code == 2
     assert "--ids" in err
+
+
+@pytest.mark.parametrize("command", ["compare-attention", "evaluate"])
+@pytest.mark.parametrize(
+    ("made_by", "said"),
+    [
+        (["quantize", "Q8_0", "--prune-layers", "0,1,2,3"], "'llama.block_count' is 0"),
+        (["edit", "--remove", "llama.attention.layer_norm_rms_epsilon", "--unsound"], "epsilon"),
+        (["imatrix"], "'general.architecture' is missing"),
+    ],
+    ids=["no layers", "no epsilon", "imatrix"],
+)
+def test_an_error_of_a_candidate_names_the_candidate(
+    command: str, made_by: list[str], said: str, run: Run, sample: Path, tmp_path: Path
+) -> None:
+    candidate, (maker, *options) = tmp_path / "candidate.gguf", made_by
+    ids = ",".join(map(str, range(512)))
+    if maker == "imatrix":
+        options = ["--ids", ids, "--context", "256", "--output"]
+        assert run(maker, sample, *options, candidate)[0] == 0
+    else:
+        assert run(maker, sample, candidate, *options)[0] == 0
+    code, _, error = run(command, sample, "--against", candidate, "--ids", ids)
+    assert code == 2
+    assert said in error
+    assert f"error: {candidate}: " in error
+    assert sample.name not in error

@@ -203,3 +203,10 @@ def test_on_a_terminal_it_is_as_narrow(model: Path) -> None:
     code, said = on_a_terminal("edit", model, "--set", "general.name=str:T", COLUMNS="40")
     assert code == 0
     assert b"itself will be changed" in said.replace(b"\r\n", b" ")
+
+
+def test_a_special_token_may_be_named_as_it_is_shown(sample: Path, tmp_path: Path) -> None:
+    for name, token in (("shown", "\u2581dog"), ("stored", "\u0120dog")):
+        done = inside("edit", sample, tmp_path / name, "--special", f"eos={token}")
+        assert done.returncode == 0
+    assert (tmp_path / "shown").read_bytes() == (tmp_path / "stored").read_bytes()

@@ -25,6 +25,9 @@ FOLDER = Path(app.__file__).parent.parent / "schemas"
 CHAPTER = Path(__file__).parents[2] / "samples" / "guide" / "json.md"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.iterdir()}
 
+INCOMPLETE = frozenset({"gpt2", "falcon", "deepseek2-mla", "deepseek2-unfolded", "hybrid", "mamba"})
+"""Models that have what a listing reads, and lack keys that llama.cpp wants."""
+
 Ask = Callable[..., Any]
 
 
@@ -114,8 +117,8 @@ def test_list_with_the_names_of_hugging_face(ask: Ask, make: Callable[[str], Pat
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_check(kind: str, ask: Ask, make: Callable[[str], Path]) -> None:
-    (told,) = ask("check", make(kind), "--hash", "sha1", code=1 if kind == "gpt2" else 0)["models"]
-    assert told["clean"] is (kind != "gpt2")
+    (told,) = ask("check", make(kind), "--hash", "sha1", code=kind in INCOMPLETE)["models"]
+    assert told["clean"] is (kind not in INCOMPLETE)
     assert told["hashes"][-1]["tensor"] is None
     assert len(told["hashes"]) == told["tensors"] + 1
 
@@ -137,7 +140,13 @@ def test_diff(ask: Ask, sample: Path, tmp_path: Path) -> None:
     assert {each["key"] for each in told["metadata"]} == {
         *("general.file_type", "general.quantization_version")
     }
-    assert told["tensors"][0]["made"] == {"from": "a", "exact": True, "ratio": 1.0, "through": []}
+    assert told["tensors"][0]["made"] == {
+        "from": "a",
+        "exact": True,
+        "ratio": 1.0,
+        "through": [],
+        "dequantized": False,
+    }
     assert ask("diff", sample, sample)["tensors"][0]["relative_error"] is None
     assert ask("diff", sample, small, "--quick", code=1)["relative_error"] is None
 

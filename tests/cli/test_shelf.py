@@ -123,12 +123,13 @@ def test_a_repository_without_models_says_so(ask: Ask, hub: Site) -> None:
         ("size", "owner/m-GGUF:F16"),
         ("size", "hf:owner/m-GGUF/m-F16.gguf", "--fits", "1GiB"),
         ("quantize", "owner/m-GGUF:F16", "Q8_0", "--dry-run"),
+        ("check", "owner/m-GGUF:F16", "--quick"),
     ],
 )
 def test_what_needs_a_header_needs_no_more(ask: Ask, hub: Site, arguments: tuple[str, ...]) -> None:
     printed, said = ask(*arguments)
     assert said == ""
-    assert "3.54 M" in printed or "Q8_0" in printed
+    assert "3.54 M" in printed or "Q8_0" in printed or "39 tensors" in printed
     assert hub.sent <= 1 << 18
 
 
@@ -138,6 +139,8 @@ def test_what_needs_a_header_needs_no_more(ask: Ask, hub: Site, arguments: tuple
         ("quantize", "owner/m-GGUF:F16", "Q8_0"),
         ("attention", "owner/m-GGUF:F16"),
         ("compare-attention", "owner/m-GGUF:F16", "--types", "Q8_0"),
+        ("check", "owner/m-GGUF:F16"),
+        ("imatrix", "owner/m-GGUF:F16", "--ids", ",".join("1" * 1024)),
     ],
 )
 def test_what_needs_weights_says_how_to_have_them(
@@ -315,13 +318,29 @@ def test_a_vision_part_inside_a_model_is_explained(ask: Ask, home: Path) -> None
         ("size", "hf:owner/repo/stories-F16.gguf"),
         ("quantize", "lmstudio:owner/repo/stories.gguf", "Q8_0", "--dry-run"),
         ("attention", "ollama:stories:3m", "--layer", "0", "--head", "0"),
+        ("check", "ollama:stories:3m"),
+        ("check", "ollama:stories:3m", "lmstudio:owner/repo/stories.gguf"),
+        ("imatrix", "ollama:stories:3m", "--ids", ",".join("1" * 32), "-c", "16"),
+        ("list", "lmstudio:tiny"),
+        ("compare-attention", "ollama:stories:3m", "--against", "lmstudio:stories", "-q"),
     ],
 )
 def test_a_name_of_a_tool_serves_wherever_a_model_is_asked_for(
-    ask: Ask, home: Path, arguments: tuple[str, ...]
+    ask: Ask, home: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(home)
     printed, _ = ask(*arguments)
     assert printed
+
+
+@pytest.mark.parametrize("command", [("check",), ("imatrix", "--ids", "1,2")])
+def test_a_name_that_no_tool_has_is_an_error(
+    ask: Ask, home: Path, command: tuple[str, ...]
+) -> None:
+    name, *options = command
+    _, said = ask(name, "ollama:story:3m", *options, code=2)
+    assert "ollama:story:3m: there is no such model on this machine" in said
+    assert "did you mean ollama:stories:3m?" in said
 
 
 def test_what_is_made_of_a_stored_model_does_not_go_into_the_store(

@@ -409,6 +409,10 @@ def test_what_cannot_be_told_is_said_and_the_rest_is_shown(
         (["mistral-7b", "--context", "0"], "no length"),
         (["mistral-7b", "--type-k", "Q6_K"], "no cache in Q6_K"),
         (["mistral-7b", "--type-v", "q9"], "q9"),
+        (
+            ["mistral-7b", "--type-v", "q4_0", "--no-flash-attention"],
+            "no V cache in Q4_0 without flash attention",
+        ),
         (["mistral-7b", "--ram", "8GiB"], "--vram"),
         (["mistral-7b", "--type", "Q4_K_XXL"], "no preset"),
         (["mistral-7b", "--types", ","], "no type"),
@@ -425,6 +429,12 @@ def test_errors_are_a_line_and_a_hint(
     assert output.err.startswith("error: ")
     assert words in output.err.splitlines()[0]
     assert output.err.splitlines()[1].startswith("hint: ")
+
+
+@pytest.mark.parametrize("cache", [("--type-k", "q8_0"), ("--type-v", "bf16")])
+def test_without_flash_attention_keys_may_be_quantized(cache: tuple[str, str], run: Run) -> None:
+    words = ("mistral-7b", "--no-flash-attention", "--type", "Q4_K_M")
+    assert run("size", *words, *cache) == 0
 
 
 def test_a_context_beyond_what_it_was_made_for_is_warned_of(

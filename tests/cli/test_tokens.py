@@ -15,6 +15,7 @@ import pytest
 
 import ggufscope
 from ggufscope.container.file import open_gguf
+from ggufscope.errors import BadUsage
 from ggufscope.forward.weights import Matrix, StoredWeights, tile_rows
 from ggufscope.measure.nearest import TABLE, nearest
 from ggufscope.model.tokenizer.words import Term, read_sum, word_ids
@@ -165,9 +166,31 @@ def test_edge_rows() -> None:
     found = nearest(table, [Term("x", (0,))], 9)  # type: ignore[arg-type]  # has what is used
     assert [each.id for each in found] == [0, 1, 4, 5, 6, 3]  # zeros point nowhere
     assert found[3].cosine == pytest.approx(0.5**0.5)
-    assert nearest(table, [Term("x", (2,))], 9) == []  # type: ignore[arg-type]
-    same = [Term("x", (0,)), Term("x", (0,), -1)]
-    assert nearest(table, same, 9) == []  # type: ignore[arg-type]
+    with pytest.raises(BadUsage, match="the row of 'x' is zero"):
+        nearest(table, [Term("x", (2,))], 9)  # type: ignore[arg-type]
+    same = [Term("x", (0,)), Term("y", (5,)), Term("z", (1,), -1), Term("y", (5,), -1)]
+    with pytest.raises(BadUsage, match="the sum of the words is zero"):
+        nearest(table, same, 9)  # type: ignore[arg-type]
+
+
+def test_a_sum_that_points_nowhere_is_an_error(run: Run, sample: Path) -> None:
+    code, out, err = run(sample, "--near", "dog-dog")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: the sum of the words is zero: it points nowhere, and nothing is near it\n"
+        "hint: leave out what cancels out\n"
+    )
+
+
+@pytest.mark.parametrize("asked", ["\u2581dog", "<0xE2>", "\\x1c", "\u2581king-\u2581man"])
+def test_what_a_token_is_shown_as_may_be_asked_for(asked: str, run: Run, sample: Path) -> None:
+    told = json.loads(run(sample, "--near", asked, "--json")[1])
+    shown = [each["tokens"] for each in told["words"]]
+    assert [len(tokens) for tokens in shown] == [1] * len(asked.split("-"))
+    with open_gguf(sample) as file:
+        tokenizer = ggufscope.read_tokenizer(file.metadata)
+    assert [tokenizer.piece(tokens[0]["id"]) for tokens in shown] == asked.split("-")
+    assert word_ids(tokenizer, "\u2581stegosaurus") == word_ids(tokenizer, "stegosaurus")
 
 
 def test_rows_without_tokens_and_rows_that_are_no_numbers(run: Run, tmp_path: Path) -> None:

@@ -126,6 +126,23 @@ def test_several_of_one_name_are_asked_about(home: Path, model: bytes) -> None:
         open_gguf("lmstudio:publisher/repo-GGUF")
 
 
+def test_whole_words_of_a_name_will_do_where_one_has_them(home: Path, model: bytes) -> None:
+    folder = home / ".lmstudio" / "models" / "publisher" / "repo-GGUF"
+    folder.mkdir(parents=True)
+    for name in ("m-Q4_0", "m-Q8_0", "other_q8_0", "large"):
+        (folder / f"{name}.gguf").write_bytes(model)
+    for word in ("large", "LARGE.gguf", "q4", "m-q4_0", "repo-gguf/large", "other"):
+        assert open_gguf(f"lmstudio:{word}").path.name in {"large.gguf", "m-Q4_0.gguf"} | (
+            {"other_q8_0.gguf"} if word == "other" else set()
+        )
+    for word in ("q8", "m", "publisher", "gguf"):
+        with pytest.raises(SeveralModels):
+            open_gguf(f"lmstudio:{word}")
+    for word in ("arge", "larg", "lmstudio", ""):
+        with pytest.raises(SourceNotFound):
+            open_gguf(f"lmstudio:{word}")
+
+
 def test_the_cache_of_llama_cpp_is_flat(
     home: Path, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,40 @@ def test_what_was_quantized_twice(first: str, then: str, sample: Path, tmp_path:
     assert found.verdict.relation is Relation.QUANTIZED
 
 
+@pytest.mark.parametrize("plain", ["F16", "BF16", "F32"])
+@pytest.mark.parametrize("preset", ["Q4_K_M", "Q8_0"])
+def test_what_was_dequantized(preset: str, plain: str, sample: Path, tmp_path: Path) -> None:
+    once, back = tmp_path / "once.gguf", tmp_path / "back.gguf"
+    quantize_model(sample, {once: preset})
+    quantize_model(once, {back: plain}, options=PlanOptions(allow_requantize=True))
+    found, other = _diff(once, back), _diff(back, once)
+    if plain == "F32":
+        assert found.verdict.relation is other.verdict.relation is Relation.SAME_WEIGHTS
+        return
+    assert found.verdict.words == f"B is A dequantized to {plain}"
+    assert other.verdict.words == f"A is B dequantized to {plain}"
+    assert found.verdict.relation is Relation.DEQUANTIZED
+    assert {each.made.source for each in found.tensors if each.made} == {"a"}
+    assert {each.made.source for each in other.tensors if each.made} == {"b"}
+
+
+def test_another_weight_is_no_dequantization(sample: Path, tmp_path: Path) -> None:
+    once, back, touched = (tmp_path / name for name in ("once.gguf", "back.gguf", "touched.gguf"))
+    quantize_model(sample, {once: "Q8_0"})
+    quantize_model(once, {back: "F16"}, options=PlanOptions(allow_requantize=True))
+
+    def moved(weights: Floats) -> Floats:
+        weights[37, 100:110] += 0.25
+        return weights
+
+    with open_gguf(back) as file:
+        altered(file, touched, {"blk.1.ffn_up.weight": moved})
+    found = _diff(once, touched)
+    assert found.verdict.words.startswith("B is A dequantized to F16, but for 1 tensor")
+    (odd,) = [each.name for each in found.tensors if each.kind is Kind.DIFFERENT]
+    assert odd == "blk.1.ffn_up.weight"
+
+
 def test_two_quantizations_of_one_model(sample: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "a.gguf", tmp_path / "b.gguf"]
     quantize_model(sample, dict(zip(paths, ["Q4_K_M", "Q5_K_M"], strict=True)))

@@ -51,6 +51,16 @@ def test_which_token_is_taken() -> None:
     assert place_of(PIECES, LABELS, "The", 1).others == (range(9, 10),)
 
 
+def test_a_word_may_be_written_as_it_is_shown() -> None:
+    pieces = [b"<s>", b"The", b" cat", b"\n", b"\xe2", b" cat"]
+    labels = ["<s>", "The", "\u2581cat", "\\n", "<0xE2>", "\u2581cat"]
+    cat = place_of(pieces, labels, "\u2581cat", None)
+    assert (cat.position, cat.others) == (5, (range(2, 3),))
+    assert place_of(pieces, labels, "The\u2581cat", None).pieces == range(1, 3)
+    assert place_of(pieces, labels, "\\n", None).position == 3
+    assert place_of(pieces, labels, "<0xE2>", None).position == 4
+
+
 @pytest.mark.parametrize(
     ("word", "position", "says"),
     [

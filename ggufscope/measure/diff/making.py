@@ -43,6 +43,8 @@ class Made:
     """The error over that of plain quantization, of the same stretches; 0 where unknown."""
     through: tuple[str, ...] = ()
     """The types that it had in between, where it was quantized more than once."""
+    dequantized: bool = False
+    """Whether the source is the quantized one of the two, and the other its weights, rounded."""
 
 
 def loss_of(type_: Layout) -> float:
@@ -63,6 +65,9 @@ def how_made(a: Tensor, b: Tensor, found: Agreement) -> Made | None:
     if x is y and x.block_length == 1:
         return None
     for source, of, to in (("a", a, b), ("b", b, a)):
+        if _is_dequantized(of, to, found):
+            return Made(source, exact=True, ratio=1.0, dequantized=True)
+    for source, of, to in (("a", a, b), ("b", b, a)):
         if _is_source(of, to) and (made := _made(source, of, to, found)):
             return made
     if found.relative > WEIGHED * math.hypot(loss_of(x), loss_of(y)):
@@ -73,6 +78,17 @@ def how_made(a: Tensor, b: Tensor, found: Agreement) -> Made | None:
     if CODECS[(y if plain_a else x).name].makes_alone:
         return None  # it was tried above
     return Made("a" if plain_a else "b", exact=False, ratio=0.0)
+
+
+def _is_dequantized(of: Tensor, to: Tensor, found: Agreement) -> bool:
+    """Whether a tensor of a plain type has just the weights of a quantized one, rounded to it."""
+    if LAYOUTS[of.type.name].block_length == 1 or LAYOUTS[to.type.name].block_length > 1:
+        return False
+    n = of.info.n_elements
+    stretches = [(start, min(start + _SAMPLED, n)) for start in _starts(n)]
+    stretches.append((found.worst_at, min(found.worst_at + STRETCH, n)))
+    tried = (_three(of, to, *stretch) for stretch in stretches)
+    return all(np.array_equal(c, q) for _, c, q in tried)
 
 
 def _is_source(of: Tensor, to: Tensor) -> bool:
@@ -86,11 +102,9 @@ def _is_source(of: Tensor, to: Tensor) -> bool:
 
 def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
     n = of.info.n_elements
-    even = np.linspace(0, max(0, n - _SAMPLED), _STRETCHES).astype(np.int64)
-    starts = {int(start) // _SAMPLED * _SAMPLED for start in even}
     exact = True
     error = plain = weights = 0.0
-    for start in sorted(starts):
+    for start in _starts(n):
         r, c, q = _three(of, to, start, min(start + _SAMPLED, n))
         exact = exact and np.array_equal(c, q)
         got, best = agreement(r, c).error, agreement(r, q).error
@@ -115,6 +129,12 @@ def _made(source: str, of: Tensor, to: Tensor, found: Agreement) -> Made | None:
     if worst > (PLAIN if is_plain else WEIGHED_PART) * best_worst + floor:
         return None
     return Made(source, exact=False, ratio=ratio)
+
+
+def _starts(n: int) -> list[int]:
+    """Return where the stretches begin that are tried, evenly over n weights."""
+    even = np.linspace(0, max(0, n - _SAMPLED), _STRETCHES).astype(np.int64)
+    return sorted({int(start) // _SAMPLED * _SAMPLED for start in even})
 
 
 def _way(of: Tensor, to: Tensor, worst_at: int) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Relation(StrEnum):
     """The same weights; other metadata, names, types or bytes."""
     QUANTIZED = "quantized"
     """One is the other, quantized."""
+    DEQUANTIZED = "dequantized"
+    """One has the weights of the other, which is quantized, rounded to a plain type."""
     SAME_MODEL = "same-model"
     """Both are quantizations of the same weights."""
     FINE_TUNE = "fine-tune"
@@ -113,6 +115,11 @@ def _by_numbers(
             which = f"both {a}" if a == b else f"{a} and {b}"
             words = f"two quantizations of the same weights: {which}"
             return Verdict(Relation.SAME_MODEL, words + but)
+        if all(each.dequantized for each in made):
+            words = f"B is A dequantized to {recipes[1]}"
+            if sources == {"b"}:
+                words = f"A is B dequantized to {recipes[0]}"
+            return Verdict(Relation.DEQUANTIZED, words + but)
         said, by_importance = f"B is A quantized to {recipes[1]}", weighed[1]
         if sources == {"b"}:
             said, by_importance = f"A is B quantized to {recipes[0]}", weighed[0]

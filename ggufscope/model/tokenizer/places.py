@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Final
 
 from ggufscope.errors import BadUsage
+from ggufscope.model.tokenizer.vocabulary import SPACE
 
 _INNER: Final = rb"[\w\x80-\xff]"
 """A byte of a word; those of a character beyond ASCII are taken for a letter's."""
@@ -77,6 +78,7 @@ def place_of(
 ) -> Place:
     """Return the token that is meant: by a word, by its position, by both, or the last one.
 
+    ``labels`` are what a token is shown as: a word may be written as they write it, too.
     Of a word of several pieces the last piece is taken, which alone has seen all of it; of several
     places the last one, or the last one ``before`` a position. Raises ``BadUsage``.
     """
@@ -90,7 +92,8 @@ def place_of(
         return Place(tokens - 1 if position is None else position, None, ())
     if not word:
         raise BadUsage("the word that is looked for is empty", hint="name a word of the prompt")
-    found = find_word(pieces, word)
+    found = find_word(pieces, word) or find_word(pieces, word.replace(SPACE, " "))
+    found = found or [range(n, n + 1) for n, label in enumerate(labels) if label == word]
     if not found:
         listed = " ".join(labels[:_NAMED]) + (" ..." if tokens > _NAMED else "")
         raise BadUsage(f"the prompt has no {word!r}", hint=f"its tokens are {listed}")

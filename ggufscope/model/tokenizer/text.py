@@ -130,6 +130,10 @@ class TextTokenizer:
             for character in text
         )
 
+    def shown_as(self, label: str) -> list[int]:
+        """Return the tokens that have this label, which takes a while: all labels are made."""
+        return [id_ for id_ in range(self.vocab_size) if self.piece(id_) == label]
+
 
 def read_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
     """Make the tokenizer of a model from its metadata.

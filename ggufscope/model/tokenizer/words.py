@@ -8,6 +8,7 @@ from typing import Final
 
 from ggufscope.errors import BadUsage
 from ggufscope.model.tokenizer.text import TextTokenizer
+from ggufscope.model.tokenizer.vocabulary import SPACE
 
 _TERM: Final = re.compile(r"\s*([+-]?)\s*([^+-]+?)\s*(?=[+-]|$)")
 MOST: Final = 16
@@ -27,14 +28,26 @@ class Term:
 def word_ids(tokenizer: TextTokenizer, word: str) -> tuple[int, ...]:
     """Return the tokens of a word as it stands within a text: with a space before it.
 
-    As it stands at the beginning only where it takes fewer tokens so. Raises ``BadUsage`` for a
-    word that has no tokens, and ``UnreadableText``.
+    As it stands at the beginning only where it takes fewer tokens so; as the label of one token
+    (``\u2581dog``, ``<0xE2>``) where it is several otherwise. Raises ``BadUsage`` for a word that
+    has no tokens, and ``UnreadableText``.
     """
-    within, alone = (tokenizer.encode(each, add_special=False) for each in (f" {word}", word))
-    found = alone if not within or 0 < len(alone) < len(within) else within
+    found = _shortest(tokenizer, word)
+    if len(found) > 1:
+        labelled = tokenizer.shown_as(word)
+        if len(labelled) == 1:
+            found = labelled
+        elif SPACE in word:
+            spaced = _shortest(tokenizer, word.replace(SPACE, " ").removeprefix(" "))
+            found = spaced if len(spaced) < len(found) else found
     if not found:
         raise BadUsage(f"{word!r} becomes no token", hint="name a word with letters")
     return tuple(found)
+
+
+def _shortest(tokenizer: TextTokenizer, word: str) -> list[int]:
+    within, alone = (tokenizer.encode(each, add_special=False) for each in (f" {word}", word))
+    return alone if not within or 0 < len(alone) < len(within) else within
 
 
 def read_sum(tokenizer: TextTokenizer, text: str) -> list[Term]:

@@ -73,6 +73,7 @@ def _tensor(change: TensorChange) -> dict[str, Any]:
             "exact": made.exact,
             "ratio": made.ratio or None,
             "through": made.through,
+            "dequantized": made.dequantized,
         },
     }
 

@@ -242,5 +242,7 @@ def _note(change: TensorChange) -> str:
     if change.kind is Kind.REQUANTIZED and change.made is not None:
         if change.made.through:
             return f"by way of {', '.join(change.made.through)}"
+        if change.made.dequantized:
+            return "dequantized"
         return "plain" if change.made.exact else "requantized"
     return str(change.kind) if change.kind is not Kind.UNREAD else ""
