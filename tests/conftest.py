@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import typer.main
 
+from ggufscope.machine import processors
 from tests import sweeps
 from tests.blocks.comparison import TALLY
 from tests.models import makers
@@ -34,9 +35,14 @@ typer.main.get_command = cache(typer.main.get_command)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run files and tests that are named one by one in this process: it is quicker for those."""
-    named = all(".py" in word for word in config.args)
-    return 0 if named else None
+    """Run files and tests that are named one by one in this process: it is quicker for those.
+
+    The ordinary run has one process more than there are processors: a test that waits for a program
+    leaves its processor to another.
+    """
+    if all(".py" in word for word in config.args):
+        return 0
+    return processors() + 1 if "not slow" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
