@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Reals
+from ggufscope.arrays import Doubles, Mask, Reals
 from ggufscope.blocks.error import NO_ERROR, WeightError
-from ggufscope.measure.metrics.distributions import kl_divergence, perplexity, top1_agrees
+from ggufscope.measure.metrics.distributions import (
+    kl_divergence,
+    perplexity_of,
+    token_losses,
+    top1_agrees,
+)
 from ggufscope.measure.metrics.rows import (
     entropy_shift,
     jensen_shannon,
@@ -24,6 +30,10 @@ from ggufscope.measure.metrics.rows import (
     total_variation,
 )
 from ggufscope.measure.metrics.vectors import cosine, relative_error
+from ggufscope.pool import in_parallel
+
+_LOGITS: Final = 1 << 18
+"""Logits that are compared together, in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +199,17 @@ def layer_difference(
 
 def compare_predictions(reference: Reals, candidate: Reals, ids: Sequence[int]) -> Prediction:
     """Compare ``result_output`` (T, V) of both, for the prompt ``ids`` (T)."""
-    return Prediction(
-        tuple(map(float, kl_divergence(reference, candidate))),
-        float(top1_agrees(reference, candidate).mean()),
-        perplexity(candidate, ids),
-    )
+    step = max(1, _LOGITS // reference.shape[-1])
+
+    @np.errstate(all="ignore")  # the setting is the thread's
+    def some(start: int) -> tuple[Doubles, Mask, Doubles]:
+        stop = start + step
+        p, q = reference[start:stop], candidate[start:stop]
+        return kl_divergence(p, q), top1_agrees(p, q), token_losses(q, ids[start : stop + 1])
+
+    parts = in_parallel(some, range(0, len(ids), step))
+    divergence, agrees, losses = map(np.concatenate, zip(*parts, strict=True))
+    return Prediction(tuple(map(float, divergence)), float(agrees.mean()), perplexity_of(losses))
 
 
 def join_layers(

@@ -69,7 +69,11 @@ def perplexity(logits: Reals, ids: Sequence[int]) -> float | None:
     Among how many tokens the model hesitates, so to speak. None for a single token: nothing was
     predicted.
     """
-    losses = token_losses(logits, ids)
+    return perplexity_of(token_losses(logits, ids))
+
+
+def perplexity_of(losses: Doubles) -> float | None:
+    """losses (N,) of tokens -> ``exp`` of their mean; None for none."""
     if not losses.size:
         return None
     with np.errstate(over="ignore"):
