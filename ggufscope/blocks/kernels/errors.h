@@ -7,7 +7,19 @@
 namespace {
 
 typedef double D __attribute__((vector_size(4 * W)));
+typedef int64_t Long __attribute__((vector_size(4 * W)));
 typedef float Narrow __attribute__((vector_size(2 * W)));  // as many as there are doubles in a D
+
+#if defined(__AVX512F__)
+INLINE D larger(D a, D b) { return (D)_mm512_max_pd((__m512d)a, (__m512d)b); }
+#elif defined(__AVX2__)
+INLINE D larger(D a, D b) { return (D)_mm256_max_pd((__m256d)a, (__m256d)b); }
+#elif defined(__x86_64__)
+INLINE D larger(D a, D b) { return (D)_mm_max_pd((__m128d)a, (__m128d)b); }
+#else
+INLINE D larger(D a, D b) { return a > b ? a : b; }
+#endif
+INLINE D magnitude(D x) { return (D)((Long)x & INT64_MAX); }
 
 constexpr int STEP = 16;  // sums side by side, whatever a vector holds: the same bits everywhere
 
@@ -34,8 +46,7 @@ static void add_errors(const Stored &stored, const Byte *blocks, int64_t count,
                 D gap = __builtin_convertvector(load<Narrow>(weights + at), D) - r;
                 squared_error[part] += gap * gap;
                 squared_weights[part] += r * r;
-                D size = gap < 0 ? -gap : gap;
-                largest[part] = size > largest[part] ? size : largest[part];
+                largest[part] = larger(magnitude(gap), largest[part]);
             }
     }
     for (int i = 0; i < STEP; i++) {

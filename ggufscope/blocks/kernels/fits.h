@@ -13,7 +13,9 @@ namespace {
 constexpr float ALL_ZERO = 1e-15f;
 
 // Super-blocks whose sub-blocks of k weights fill the lanes of a search.
-template <int k> constexpr int GROUP = LANES * k > SUPER ? LANES * k / SUPER : 1;
+template <int k, class V = Lanes>
+constexpr int GROUP = lanes_in<V> * k > SUPER ? lanes_in<V> * k / SUPER : 1;
+template <int k> constexpr int GROUP_OF_MANY = GROUP<k, Many>;
 
 // Round t to a level in [low, high]. Where the largest weight gets no more than its level and a
 // half, and so nothing is `beyond`, one comparison is spared: with the top one where there is a
@@ -26,7 +28,8 @@ template <bool careful, int low, int high> INLINE F nearest_level(F t, bool beyo
     return t - MAGIC;
 }
 
-template <bool careful, int low, int high> INLINE Lanes nearest_level(Lanes t, bool beyond) {
+template <bool careful, int low, int high, class V>
+INLINE Two<V> nearest_level(Two<V> t, bool beyond) {
     return {nearest_level<careful, low, high>(t.one, beyond),
             nearest_level<careful, low, high>(t.two, beyond)};
 }
@@ -41,58 +44,61 @@ INLINE void requantize(const float *x, float d, float m, Byte *levels) {
     });
 }
 
-struct Fit {
-    Lanes scale, minimum, iscale, start;  // see `AffineFit`
-    Mask leaving;                         // lanes that may have left the range of the quick form
+template <class V> struct Fit {
+    V scale, minimum, iscale, start;  // see `AffineFit`
+    typename V::Truth leaving;        // lanes that may have left the range of the quick form
 };
 
 // x, weights (k, lanes) -> the fit of each lane. `make_qkx2_quants`, `make_qkx3_quants`.
-template <class Search, bool careful> INLINE Fit qkx2(const Lanes *x, const Lanes *weights) {
+template <class Search, bool careful, class V> INLINE Fit<V> qkx2(const V *x, const V *weights) {
+    typedef typename V::Truth Truth;
     constexpr int k = Search::k, top = Search::top;
-    const Lanes zero = {};
-    Lanes low = smallest<k>(x), high = largest<k>(x);
-    Lanes minimum = choose(low > 0, zero, low), start = minimum;
-    Lanes spread = high - minimum, thinnest = spread, thickest = spread, bound = spread * 0x1p-16f;
-    Mask flat = high == minimum;
-    Lanes sum_w = {}, sum_x = {};
+    const V zero = {};
+    V low = smallest<k>(x), high = largest<k>(x);
+    V minimum = choose(low > 0, zero, low), start = minimum;
+    V spread = high - minimum, thinnest = spread, thickest = spread, bound = spread * 0x1p-16f;
+    Truth flat = high == minimum;
+    V sum_w = {}, sum_x = {};
     for (int i = 0; i < k; i++) {
         sum_w += weights[i];
         sum_x += weights[i] * x[i];
     }
-    Lanes levels[k];
+    V levels[k];
 
-    auto misfit = [&](Lanes scale, Lanes minimum) {
-        Lanes sum = {};
+    auto misfit = [&](V scale, V minimum) {
+        V sum = {};
         for (int i = 0; i < k; i++) {
-            Lanes error = levels[i] * scale + minimum - x[i];
+            V error = levels[i] * scale + minimum - x[i];
             sum += (Search::absolute ? magnitude(error) : error * error) * weights[i];
         }
         return sum;
     };
 
-    Lanes iscale = (float)top / spread, kept = iscale;
+    V iscale = (float)top / spread, kept = iscale;
     for (int i = 0; i < k; i++) levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale, false);
-    Lanes scale = 1.f / iscale, best = misfit(scale, minimum);
+    V scale = 1.f / iscale, best = misfit(scale, minimum);
     for (int step = 0; step <= Search::last; step++) {
         float factor = Search::first + Search::step * (float)step + (float)top;
         bool beyond = factor > top + 0.49f;
         iscale = factor / spread;
-        Lanes sum_l = {}, sum_l2 = {}, sum_xl = {};
+        V sum_l = {}, sum_l2 = {}, sum_xl = {};
         for (int i = 0; i < k; i++) {
             levels[i] = nearest_level<careful, 0, top>((x[i] - minimum) * iscale, beyond);
-            Lanes weighted = weights[i] * levels[i];
+            V weighted = weights[i] * levels[i];
             sum_l += weighted;
             sum_l2 += weighted * levels[i];
             sum_xl += weighted * x[i];
         }
-        Lanes det = sum_w * sum_l2 - sum_l * sum_l;
-        Lanes new_scale = (sum_w * sum_xl - sum_x * sum_l) / det;
-        Lanes new_minimum = (sum_l2 * sum_x - sum_l * sum_xl) / det;
-        Mask above = new_minimum > 0;
-        new_scale = choose(above, sum_xl / sum_l2, new_scale);
-        new_minimum = choose(above, zero, new_minimum);
-        Lanes error = misfit(new_scale, new_minimum);
-        Mask better = (det > 0) & (error < best);
+        V det = sum_w * sum_l2 - sum_l * sum_l;
+        V new_scale = (sum_w * sum_xl - sum_x * sum_l) / det;
+        V new_minimum = (sum_l2 * sum_x - sum_l * sum_xl) / det;
+        Truth above = new_minimum > 0;
+        if (any(above)) {
+            new_scale = choose(above, sum_xl / sum_l2, new_scale);
+            new_minimum = choose(above, zero, new_minimum);
+        }
+        V error = misfit(new_scale, new_minimum);
+        Truth better = (det > 0) & (error < best);
         best = choose(better, error, best);
         scale = choose(better, new_scale, scale);
         kept = choose(better, iscale, kept);
@@ -102,13 +108,13 @@ template <class Search, bool careful> INLINE Fit qkx2(const Lanes *x, const Lane
         thinnest = smaller(spread, thinnest);
         thickest = larger(spread, thickest);
     }
-    Mask inside = (thinnest >= bound) & (thinnest > 1e-30f) & (thickest < 1e38f)
+    Truth inside = (thinnest >= bound) & (thinnest > 1e-30f) & (thickest < 1e38f)
              & (magnitude(sum_x) <= LARGEST);
     return {choose(flat, zero, scale), minimum, choose(flat, zero, kept), start, ~(inside | flat)};
 }
 
-template <class Search> APART Fit search_affine(const Lanes *x, const Lanes *weights) {
-    Fit fit = qkx2<Search, false>(x, weights);
+template <class Search, class V> APART Fit<V> search_affine(const V *x, const V *weights) {
+    Fit<V> fit = qkx2<Search, false>(x, weights);
     return any(fit.leaving) ? qkx2<Search, true>(x, weights) : fit;
 }
 

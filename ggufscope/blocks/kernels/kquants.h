@@ -11,7 +11,7 @@ struct SearchQ2_K {
     static constexpr int k = 16, top = 3, last = 15;
     static constexpr float first = -0.5f, step = 0.1f;
     static constexpr bool absolute = true, weighed = false;
-    static INLINE void weigh(const Lanes *x, Lanes *weights) {
+    template <class V> static INLINE void weigh(const V *x, V *weights) {
         for (int i = 0; i < k; i++) weights[i] = magnitude(x[i]);
     }
 };
@@ -20,10 +20,10 @@ struct SearchOf32 {
     static constexpr int k = 32;
     static constexpr float step = 0.1f;
     static constexpr bool absolute = false, weighed = false;
-    static INLINE void weigh(const Lanes *x, Lanes *weights) {
-        Lanes squares = {};
+    template <class V> static INLINE void weigh(const V *x, V *weights) {
+        V squares = {};
         for (int i = 0; i < k; i++) squares += x[i] * x[i];
-        Lanes root_mean_square = square_root(squares / (float)k);
+        V root_mean_square = square_root(squares / (float)k);
         for (int i = 0; i < k; i++) weights[i] = root_mean_square + magnitude(x[i]);
     }
 };
@@ -102,14 +102,14 @@ INLINE void steps_that_fit(const Found<W * count> &found, Block *out, Byte *s, B
 template <class Search, class Block>
 INLINE void quantize_affine(const float *x, const float *weights, Block *out) {
     constexpr int k = Search::k, count = SUPER / k, most = k == 16 ? 15 : 63;
-    constexpr int group = Search::weighed ? W : GROUP<k>;
+    constexpr int group = Search::weighed ? W : GROUP_OF_MANY<k>;
     Found<group * count> found;
-    for (int lane = 0; lane < group * count; lane += LANES) {
-        Lanes lanes[k], counts[k], total = {};
+    for (int lane = 0; lane < group * count; lane += lanes_in<Many>) {
+        Many lanes[k], counts[k], total = {};
         turn<k>(x + lane * k, lanes);
         if constexpr (Search::weighed) turn<k>(weights + lane * k, counts);
         else Search::weigh(lanes, counts);
-        Fit fit = search_affine<Search>(lanes, counts);
+        Fit<Many> fit = search_affine<Search>(lanes, counts);
         for (int i = 0; i < k; i++) total += counts[i];
         store(found.scale + lane, fit.scale);
         store(found.minimum + lane, -fit.minimum);

@@ -266,46 +266,63 @@ template <int k, class Fold> INLINE F fold_rows(const float *x, F start, Fold fo
     return fold_each<W>(rows, fold);
 }
 
-// Two vectors side by side. A search adds one number after the other, and while one sum is on its
-// way the processor works at the other's.
+// Two vectors side by side, or two such pairs. A search adds one number after the other, and while
+// one sum is on its way the processor works at the other's.
+template <class V> struct Two {
+    typedef Two<decltype(V{} < V{})> Truth;
+    V one, two;
+    Two() = default;
+    INLINE Two(V one, V two) : one(one), two(two) {}
+    INLINE Two(float x) : one(x - V{}), two(x - V{}) {}  // see `splat`
+
+#define EACH(op, Result) \
+    friend INLINE Result operator op(Two a, Two b) { return {a.one op b.one, a.two op b.two}; }
+    EACH(+, Two) EACH(-, Two) EACH(*, Two) EACH(/, Two) EACH(&, Two) EACH(|, Two)
+    EACH(<, Truth) EACH(>, Truth) EACH(<=, Truth) EACH(>=, Truth) EACH(==, Truth) EACH(!=, Truth)
+#undef EACH
+    friend INLINE Two operator~(Two a) { return {~a.one, ~a.two}; }
+    friend INLINE Two operator-(Two a) { return {-a.one, -a.two}; }
+    friend INLINE Two &operator+=(Two &a, Two b) { return a = a + b; }
+};
+
+typedef Two<F> Lanes;
+typedef Two<I> Mask;
 constexpr int LANES = 2 * W;
 
-struct Mask {
-    I one, two;
-};
+// What a search for a scale and a minimum goes through together: as much as registers hold. Clang
+// puts four vectors of each sum into memory.
+#if defined(__AVX512F__) && !defined(__clang__)
+typedef Two<Lanes> Many;
+#else
+typedef Lanes Many;
+#endif
+template <class V> constexpr int lanes_in = sizeof(V) / sizeof(float);
 
-struct Lanes {
-    F one, two;
-    Lanes() = default;
-    Lanes(F one, F two) : one(one), two(two) {}
-    Lanes(float x) : one(splat(x)), two(splat(x)) {}
-};
-
-#define EACH(op, Of, Result) \
-    INLINE Result operator op(Of a, Of b) { return {a.one op b.one, a.two op b.two}; }
-EACH(+, Lanes, Lanes) EACH(-, Lanes, Lanes) EACH(*, Lanes, Lanes) EACH(/, Lanes, Lanes)
-EACH(<, Lanes, Mask) EACH(>, Lanes, Mask) EACH(<=, Lanes, Mask) EACH(>=, Lanes, Mask)
-EACH(==, Lanes, Mask) EACH(!=, Lanes, Mask) EACH(&, Mask, Mask) EACH(|, Mask, Mask)
-#undef EACH
-INLINE Mask operator~(Mask a) { return {~a.one, ~a.two}; }
-INLINE Lanes operator-(Lanes a) { return {-a.one, -a.two}; }
-INLINE Lanes &operator+=(Lanes &a, Lanes b) { return a = a + b; }
-INLINE Lanes choose(Mask mask, Lanes a, Lanes b) {
-    return {mask.one ? a.one : b.one, mask.two ? a.two : b.two};
-}
-INLINE Lanes larger(Lanes a, Lanes b) { return {larger(a.one, b.one), larger(a.two, b.two)}; }
-INLINE Lanes smaller(Lanes a, Lanes b) { return {smaller(a.one, b.one), smaller(a.two, b.two)}; }
-INLINE Lanes magnitude(Lanes x) { return {magnitude(x.one), magnitude(x.two)}; }
-INLINE Lanes square_root(Lanes x) { return {square_root(x.one), square_root(x.two)}; }
-INLINE bool any(Mask mask) { return any(mask.one | mask.two); }
-INLINE void store(float *to, Lanes x) { store(to, x.one), store(to + W, x.two); }
 INLINE F choose(I mask, F a, F b) { return mask ? a : b; }
+template <class M, class V> INLINE Two<V> choose(Two<M> mask, Two<V> a, Two<V> b) {
+    return {choose(mask.one, a.one, b.one), choose(mask.two, a.two, b.two)};
+}
+template <class V> INLINE Two<V> larger(Two<V> a, Two<V> b) {
+    return {larger(a.one, b.one), larger(a.two, b.two)};
+}
+template <class V> INLINE Two<V> smaller(Two<V> a, Two<V> b) {
+    return {smaller(a.one, b.one), smaller(a.two, b.two)};
+}
+template <class V> INLINE Two<V> magnitude(Two<V> x) { return {magnitude(x.one), magnitude(x.two)}; }
+template <class V> INLINE Two<V> square_root(Two<V> x) {
+    return {square_root(x.one), square_root(x.two)};
+}
+template <class V> INLINE bool any(Two<V> mask) { return any(mask.one | mask.two); }
+template <class V> INLINE void store(float *to, Two<V> x) {
+    store(to, x.one);
+    store(to + lanes_in<V>, x.two);
+}
 
-// x (LANES, k) -> lanes (k, LANES).
-template <int k> INLINE void turn(const float *x, Lanes *lanes) {
-    F halves[2][k];
+// x (lanes, k) -> lanes (k, lanes).
+template <int k, class V> INLINE void turn(const float *x, Two<V> *lanes) {
+    V halves[2][k];
     turn<k>(x, halves[0]);
-    turn<k>(x + W * k, halves[1]);
+    turn<k>(x + lanes_in<V> * k, halves[1]);
     for (int i = 0; i < k; i++) lanes[i] = {halves[0][i], halves[1][i]};
 }
 

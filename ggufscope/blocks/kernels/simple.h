@@ -83,7 +83,7 @@ INLINE void quantize_from_minimum(const float *x, const float *weights, Block *o
     Lanes lanes[32], counts[32];
     turn<32>(x, lanes);
     turn<32>(weights, counts);
-    Fit fit = search_affine<ByImportance<32, top>>(lanes, counts);
+    Fit<Lanes> fit = search_affine<ByImportance<32, top>>(lanes, counts);
     float d[LANES], m[LANES], iscale[LANES], start[LANES];
     store(d, fit.scale);
     store(m, fit.minimum);
