@@ -412,7 +412,8 @@ def _columns(importance: npt.ArrayLike, row: int) -> Floats:
 
 def _run(convert: Callable[[int, int], None], rows: int, row: int, threads: int | None) -> None:
     """Call ``convert(start, stop)`` for some rows at a time; raise the first error."""
-    step = max(1, engine().chunk // row)
+    alone = threads == 1 and engine().releases_gil  # a kernel needs no room beside x and blocks
+    step = max(1, rows if alone else engine().chunk // row)
 
     def one(start: int) -> None:
         # Edge data overflows and divides by zero as it does in C. The setting is the thread's.

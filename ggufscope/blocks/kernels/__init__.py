@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from ggufscope.arrays import Array, Blocks, Floats
 from ggufscope.blocks import grids
 from ggufscope.blocks.error import WeightError
 from ggufscope.blocks.kernels import build
-from ggufscope.blocks.layouts import Layout
+from ggufscope.blocks.layouts import LAYOUTS, Layout
 from ggufscope.blocks.neighbours import codebook, squares_overflow
 
 INSTRUCTION_SETS: Final = ("avx512", "avx2", "baseline")
@@ -86,7 +87,38 @@ class Kernels:
 
     instruction_set: str
     compiler: str
-    _library: ctypes.CDLL
+    _calls: Mapping[str, Callable[..., int]]
+    """Of this instruction set; see ``_ARGUMENTS``."""
+    _makes: frozenset[int]
+    """The numbers of the types that are made."""
+    _searches: frozenset[int]
+    """Of those, what needs a codebook."""
+    _block_bytes: Mapping[int, int]
+    """Of the types that are read, by their numbers."""
+    _chunk: int
+    _pitch: int
+    _tile: int
+
+    @classmethod
+    def of(cls, library: ctypes.CDLL, instruction_set: str, compiler: str) -> Kernels:
+        """Return what a shared object has for an instruction set."""
+        calls: dict[str, Callable[..., int]] = {}
+        for name, arguments in _ARGUMENTS.items():
+            calls[name] = call = getattr(library, f"{instruction_set}_{name}")
+            call.argtypes = arguments
+        numbers = [layout.number for layout in LAYOUTS.values()]
+        searches = frozenset(number for number in numbers if calls["searches"](number))
+        return cls(
+            instruction_set=instruction_set,
+            compiler=compiler,
+            _calls=calls,
+            _makes=searches.union(number for number in numbers if calls["makes"](number)),
+            _searches=searches,
+            _block_bytes={number: calls["block_bytes"](number) for number in numbers},
+            _chunk=calls["chunk"](),
+            _pitch=calls["pitch"](),
+            _tile=calls["tile"](),
+        )
 
     def quantize(
         self, layout: Layout, x: Floats, out: Blocks, importance: Floats | None = None
@@ -101,15 +133,14 @@ class Kernels:
         if not fits or not self.makes(layout):
             raise ValueError(f"no kernel makes {layout.name} of {x.dtype} {x.shape}")
         weights = None if importance is None else importance.ctypes.data
-        if self._searches(layout):
+        if layout.number in self._searches:
             self._search(layout, x, out, weights)
             return
-        call = self._function("quantize")
-        call(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights)
+        self._calls["quantize"](layout.number, x.ctypes.data, out.ctypes.data, *x.shape, weights)
 
     def _search(self, layout: Layout, x: Floats, out: Blocks, importance: int | None) -> None:
         book = codebook(layout.name)
-        done = self._function("search")(
+        done = self._calls["search"](
             *(layout.number, x.ctypes.data, out.ctypes.data, *x.shape, importance),
             *(book.place.ctypes.data, book.near.ctypes.data),
         )
@@ -126,16 +157,16 @@ class Kernels:
             raise ValueError(f"no kernel reads {layout.name} to {out.dtype} {out.shape}")
         grid = GRIDS.get(layout.name)
         places = (array.ctypes.data for array in (blocks, out))
-        call = self._function("dequantize")
-        call(layout.number, *places, blocks.size, None if grid is None else grid.ctypes.data)
+        grid_place = None if grid is None else grid.ctypes.data
+        self._calls["dequantize"](layout.number, *places, blocks.size, grid_place)
 
     def cut(self, x: Floats) -> Floats:
         """x (T, row) -> (chunks, T, pitch): as ``multiply`` reads it, filled up with zeros."""
-        chunk, pitch = (self._function(name)() for name in ("chunk", "pitch"))
-        starts = range(0, x.shape[1], chunk)
-        pieces = _in_lines(len(starts) * len(x) * pitch).reshape(len(starts), len(x), pitch)
+        starts = range(0, x.shape[1], self._chunk)
+        shape = len(starts), len(x), self._pitch
+        pieces = _in_lines(prod(shape)).reshape(shape)
         for piece, start in zip(pieces, starts, strict=True):
-            part = x[:, start : start + chunk]
+            part = x[:, start : start + self._chunk]
             piece[:, : part.shape[1]] = part
             piece[:, part.shape[1] :] = 0
         return pieces
@@ -143,16 +174,17 @@ class Kernels:
     def multiply(self, layout: Layout, blocks: Blocks, pieces: Floats, out: Floats) -> None:
         """blocks (rows, n), pieces ``cut`` of x (T, row) -> x @ W.T into out (T, rows)."""
         rows, row = blocks.shape[0], blocks.shape[-1] * layout.block_length
-        chunk, pitch, tile = (self._function(name)() for name in ("chunk", "pitch", "tile"))
         fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
         fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
-        fits &= pieces.shape == (-(-row // chunk), len(out), pitch) and out.shape[1:] == (rows,)
+        fits &= pieces.shape == (-(-row // self._chunk), len(out), self._pitch) and out.shape[
+            1:
+        ] == (rows,)
         fits &= not out.size or (out.strides[-1] == 4 and out.strides[0] % 4 == 0)
         if not fits or not self.multiplies(layout):
             raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")
-        room = _room(tile * pitch)
+        room = _room(self._tile * self._pitch)
         grid = GRIDS.get(layout.name)
-        self._function("multiply")(
+        self._calls["multiply"](
             *(layout.number, blocks.ctypes.data, rows, row),
             *(None if grid is None else grid.ctypes.data, pieces.ctypes.data, len(out)),
             *(out.ctypes.data, out.strides[0] // 4, room.ctypes.data),
@@ -166,7 +198,7 @@ class Kernels:
         if not fits or not self.multiplies(layout):
             raise ValueError(f"no kernel compares {layout.name} {blocks.shape}")
         grid, sums = GRIDS.get(layout.name), np.zeros(3)
-        self._function("errors")(
+        self._calls["errors"](
             *(layout.number, blocks.ctypes.data, blocks.size),
             *(None if grid is None else grid.ctypes.data, reference.ctypes.data, sums.ctypes.data),
         )
@@ -179,40 +211,17 @@ class Kernels:
 
     def reads(self, layout: Layout) -> bool:
         """Whether there is a kernel that dequantizes the type."""
-        return self._answer("block_bytes", layout) == layout.block_bytes
+        return self._block_bytes.get(layout.number) == layout.block_bytes
 
     def makes(self, layout: Layout) -> bool:
         """Whether there is a kernel that quantizes to the type."""
-        return self.reads(layout) and bool(self._answer("makes", layout) or self._searches(layout))
-
-    def _searches(self, layout: Layout) -> bool:
-        return bool(self._answer("searches", layout))
+        return self.reads(layout) and layout.number in self._makes
 
     def xxh64(self, lanes: Array, stripes: Array) -> None:
         """Take the lanes (4,) uint64, changed in place, over stripes (n, 32) of data, as bytes."""
         if not (lanes.flags.c_contiguous and stripes.flags.c_contiguous and lanes.nbytes == 32):
             raise ValueError("lanes and stripes are contiguous, and there are four lanes")
-        call = self._function("xxh64")
-        call(lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
-
-    def _answer(self, question: str, layout: Layout) -> int:
-        name = f"{self.instruction_set}_{question}"
-        return _answer(self._library, name, _ARGUMENTS[question], layout.number)
-
-    def _function(self, name: str) -> Callable[..., int]:
-        return _function(self._library, f"{self.instruction_set}_{name}", _ARGUMENTS[name])
-
-
-@cache
-def _function(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Callable[..., int]:
-    function = getattr(library, name)
-    function.argtypes = arguments
-    return function  # type: ignore[no-any-return]  # ctypes does not say
-
-
-@cache  # a call costs a microsecond, and a tile of rows is made in twenty
-def _answer(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...], number: int) -> int:
-    return _function(library, name, arguments)(number)
+        self._calls["xxh64"](lanes.ctypes.data, stripes.ctypes.data, stripes.nbytes // lanes.nbytes)
 
 
 @cache
@@ -233,4 +242,4 @@ def load(folder: Path = build.SOURCES) -> tuple[dict[str, Kernels], str]:
         return {}, "they were compiled from other sources"
     compiler = library.kernels_compiler().decode().strip()
     runs = [name for name in INSTRUCTION_SETS if library.kernels_run(name.encode())]
-    return {name: Kernels(name, compiler, library) for name in runs}, ""
+    return {name: Kernels.of(library, name, compiler) for name in runs}, ""
