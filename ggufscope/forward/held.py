@@ -1,38 +1,46 @@
-"""One layer's weights, dequantized once and kept while several passes go through it."""
+"""One layer's weights, read once and kept while several passes go through it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
 from ggufscope.arrays import Blocks, Floats
-from ggufscope.blocks.codec import dequantize
+from ggufscope.blocks.codec import engine
 from ggufscope.blocks.floats import first_not_finite
-from ggufscope.blocks.layouts import Layout
-from ggufscope.forward.weights import F32, Matrix, View, Weights
+from ggufscope.blocks.layouts import LAYOUTS, Layout
+from ggufscope.forward.weights import F32, Matrix, View, Weights, decoded
+
+Follower = Callable[[str, int, Floats], None]
+"""Told a matrix, the first of its rows that were read, and these as float32 (rows, row)."""
 
 BUDGET: Final = 1 << 30
-"""Bytes of float32 that are kept at most: a layer of a 7B model takes 0.8 GB."""
+"""Bytes that are kept at most: in NumPy, a layer of a 7B model takes 0.8 GB."""
 
 
 class LayerWeights(View):
-    """Another view's weights, of which those in use are kept as float32 until ``release()``.
+    """Another view's weights, of which those in use are kept until ``release()``.
 
     A reference and its candidates go through the layers side by side, each layer's weights are read
-    and dequantized once. Take a ``PlannedWeights`` of this view for each candidate, and release it
-    after each layer. What would not fit into the budget is read again each time it is asked for.
+    once. Take a ``PlannedWeights`` of this view for each candidate, and release it after each
+    layer. What would not fit into the budget is read again each time it is asked for.
 
-    Rows that it gave are good until ``release()``: the next layer's go into the same memory.
+    They are kept as they are stored, for kernels decode as fast as they are read from memory; in
+    NumPy as float32. Rows that it gave are good until ``release()``: the next layer's go into the
+    same memory.
     """
 
     def __init__(self, base: Weights, *, budget: int = BUDGET) -> None:
         super().__init__(base)
-        self._budget = budget
+        self.budget = budget
         self._held: dict[str, _HeldMatrix] = {}
-        self._spare: list[Floats] = []
+        self._spare: list[Blocks] = []
         self._lock = threading.Lock()
+        self.followers: list[Follower] = []
+        """Called with what is read of a matrix, by the thread that reads it; not of a stack."""
 
     def vector(self, name: str) -> Floats:
         """Return a small tensor whole, flat."""
@@ -45,63 +53,84 @@ class LayerWeights(View):
             if held is not None:
                 return held
             matrix = self._base.matrix(name)
-            room = self._room(matrix.shape)
-            if room is None:
-                return matrix
-            self._held[name] = held = _HeldMatrix(matrix, room)
+            layout, kernels = LAYOUTS[self._base.type(name)], engine().kernels
+            if kernels is None or not kernels.multiplies(layout):
+                layout = F32
+            room = self._room(matrix.shape, layout)
+            followers = self.followers if len(self._base.shape(name)) == 2 else ()
+            self._held[name] = held = _HeldMatrix(matrix, layout, room, followers)
             return held
 
     @property
     def nbytes(self) -> int:
         """Bytes of weights that are kept now."""
-        return sum(held.array.nbytes for held in self._held.values())
+        return sum(held.array.nbytes for held in self._held.values() if held.array is not None)
 
     def release(self) -> None:
         """Forget all that is kept: call it when every pass is through a layer."""
-        self._spare += [held.array for held in self._held.values()]
+        self._spare += [held.array for held in self._held.values() if held.array is not None]
         self._held = {}
 
-    def _room(self, shape: tuple[int, int]) -> Floats | None:
+    def _room(self, shape: tuple[int, int], layout: Layout) -> Blocks | None:
         """Return memory for a matrix: that of a layer before, where one is of this shape."""
+        rows, blocks = shape[0], shape[1] // layout.block_length
         for index, spare in enumerate(self._spare):
-            if spare.shape == shape:
+            if spare.shape == (rows, blocks) and spare.dtype == layout.dtype:
                 return self._spare.pop(index)
-        needed = self.nbytes + 4 * shape[0] * shape[1]
-        if needed > self._budget:
+        needed = self.nbytes + rows * blocks * layout.block_bytes
+        if needed > self.budget:
             return None
-        if needed + sum(spare.nbytes for spare in self._spare) > self._budget:
+        if needed + sum(spare.nbytes for spare in self._spare) > self.budget:
             self._spare = []
-        return np.empty(shape, np.float32)
+        return np.empty((rows, blocks), layout.dtype)
 
 
 class _HeldMatrix:
     """Rows are read when they are first asked for; those of an expert never chosen never are."""
 
-    def __init__(self, base: Matrix, room: Floats) -> None:
+    def __init__(
+        self, base: Matrix, layout: Layout, room: Blocks | None, followers: Sequence[Follower]
+    ) -> None:
         self.name, self.shape = base.name, base.shape
-        self._base = base
+        self._base, self._layout, self._followers = base, layout, followers
         self.array = room
         self._begun, self._there = np.zeros((2, base.shape[0]), bool)
         self._lock = threading.Lock()
 
     def rows(self, start: int, stop: int) -> Floats:
-        if not self._there[start:stop].all():
-            with self._lock:  # another thread may be reading some of them, or have them in use
-                mine = not self._begun[start:stop].any()
-                self._begun[start:stop] |= mine
-            if not mine:
-                return self._base.rows(start, stop)
-            self._read(start, stop)
-            self._there[start:stop] = True
-        view = self.array[start:stop]
-        view.flags.writeable = False
-        return view
-
-    def _read(self, start: int, stop: int) -> None:
-        blocks, layout = self._base.blocks(start, stop)
-        weights = dequantize(blocks, layout, out=self.array[start:stop], threads=1)
-        if first_not_finite(weights) is not None:
+        blocks, layout = self.blocks(start, stop)
+        weights = decoded(blocks, layout)
+        if layout is not F32 and first_not_finite(weights) is not None:
             self._base.rows(start, stop)  # raises where it is the file that has it
+        return weights
 
     def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
-        return self.rows(start, stop), F32
+        array = self.array
+        if stop - start == 1 and self.shape[0] > 1:
+            array = None  # of an embedding, which is not read whole
+        if array is not None and self._there[start:stop].all():
+            return _kept(array, start, stop), self._layout
+        with self._lock:  # another thread may be reading some of them, or have them in use
+            first = not self._begun[start:stop].any()
+            self._begun[start:stop] |= first
+        blocks = self._read(start, stop)
+        if first and array is not None:
+            array[start:stop].view(np.uint8)[...] = blocks.view(np.uint8)
+            self._there[start:stop] = True
+            blocks = _kept(array, start, stop)
+        if first and self._followers:
+            weights = decoded(blocks, self._layout)
+            for follow in self._followers:
+                follow(self.name, start, weights)
+        return blocks, self._layout
+
+    def _read(self, start: int, stop: int) -> Blocks:
+        if self._layout is F32:
+            return self._base.rows(start, stop)
+        return self._base.blocks(start, stop)[0]
+
+
+def _kept(array: Blocks, start: int, stop: int) -> Blocks:
+    view = array[start:stop]
+    view.flags.writeable = False
+    return view

@@ -28,7 +28,8 @@ class RememberedWeights(View):
         super().__init__(base)
         self.budget = budget
         self._tiles: dict[_Tile, tuple[Blocks, Layout]] = {}
-        self._nbytes = 0
+        self.nbytes = 0
+        """Bytes of blocks that are kept now."""
 
     def matrix(self, name: str) -> Matrix:
         """Return a tensor by its rows."""
@@ -37,7 +38,7 @@ class RememberedWeights(View):
     def release(self) -> None:
         """Forget all that is kept."""
         self._tiles.clear()
-        self._nbytes = 0
+        self.nbytes = 0
 
     def tile(self, matrix: Matrix, start: int, stop: int) -> tuple[Blocks, Layout]:
         """Return rows of a matrix as blocks, made now where they are not kept."""
@@ -45,10 +46,19 @@ class RememberedWeights(View):
         found = self._tiles.get(key)
         if found is None:
             found = matrix.blocks(start, stop)
-            if self._nbytes + found[0].nbytes <= self.budget:
-                self._tiles[key] = found
-                self._nbytes += found[0].nbytes
+            if self.nbytes + found[0].nbytes <= self.budget:
+                self.keep(matrix.name, start, found)
         return found
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a tile more may be kept."""
+        return self.nbytes < self.budget
+
+    def keep(self, name: str, start: int, tile: tuple[Blocks, Layout]) -> None:
+        """Keep rows of a matrix that were made elsewhere."""
+        self._tiles[name, start, start + len(tile[0])] = tile
+        self.nbytes += tile[0].nbytes
 
 
 class _RememberedMatrix:

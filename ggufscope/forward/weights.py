@@ -113,6 +113,11 @@ class View:
         return self._base.matrix(name)
 
 
+def decoded(blocks: Blocks, layout: Layout) -> Floats:
+    """blocks (rows, n) -> weights (rows, row), in this thread; those of F32 are not copied."""
+    return blocks if layout is F32 else dequantize(blocks, layout, threads=1)
+
+
 def whole(matrix: Matrix) -> Floats:
     """Return all rows of a matrix, flat."""
     return matrix.rows(0, matrix.shape[0]).reshape(-1)
@@ -247,6 +252,11 @@ class PlannedWeights(View):
         type_ = self._types.get(name)
         return _PlannedMatrix(matrix, type_, self._importance.get(name)) if type_ else matrix
 
+    def made(self, name: str, start: int, weights: Floats) -> tuple[Blocks, Layout] | None:
+        """Rows of a matrix from ``start`` on -> what they become; None where they stay."""
+        matrix = self.matrix(name)
+        return matrix.made(weights, start) if isinstance(matrix, _PlannedMatrix) else None
+
 
 class _PlannedMatrix:
     def __init__(self, base: Matrix, type_: str, importance: Floats | None) -> None:
@@ -255,10 +265,14 @@ class _PlannedMatrix:
         self._base, self._layout, self._importance = base, LAYOUTS[type_], importance
 
     def rows(self, start: int, stop: int) -> Floats:
-        return dequantize(*self.blocks(start, stop), threads=1)
+        return decoded(*self.made(self._base.rows(start, stop), start))
 
     def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
-        weights, layout = self._base.rows(start, stop), self._layout
+        return self.made(decoded(*self._base.blocks(start, stop)), start)
+
+    def made(self, weights: Floats, start: int) -> tuple[Blocks, Layout]:
+        """Rows from ``start`` on -> what they become."""
+        layout, stop = self._layout, start + len(weights)
         if self._importance is None:
             return quantize(weights, layout, threads=1, check_finite=False), layout
         in_slice = self.shape[0] // len(self._importance)

@@ -1,7 +1,7 @@
 """The reference and all candidates through the layers side by side, one layer at a time.
 
-Each layer of the file is read and dequantized once; candidates quantize what the reference holds.
-Nothing of a layer outlives it but the numbers of the comparison, what leaves it, and what ``keep``
+Each layer of the file is read and dequantized once: what the reference reads is quantized for all
+candidates while it is at hand. Nothing of a layer outlives it but the numbers of the comparison, what leaves it, and what ``keep``
 makes of it. What is longer than the context goes through in windows, one after the other.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from ggufscope.arrays import Reals
+from ggufscope.arrays import Floats, Reals
 from ggufscope.container.file import GGUFFile
 from ggufscope.errors import naming
 from ggufscope.forward.activations import Activations
@@ -40,12 +40,13 @@ from ggufscope.measure.differences import (
     join_layers,
     join_predictions,
     layer_difference,
+    losses_in_parallel,
     mean_perplexity,
 )
 from ggufscope.measure.effect import Level
 from ggufscope.measure.inspection import Inspection
 from ggufscope.measure.measured import MeasuredWeights
-from ggufscope.measure.metrics.distributions import likeliest, log_softmax, perplexity
+from ggufscope.measure.metrics.distributions import likeliest, log_softmax, perplexity_of
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.measure.windows import in_windows
 from ggufscope.pool import in_parallel, one_pass
@@ -88,6 +89,8 @@ def compare(
     windows = in_windows(ids, reference.n_context, file.metadata)
     longest = max(map(len, windows))
     made = of_names(file, candidates)
+    if len(windows) == 1 and not any(candidate.file for candidate in made):
+        held.budget = 0  # each candidate takes what it needs when a tile is read: see `follow`
     require_memory_for(reference.hparams, longest, matrices=1, logits=True, runs=len(made) + 1)
     stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
     types = dict(stored.most_common())
@@ -100,6 +103,7 @@ def compare(
         for run in runs:
             if run.candidate.file is not None:
                 run.inspection = Inspection.of(file, run.candidate.file)
+    held.followers += [run.follow for run in runs]
     inspections = [run.inspection for run in runs if run.inspection]
     steps = reference.n_layers + 1
     width = reference.weights.shape("token_embd.weight")[1]
@@ -108,6 +112,8 @@ def compare(
             kept.write(0, number, reference.embed(window))
             for run in runs:
                 run.embed(kept, number, window)
+        for run in runs:
+            run.remembered.release()
         held.release()
         for layer in range(reference.n_layers):
             for number, window in enumerate(windows):
@@ -127,7 +133,7 @@ def compare(
         perplexities, last = [], []
         for number, window in enumerate(windows):
             logits = reference.logits(kept.read(0, number, 0, len(window)))
-            perplexities.append(perplexity(logits, window))
+            perplexities.append(perplexity_of(losses_in_parallel(logits, window)))
             last = [logits[-1].copy()]
             last += [run.predict(kept, number, window, logits) for run in runs]
         found = [run.finish(file, windows, tolerances or {}, level) for run in runs]
@@ -179,8 +185,10 @@ class _Run:
     candidate: Candidate
     model: Transformer
     weights: MeasuredWeights
-    remembered: RememberedWeights | None
-    """What keeps a layer's weights for the next window; None where there is but one."""
+    planned: PlannedWeights | None
+    """What is made of the reference's weights; None where there is a file."""
+    remembered: RememberedWeights
+    """What keeps a layer's weights, for each window."""
     caches: list[KVCache | None]
     """Of each window."""
     seen: list[LayerDifference] = field(default_factory=list)
@@ -200,13 +208,14 @@ class _Run:
         windows: int,
         runs: int,
     ) -> _Run:
+        planned: PlannedWeights | None
         base: Weights
         if candidate.file is not None:
-            base = StoredWeights(candidate.file)
+            planned, base = None, StoredWeights(candidate.file)
         else:
-            base = PlannedWeights(held, candidate.types, candidate.importance)
-        remembered = RememberedWeights(base, budget=BUDGET // runs) if windows > 1 else None
-        weights = MeasuredWeights(remembered or base, held)
+            base = planned = PlannedWeights(held, candidate.types, candidate.importance)
+        remembered = RememberedWeights(base, budget=BUDGET // runs)
+        weights = MeasuredWeights(remembered, held)
         if candidate.file is not None:
             with naming(candidate.file.path):
                 model = Transformer(candidate.file.metadata, weights, context=context)
@@ -214,7 +223,14 @@ class _Run:
             model = reference.with_weights(weights)
         types = candidate.cache_types
         caches = [KVCache(*types) if types else None for _ in range(windows)]
-        return cls(number, candidate, model, weights, remembered, caches)
+        return cls(number, candidate, model, weights, planned, remembered, caches)
+
+    def follow(self, name: str, start: int, weights: Floats) -> None:
+        """Make, measure and keep rows of a matrix while those of the reference are at hand."""
+        made = self.planned and self.remembered.has_room and self.planned.made(name, start, weights)
+        if made:
+            self.remembered.keep(name, start, made)
+            self.weights.measure(name, start, weights, *made)
 
     def embed(self, kept: Activations, window: int, ids: Sequence[int]) -> None:
         """Begin a window."""
@@ -240,7 +256,7 @@ class _Run:
         """Join what was found in all windows of a layer, and forget its weights."""
         self.layers.append(join_layers(self.seen, windows, self.weights.take_differences()))
         self.seen.clear()
-        self._release()
+        self.remembered.release()
 
     def predict(
         self, kept: Activations, window: int, ids: Sequence[int], reference: Reals
@@ -261,7 +277,7 @@ class _Run:
         """Join the predictions, and judge."""
         prediction = join_predictions(self.predictions, windows)
         candidate = self.candidate
-        self._release()
+        self.remembered.release()
         making = self.inspection.result() if self.inspection else None
         return CandidateDifference(
             name=candidate.name,
@@ -276,10 +292,6 @@ class _Run:
             perplexity=prediction.perplexity,
             verdict=judge(self.layers, prediction, tolerances, required, making),
         )
-
-    def _release(self) -> None:
-        if self.remembered is not None:
-            self.remembered.release()
 
 
 def _types(candidate: Candidate) -> dict[str, int]:

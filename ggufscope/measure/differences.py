@@ -7,16 +7,18 @@ llama.cpp's names, and averaged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from ggufscope.arrays import Doubles, Mask, Reals
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.measure.metrics.distributions import (
-    kl_divergence,
+    divergence_of,
+    log_softmax,
+    losses_of,
     perplexity_of,
     token_losses,
     top1_agrees,
@@ -32,8 +34,11 @@ from ggufscope.measure.metrics.rows import (
 from ggufscope.measure.metrics.vectors import cosine, relative_error
 from ggufscope.pool import in_parallel
 
+Made = TypeVar("Made")
 _LOGITS: Final = 1 << 18
 """Logits that are compared together, in float64."""
+_SHARES: Final = 1 << 15
+"""Shares of attention that are: they stay in a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,35 +157,40 @@ def head_differences(
 ) -> tuple[HeadDifference, ...]:
     """Compare the heads of a layer: ``kq_soft_max`` (H, T, S) and ``kqv`` (H, T, D) of both.
 
-    Head by head, so that no more than a head's float64 rows are held beside the runs' own arrays.
+    Some heads at a time, so that no more than their float64 rows are held beside the runs' arrays.
     """
-    heads = zip(
-        reference["kq_soft_max"],
-        candidate["kq_soft_max"],
-        reference["kqv"],
-        candidate["kqv"],
-        strict=True,
-    )
-    found = []
-    for number, (p, q, x, y) in enumerate(heads):
-        variation = total_variation(p, q)
-        visible = int(np.count_nonzero((p > 0) | (q > 0)))
-        found.append(
+    p, q, x, y = (run[name] for name in ("kq_soft_max", "kqv") for run in (reference, candidate))
+    step = max(1, _SHARES // max(1, p[0].size))
+    found: list[HeadDifference] = []
+    for start in range(0, len(p), step):
+        heads = slice(start, start + step)
+        numbers = _of_heads(p[heads], q[heads], x[heads], y[heads])
+        columns = {name: column.tolist() for name, column in numbers.items()}
+        found += [
             HeadDifference(
+                **{name: column[at] for name, column in columns.items()},
                 layer=layer,
-                head=number,
-                largest_difference=float(largest_difference(p, q)),
-                mean_difference=float(mean_difference(p, q, visible)),
-                total_variation=float(variation.mean()),
-                largest_total_variation=float(variation.max()),
-                jensen_shannon=float(jensen_shannon(p, q).mean()),
-                top_changed=float(most_attended_changed(p, q).mean()),
-                entropy_shift=float(entropy_shift(p, q).mean()),
-                output_cosine=float(cosine(x, y).mean()),
-                output_error=float(relative_error(x, y).mean()),
+                head=start + at,
             )
-        )
+            for at in range(len(p[heads]))
+        ]
     return tuple(found)
+
+
+def _of_heads(p: Reals, q: Reals, x: Reals, y: Reals) -> dict[str, Doubles]:
+    """p, q (H, T, S), x, y (H, T, D) -> the fields of ``AttentionDifference``, each (H,)."""
+    variation = total_variation(p, q)
+    return {
+        "largest_difference": largest_difference(p, q),
+        "mean_difference": mean_difference(p, q, np.count_nonzero((p > 0) | (q > 0), axis=(1, 2))),
+        "total_variation": variation.mean(axis=-1),
+        "largest_total_variation": variation.max(axis=-1),
+        "jensen_shannon": jensen_shannon(p, q).mean(axis=-1),
+        "top_changed": most_attended_changed(p, q).mean(axis=-1),
+        "entropy_shift": entropy_shift(p, q).mean(axis=-1),
+        "output_cosine": cosine(x, y).mean(axis=-1),
+        "output_error": relative_error(x, y).mean(axis=-1),
+    }
 
 
 def layer_difference(
@@ -197,19 +207,37 @@ def layer_difference(
     )
 
 
+def losses_in_parallel(logits: Reals, ids: Sequence[int]) -> Doubles:
+    """logits (T, V), ids (T) -> ``token_losses``, some tokens at a time."""
+    return np.concatenate(
+        _in_slabs(
+            logits, lambda start, stop: token_losses(logits[start:stop], ids[start : stop + 1])
+        )
+    )
+
+
 def compare_predictions(reference: Reals, candidate: Reals, ids: Sequence[int]) -> Prediction:
     """Compare ``result_output`` (T, V) of both, for the prompt ``ids`` (T)."""
-    step = max(1, _LOGITS // reference.shape[-1])
+
+    def some(start: int, stop: int) -> tuple[Doubles, Mask, Doubles]:
+        p, q = reference[start:stop], candidate[start:stop]
+        logs = log_softmax(q)
+        divergence = divergence_of(log_softmax(p), logs)
+        return divergence, top1_agrees(p, q), losses_of(logs, ids[start : stop + 1])
+
+    divergence, agrees, losses = map(np.concatenate, zip(*_in_slabs(reference, some), strict=True))
+    return Prediction(tuple(map(float, divergence)), float(agrees.mean()), perplexity_of(losses))
+
+
+def _in_slabs(logits: Reals, work: Callable[[int, int], Made]) -> list[Made]:
+    """logits (T, V) -> what ``work`` returns of tokens [start, stop), until all are done."""
+    step = max(1, _LOGITS // logits.shape[-1])
 
     @np.errstate(all="ignore")  # the setting is the thread's
-    def some(start: int) -> tuple[Doubles, Mask, Doubles]:
-        stop = start + step
-        p, q = reference[start:stop], candidate[start:stop]
-        return kl_divergence(p, q), top1_agrees(p, q), token_losses(q, ids[start : stop + 1])
+    def some(start: int) -> Made:
+        return work(start, min(start + step, len(logits)))
 
-    parts = in_parallel(some, range(0, len(ids), step))
-    divergence, agrees, losses = map(np.concatenate, zip(*parts, strict=True))
-    return Prediction(tuple(map(float, divergence)), float(agrees.mean()), perplexity_of(losses))
+    return in_parallel(some, range(0, len(logits), step))
 
 
 def join_layers(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ggufscope.arrays import Blocks, Floats
-from ggufscope.blocks.codec import dequantize
 from ggufscope.blocks.error import NO_ERROR, WeightError
 from ggufscope.blocks.layouts import Layout
-from ggufscope.forward.weights import Matrix, View, Weights
+from ggufscope.forward.weights import Matrix, View, Weights, decoded
 from ggufscope.measure.differences import TensorDifference
 from ggufscope.measure.metrics.tensors import stored_error
 
@@ -23,7 +22,15 @@ class MeasuredWeights(View):
         """Return a tensor by its rows."""
         matrix = self._base.matrix(name)
         reference = self._reference.matrix(name)
-        return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self._errors)
+        return matrix if matrix is reference else _MeasuredMatrix(matrix, reference, self)
+
+    def measure(self, name: str, start: int, weights: Floats, made: Blocks, layout: Layout) -> None:
+        """Take what the reference's rows from ``start`` on became."""
+        self._errors[name, start] = stored_error(weights, made, layout)
+
+    def measured(self, name: str, start: int) -> bool:
+        """Whether the rows from ``start`` on were measured since ``take_differences``."""
+        return (name, start) in self._errors
 
     def take_differences(self) -> list[TensorDifference]:
         """Return the tensors measured since the last call, of which a weight or the type differs.
@@ -42,19 +49,18 @@ class MeasuredWeights(View):
 
 
 class _MeasuredMatrix:
-    def __init__(
-        self, base: Matrix, reference: Matrix, errors: dict[tuple[str, int], WeightError]
-    ) -> None:
+    def __init__(self, base: Matrix, reference: Matrix, view: MeasuredWeights) -> None:
         self.name, self.shape = base.name, base.shape
-        self._base, self._reference, self._errors = base, reference, errors
+        self._base, self._reference, self._view = base, reference, view
 
     def rows(self, start: int, stop: int) -> Floats:
-        return dequantize(*self.blocks(start, stop), threads=1)
+        self.blocks(start, stop)  # measures
+        return self._base.rows(start, stop)
 
     def blocks(self, start: int, stop: int) -> tuple[Blocks, Layout]:
         blocks, layout = self._base.blocks(start, stop)
         # Several threads take different tiles; one tile twice gives the same numbers twice.
-        if (self.name, start) not in self._errors:
-            reference = self._reference.rows(start, stop)
-            self._errors[self.name, start] = stored_error(reference, blocks, layout)
+        if not self._view.measured(self.name, start):
+            reference = decoded(*self._reference.blocks(start, stop))
+            self._view.measure(self.name, start, reference, blocks, layout)
         return blocks, layout

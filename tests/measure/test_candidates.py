@@ -243,19 +243,32 @@ def test_one_reading_serves_all(sample: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_more_than_a_layer_is_held(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the file stores it, where windows come back to it; and each candidate's blocks of it."""
     from ggufscope.forward.held import LayerWeights
+    from ggufscope.forward.remembered import RememberedWeights
 
-    held: list[int] = []
-    release = LayerWeights.release
+    held: dict[type, list[int]] = {LayerWeights: [], RememberedWeights: []}
 
-    def counted(self: LayerWeights) -> None:
-        held.append(self.nbytes)
-        release(self)
+    def count(view: Any) -> None:
+        release = view.release
 
-    monkeypatch.setattr(LayerWeights, "release", counted)
+        def counted(self: Any) -> None:
+            held[view].append(self.nbytes)
+            release(self)
+
+        monkeypatch.setattr(view, "release", counted)
+
+    count(LayerWeights)
+    count(RememberedWeights)
     with open_gguf(sample) as file:
-        compare(file, IDS, ["Q8_0"])
+        compare(file, IDS, ["Q8_0"], context=4)
         layer = [t for t in file.tensors.values() if t.name.startswith("blk.0.")]
-        most = 4 * sum(tensor.info.n_elements for tensor in layer)
-    assert len(held) == 4 + 2  # the embeddings, each layer, the output
-    assert most / 2 < max(held) <= most
+        weights = sum(tensor.info.n_elements for tensor in layer)
+        stored = sum(tensor.nbytes for tensor in layer)
+        once = [max(sizes[1:5]) for sizes in held.values()]
+        compare(file, IDS, ["Q8_0"])
+    assert len(held[LayerWeights]) == 2 * (4 + 2)  # the embeddings, each layer, the output
+    assert stored / 2 < once[0] <= stored
+    assert weights < once[1] < 1.1 * weights  # 34 bytes for 32
+    assert max(held[LayerWeights][6:]) == 0  # a single window has no need of it
+    assert max(held[RememberedWeights][7:11]) == once[1]

@@ -28,7 +28,11 @@ def kl_divergence(reference: Reals, candidate: Reals) -> Doubles:
     P is the reference's distribution, Q the candidate's: the extra loss, in nats a token, of who
     believes the candidate in a world that follows the reference.
     """
-    p, q = log_softmax(reference), log_softmax(candidate)
+    return divergence_of(log_softmax(reference), log_softmax(candidate))
+
+
+def divergence_of(p: Doubles, q: Doubles) -> Doubles:
+    """``log_softmax`` (..., V) twice -> (...): ``kl_divergence`` of the second from the first."""
     weights = np.exp(p)
     gap = np.subtract(p, q, out=np.zeros_like(p), where=weights > 0)
     divergence: Doubles = (weights * gap).sum(axis=-1)
@@ -48,7 +52,10 @@ def likeliest(logits: Reals, count: int) -> list[tuple[int, float]]:
     """
     with np.errstate(all="ignore"):
         shares = np.exp(log_softmax(logits))
-    best = np.argsort(-shares, kind="stable")[:count]
+    costs = -shares
+    least = np.partition(costs, count - 1)[count - 1] if count < costs.size else np.nan
+    near = np.flatnonzero(costs <= least) if least == least else np.arange(costs.size)
+    best = near[np.argsort(costs[near], kind="stable")[:count]]
     return [(int(token), float(shares[token])) for token in best]
 
 
@@ -57,8 +64,12 @@ def token_losses(logits: Reals, ids: Sequence[int]) -> Doubles:
 
     In nats. Range 0 to infinity. Nothing is said of the first token.
     """
+    return losses_of(log_softmax(logits[: len(ids) - 1]), ids)
+
+
+def losses_of(logs: Doubles, ids: Sequence[int]) -> Doubles:
+    """``log_softmax`` (T or T - 1, V), ids (T) -> (T - 1): ``token_losses``."""
     following = np.asarray(ids[1:], np.int64)
-    logs = log_softmax(logits[: len(following)])
     losses: Doubles = -logs[np.arange(len(following)), following] + 0.0
     return losses
 

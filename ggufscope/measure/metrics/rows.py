@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ggufscope.arrays import Doubles, Reals
+from ggufscope.arrays import Doubles, Integers, Reals
 
 
 def largest_difference(p: Reals, q: Reals) -> Doubles:
@@ -19,14 +19,14 @@ def largest_difference(p: Reals, q: Reals) -> Doubles:
     return largest
 
 
-def mean_difference(p: Reals, q: Reals, visible: int) -> Doubles:
+def mean_difference(p: Reals, q: Reals, visible: int | Integers) -> Doubles:
     """p, q (..., T, S) -> (...): ``sum |p - q| / visible``. Range 0 to 1.
 
     ``visible`` is the number of pairs that can attend at all, ``T (T + 1) / 2`` in a causal
     matrix: a mean over the others too would look better the longer the prompt is.
     """
     total: Doubles = _gap(p, q).sum(axis=(-2, -1))
-    return total / max(visible, 1)
+    return total / np.maximum(visible, 1)
 
 
 def total_variation(p: Reals, q: Reals) -> Doubles:
