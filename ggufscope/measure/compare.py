@@ -1,8 +1,9 @@
 """The reference and all candidates through the layers side by side, one layer at a time.
 
 Each layer of the file is read and dequantized once: what the reference reads is quantized for all
-candidates while it is at hand. Nothing of a layer outlives it but the numbers of the comparison, what leaves it, and what ``keep``
-makes of it. What is longer than the context goes through in windows, one after the other.
+candidates while it is at hand. Nothing of a layer outlives it but the numbers of the comparison,
+what leaves it, and what ``keep`` makes of it. What is longer than the context goes through in
+windows, one after the other.
 """
 
 from __future__ import annotations
