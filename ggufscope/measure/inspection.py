@@ -115,12 +115,19 @@ def _tile(
     stop = min(start + step, reference.shape[0])
     r, c = reference.rows(start, stop), candidate.rows(start, stop)
     q = through(r, type_) if type_ else r
-    x, e, p = (part.astype(np.float64) for part in (r, c - r, q - r))
-    pairs = ((x, x), (e, e), (p, p), (x, c.astype(np.float64)), (x, q.astype(np.float64)))
-    rows = np.stack([np.einsum("ij,ij->i", a, b) for a, b in pairs], axis=-1)
-    by_column = np.stack([np.einsum("ij,ij->j", a, b) for a, b in pairs], axis=-1)
+    same = (c == q).all(axis=1)
+    plain = bool(same.all())  # as nearly all are: what is summed of q is what is summed of c
+    x, y, e = (part.astype(np.float64) for part in (r, c, c - r))
+    z, p = (y, e) if plain else (part.astype(np.float64) for part in (q, q - r))
+
+    def sums(how: str) -> Doubles:
+        found = [np.einsum(how, *pair) for pair in ((x, x), (e, e), (x, y))]
+        others = found[1:] if plain else [np.einsum(how, *pair) for pair in ((p, p), (x, z))]
+        return np.stack([found[0], found[1], others[0], found[2], others[1]], axis=-1)
+
+    by_column = sums("ij,ij->j") if columns else np.empty((0, 5))
     cut = [by_column[part.start : part.stop].sum(axis=0) for part in columns]
-    return rows, (c == q).all(axis=1), np.array(cut)
+    return sums("ij,ij->i"), same, np.array(cut)
 
 
 def _middle(
