@@ -22,7 +22,6 @@ from ggufscope.errors import (
     UnknownType,
     naming,
 )
-from ggufscope.measure.evaluation import Weighs
 from ggufscope.model.hparams import HParams, read_hparams
 from ggufscope.model.keys import PerLayer
 from ggufscope.model.roles import role_of
@@ -54,6 +53,17 @@ class Candidate:
     """Types of the K and V cache; float32 where None."""
     importance: Mapping[str, Floats] = field(default_factory=dict, compare=False, repr=False)
     """Tensor -> what errors in it are weighed by, (slices, row)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighs:
+    """What a model is stored in."""
+
+    types: Mapping[str, int]
+    """Type -> matrices, the commonest first."""
+    nbytes: int
+    """Bytes of all tensors."""
+    bits_per_weight: float
 
 
 def of_types(

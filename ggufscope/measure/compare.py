@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -45,12 +45,14 @@ from ggufscope.measure.differences import (
     mean_perplexity,
 )
 from ggufscope.measure.effect import Level
-from ggufscope.measure.inspection import Inspection
 from ggufscope.measure.measured import MeasuredWeights
 from ggufscope.measure.metrics.distributions import likeliest, log_softmax, perplexity_of
 from ggufscope.measure.verdict import Tolerances, judge
 from ggufscope.measure.windows import in_windows
 from ggufscope.pool import in_parallel, one_pass
+
+if TYPE_CHECKING:
+    from ggufscope.measure.inspection import Inspection
 
 Keep = Callable[[int, int, Reals], object]
 """Told run (0 the reference, then the candidates), layer, and ``kq_soft_max`` (H, T, T).
@@ -103,6 +105,8 @@ def compare(
     if is_original(types):
         for run in runs:
             if run.candidate.file is not None:
+                from ggufscope.measure.inspection import Inspection
+
                 run.inspection = Inspection.of(file, run.candidate.file)
     held.followers += [run.follow for run in runs]
     inspections = [run.inspection for run in runs if run.inspection]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from ggufscope.measure.metrics.estimates import (
     share_of,
     spread,
 )
+
+if TYPE_CHECKING:
+    from ggufscope.measure.candidates import Weighs
 
 CLEAR: Final = 2.0
 """Errors of a difference that it has to exceed to be called one."""
@@ -47,17 +50,6 @@ class Scores:
         """Return room for so many tokens."""
         zeros = np.zeros((3, count))
         return cls(zeros[0], zeros[1], zeros[2], np.ones(count, np.bool_))
-
-
-@dataclass(frozen=True, slots=True)
-class Weighs:
-    """What a model is stored in."""
-
-    types: Mapping[str, int]
-    """Type -> matrices, the commonest first."""
-    nbytes: int
-    """Bytes of all tensors."""
-    bits_per_weight: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ggufscope.errors import BadUsage
 from ggufscope.measure.differences import (
@@ -21,7 +21,9 @@ from ggufscope.measure.differences import (
     average,
 )
 from ggufscope.measure.effect import Effect, Level, effect_of
-from ggufscope.measure.making import Making
+
+if TYPE_CHECKING:
+    from ggufscope.measure.making import Making
 
 
 @dataclass(frozen=True, slots=True)

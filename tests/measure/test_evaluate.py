@@ -21,9 +21,9 @@ from ggufscope.errors import BadBase, DifferentModels, NoRoom, TokenUnknown
 from ggufscope.forward import activations
 from ggufscope.forward.activations import Activations
 from ggufscope.measure.base_file import BaseFile, BaseWriter, packed
-from ggufscope.measure.candidates import of_file, of_types
+from ggufscope.measure.candidates import Weighs, of_file, of_types
 from ggufscope.measure.evaluate import evaluate
-from ggufscope.measure.evaluation import Evaluation, Scores, Weighs, beaten
+from ggufscope.measure.evaluation import Evaluation, Scores, beaten
 from ggufscope.measure.gathering import Calibration
 from tests.golden.make_imatrix import write_model
 from tests.golden.make_perplexity import (
