@@ -8,6 +8,7 @@ from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks.codec import dequantize
 from ggufscope.blocks.floats import first_not_finite
 from ggufscope.blocks.layouts import Layout
+from ggufscope.forward.held import HeldMatrix
 from ggufscope.forward.weights import Matrix, View, Weights
 
 BUDGET: Final = 1 << 30
@@ -32,8 +33,9 @@ class RememberedWeights(View):
         """Bytes of blocks that are kept now."""
 
     def matrix(self, name: str) -> Matrix:
-        """Return a tensor by its rows."""
-        return _RememberedMatrix(self._base.matrix(name), self)
+        """Return a tensor by its rows. What another view keeps is not kept again."""
+        matrix = self._base.matrix(name)
+        return matrix if isinstance(matrix, HeldMatrix) else _RememberedMatrix(matrix, self)
 
     def release(self) -> None:
         """Forget all that is kept."""

@@ -92,8 +92,6 @@ def compare(
     windows = in_windows(ids, reference.n_context, file.metadata)
     longest = max(map(len, windows))
     made = of_names(file, candidates)
-    if len(windows) == 1 and not any(candidate.file for candidate in made):
-        held.budget = 0  # each candidate takes what it needs when a tile is read: see `follow`
     require_memory_for(reference.hparams, longest, matrices=1, logits=True, runs=len(made) + 1)
     stored = Counter(t.type.name for t in file.tensors.values() if len(t.shape) > 1)
     types = dict(stored.most_common())
@@ -109,6 +107,8 @@ def compare(
 
                 run.inspection = Inspection.of(file, run.candidate.file)
     held.followers += [run.follow for run in runs]
+    if len(windows) > 1:
+        held.followers.append(lambda *_: False)  # the reference, which comes back to a layer
     inspections = [run.inspection for run in runs if run.inspection]
     steps = reference.n_layers + 1
     width = reference.weights.shape("token_embd.weight")[1]
@@ -230,12 +230,16 @@ class _Run:
         caches = [KVCache(*types) if types else None for _ in range(windows)]
         return cls(number, candidate, model, weights, planned, remembered, caches)
 
-    def follow(self, name: str, start: int, weights: Floats) -> None:
+    def follow(self, name: str, start: int, weights: Floats) -> bool:
         """Make, measure and keep rows of a matrix while those of the reference are at hand."""
-        made = self.planned and self.remembered.has_room and self.planned.made(name, start, weights)
-        if made:
-            self.remembered.keep(name, start, made)
-            self.weights.measure(name, start, weights, *made)
+        if self.planned is None or not self.remembered.has_room:
+            return False
+        made = self.planned.made(name, start, weights)
+        if made is None:
+            return False
+        self.remembered.keep(name, start, made)
+        self.weights.measure(name, start, weights, *made)
+        return True
 
     def embed(self, kept: Activations, window: int, ids: Sequence[int]) -> None:
         """Begin a window."""

@@ -270,5 +270,5 @@ def test_no_more_than_a_layer_is_held(sample: Path, monkeypatch: pytest.MonkeyPa
     assert len(held[LayerWeights]) == 2 * (4 + 2)  # the embeddings, each layer, the output
     assert stored / 2 < once[0] <= stored
     assert weights < once[1] < 1.1 * weights  # 34 bytes for 32
-    assert max(held[LayerWeights][6:]) == 0  # a single window has no need of it
+    assert max(held[LayerWeights][6:]) < stored / 100  # a single window takes all at once
     assert max(held[RememberedWeights][7:11]) == once[1]
