@@ -52,6 +52,7 @@ def _compiled(kernels: Kernels, factors: Sequence[Factor]) -> list[Floats]:
         made.append(np.empty((len(x), last - first), np.float32))
         least, most = (tile_rows(weight.shape[1], size) for size in (STRETCH.start, STRETCH.stop))
         step = min(most, max(least, -(-(last - first) // _PARTS)))
+        step = -(-(last - first) // max(1, (last - first) // step))  # no small one is left over
         tiles += [(at, start, min(start + step, last)) for start in range(first, last, step)]
 
     def multiply(tile: tuple[int, int, int]) -> None:
