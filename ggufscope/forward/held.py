@@ -89,7 +89,11 @@ class LayerWeights(View):
 
 
 class HeldMatrix:
-    """Rows are read when they are first asked for; those of an expert never chosen never are."""
+    """Rows are read when they are first asked for; those of an expert never chosen never are.
+
+    Who asks first has the followers take what they need, and then keeps the rows, if any of those
+    may come back. Until they are there, whoever else asks reads them, too. A row alone is not kept.
+    """
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ class HeldMatrix:
         self._lock = threading.Lock()
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows as float32, which are looked at."""
+        """Return rows as float32. Raises ``NonFiniteWeight`` where the file has what is none."""
         blocks, layout = self.blocks(start, stop)
         weights = decoded(blocks, layout)
         if layout is not F32 and first_not_finite(weights) is not None:
@@ -123,7 +127,7 @@ class HeldMatrix:
         blocks = self._read(start, stop)
         if not first or self._taken(start, blocks):
             return blocks, self._layout
-        if stop - start == 1 and self.shape[0] > 1:  # of an embedding, which is not read whole
+        if stop - start == 1 and self.shape[0] > 1:  # of an embedding: memory for all is no gain
             return blocks, self._layout
         with self._lock:
             if self.array is None:

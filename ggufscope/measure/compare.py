@@ -108,7 +108,7 @@ def compare(
                 run.inspection = Inspection.of(file, run.candidate.file)
     held.followers += [run.follow for run in runs]
     if len(windows) > 1:
-        held.followers.append(lambda *_: False)  # the reference, which comes back to a layer
+        held.followers.append(_comes_back)
     inspections = [run.inspection for run in runs if run.inspection]
     steps = reference.n_layers + 1
     width = reference.weights.shape("token_embd.weight")[1]
@@ -166,6 +166,11 @@ def _through(
     # Candidates side by side: of a small model each matrix is one tile.
     step = partial(_Run.step, layer=layer, kept=kept, window=window, tokens=tokens, reference=mine)
     return [mine, *in_parallel(step, runs)]
+
+
+def _comes_back(name: str, start: int, weights: Floats) -> bool:
+    """Say, for the reference, that the next window needs these rows again."""
+    return False
 
 
 def _next_tokens(last: Sequence[Reals]) -> tuple[NextToken, ...]:

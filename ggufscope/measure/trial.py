@@ -61,7 +61,6 @@ def divergences(
 
     ``progress`` is told of layers done and of all. Raises what ``Transformer.run`` does.
     """
-    # The model's layer is kept as float32, those of the candidates as blocks: not all in float32.
     views: list[LayerWeights | RememberedWeights] = [LayerWeights(model.weights)]
     views += [RememberedWeights(weights) for weights in candidates]
     runners = [model.with_weights(view) for view in views]

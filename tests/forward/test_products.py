@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from ggufscope.arrays import Blocks, Floats
 from ggufscope.blocks.codec import ENGINE_VARIABLE, dequantize, quantize
 from ggufscope.blocks.kernels import load
 from ggufscope.blocks.layouts import LAYOUTS, Layout
-from ggufscope.container.file import open_gguf
+from ggufscope.container.file import GGUFFile, open_gguf
 from ggufscope.container.value_types import ValueType
 from ggufscope.container.values import Value
 from ggufscope.container.writer import GGUFWriter, TensorSpec
 from ggufscope.errors import NonFiniteWeight
 from ggufscope.forward import products
+from ggufscope.forward.held import LayerWeights
 from ggufscope.forward.products import product
-from ggufscope.forward.weights import StoredWeights
+from ggufscope.forward.weights import PlannedWeights, StoredWeights, Weights
 from tests.forward.running import running
 from tests.models.families import IDS
 
@@ -106,15 +108,40 @@ def test_the_engines_agree_but_for_the_last_bits(
 def test_a_number_that_is_none_is_named(type_: str, tmp_path: Path) -> None:
     weights = RNG.standard_normal((ROWS, 64))
     weights[433, 5] = np.inf
-    path = tmp_path / "m.gguf"
-    metadata = {"general.architecture": Value.of(ValueType.STRING, "llama")}
-    with GGUFWriter(path, metadata, [TensorSpec("w", (ROWS, 64), LAYOUTS[type_])]) as writer:
-        writer.write("w", weights.astype({"F16": "<f2", "F64": "<f8"}[type_]))
     with (
-        open_gguf(path) as file,
+        open_gguf(written(tmp_path, type_, weights)) as file,
         pytest.raises(NonFiniteWeight, match=r"'w' has a NaN or an infinity in row 433$"),
     ):
         product(X[:2, :64], StoredWeights(file).matrix("w"), (0, ROWS))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("hold", [StoredWeights, lambda file: LayerWeights(StoredWeights(file))])
+def test_a_number_that_is_none_is_named_before_it_is_quantized(
+    hold: Callable[[GGUFFile], Weights], tmp_path: Path
+) -> None:
+    """The largest of a block is no NaN, so that its blocks may hold none: see an expert's."""
+    weights = RNG.standard_normal((ROWS, 64))
+    weights[433, 5] = np.nan
+    with open_gguf(written(tmp_path, "F16", weights)) as file:
+        planned = PlannedWeights(hold(file), {"w": "Q4_0"}).matrix("w")
+        with pytest.raises(NonFiniteWeight, match=r"'w' has a NaN or an infinity in row 433$"):
+            product(X[:2, :64], planned, (0, ROWS))
+
+
+def written(directory: Path, type_: str, weights: npt.NDArray[np.float64]) -> Path:
+    path = directory / "m.gguf"
+    metadata = {"general.architecture": Value.of(ValueType.STRING, "llama")}
+    with GGUFWriter(path, metadata, [TensorSpec("w", weights.shape, LAYOUTS[type_])]) as writer:
+        writer.write("w", weights.astype({"F16": "<f2", "F64": "<f8"}[type_]))
+    return path
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("shape", [(0, 64), (1, 64)])
+def test_a_product_of_few_rows_or_none(shape: tuple[int, int]) -> None:
+    made = product(X[:2, : shape[1]], Stored("F32", np.ones(shape, np.float32)), (0, shape[0]))
+    assert made.shape == (2, shape[0])
 
 
 @pytest.mark.usefixtures("engine")

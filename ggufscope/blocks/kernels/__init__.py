@@ -81,7 +81,7 @@ def _in_lines(size: int) -> Floats:
     return room[start : start + size]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kernels:
     """The kernels of one instruction set."""
 
@@ -176,9 +176,8 @@ class Kernels:
         rows, row = blocks.shape[0], blocks.shape[-1] * layout.block_length
         fits = blocks.ndim == 2 and blocks.flags.c_contiguous and blocks.dtype == layout.dtype
         fits &= pieces.dtype == out.dtype == np.float32 and pieces.flags.c_contiguous
-        fits &= pieces.shape == (-(-row // self._chunk), len(out), self._pitch) and out.shape[
-            1:
-        ] == (rows,)
+        fits &= pieces.shape == (-(-row // self._chunk), len(out), self._pitch)
+        fits &= out.shape[1:] == (rows,)
         fits &= not out.size or (out.strides[-1] == 4 and out.strides[0] % 4 == 0)
         if not fits or not self.multiplies(layout):
             raise ValueError(f"no kernel multiplies {layout.name} {blocks.shape} to {out.shape}")

@@ -74,17 +74,12 @@ def losses_of(logs: Doubles, ids: Sequence[int]) -> Doubles:
     return losses
 
 
-def perplexity(logits: Reals, ids: Sequence[int]) -> float | None:
-    """logits (T, V), ids (T) -> ``exp(mean token loss)``. Range 1 to infinity.
-
-    Among how many tokens the model hesitates, so to speak. None for a single token: nothing was
-    predicted.
-    """
-    return perplexity_of(token_losses(logits, ids))
-
-
 def perplexity_of(losses: Doubles) -> float | None:
-    """losses (N,) of tokens -> ``exp`` of their mean; None for none."""
+    """losses (N,) of tokens -> ``exp`` of their mean. Range 1 to infinity.
+
+    Among how many tokens the model hesitates, so to speak. None for none: after a single token
+    nothing was predicted.
+    """
     if not losses.size:
         return None
     with np.errstate(over="ignore"):
