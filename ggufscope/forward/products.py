@@ -22,7 +22,7 @@ from ggufscope.pool import in_parallel
 STRETCH: Final = range(1 << 18, 1 << 21)
 """Weights that a thread reads and multiplies together: it takes far longer than asking for it."""
 _PARTS: Final = 8
-"""Into how many a matrix is cut, about within that; never by how many threads there are."""
+"""Into how many a matrix is cut, within that; never by how many threads there are."""
 
 
 Factor: TypeAlias = tuple[Floats, Matrix, tuple[int, int]]
@@ -52,8 +52,6 @@ def _compiled(kernels: Kernels, factors: Sequence[Factor]) -> list[Floats]:
         made.append(np.empty((len(x), last - first), np.float32))
         least, most = (tile_rows(weight.shape[1], size) for size in (STRETCH.start, STRETCH.stop))
         step = min(most, max(least, -(-(last - first) // _PARTS)))
-        rows = last - first
-        step = max(1, -(-rows // max(1, rows // step)))  # no small one is left over
         tiles += [(at, start, min(start + step, last)) for start in range(first, last, step)]
 
     def multiply(tile: tuple[int, int, int]) -> None:
