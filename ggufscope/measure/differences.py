@@ -38,7 +38,7 @@ Made = TypeVar("Made")
 _LOGITS: Final = 1 << 18
 """Logits that are compared together, in float64."""
 _SHARES: Final = 1 << 15
-"""Shares of attention that are: they stay in a core's cache."""
+"""Shares of attention that are compared together: they stay in a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
